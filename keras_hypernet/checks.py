@@ -1,0 +1,130 @@
+"""Argument checks: each names the argument, the rule and what was received."""
+
+import numbers
+import operator
+
+import keras
+
+
+def positive_int(argument, value):
+    """A positive integer of any integer type (NumPy's too), as an `int`."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
+        return operator.index(value)
+    error = ValueError if isinstance(value, numbers.Integral) else TypeError
+    raise error(
+        f"`{argument}` must be a positive integer. "
+        f"Received: {argument}={value!r} of type {type(value).__name__}"
+    )
+
+
+def positive_ints(argument, values):
+    """A list or tuple, possibly empty, of positive integers, as a tuple."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list of positive integers. "
+            f"Received: {argument}={values!r} of type {type(values).__name__}"
+        )
+    return tuple(positive_int(f"{argument}[{i}]", value) for i, value in enumerate(values))
+
+
+def non_empty_list(argument, values):
+    """A non-empty list or tuple."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list. "
+            f"Received: {argument}={values!r} of type {type(values).__name__}"
+        )
+    if not values:
+        raise ValueError(f"`{argument}` must not be empty. Received: {argument}={values!r}")
+    return values
+
+
+def shape(argument, value):
+    """A full shape: a tuple of positive integers, `()` for a scalar."""
+    return positive_ints(argument, value)
+
+
+def layer_sizes(argument, values):
+    """A non-empty list of `(in, out)` pairs that chain, as a tuple of pairs."""
+    pairs = []
+    for i, pair in enumerate(non_empty_list(argument, values)):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(
+                f"`{argument}` must be a list of pairs (in, out). Received: {argument}[{i}]={pair!r}"
+            )
+        pairs.append(positive_ints(f"{argument}[{i}]", pair))
+    for i, ((_, given), (taken, _)) in enumerate(zip(pairs, pairs[1:])):
+        if given != taken:
+            raise ValueError(
+                f"`{argument}` must chain: layer {i + 1} takes {taken} inputs but layer {i} "
+                f"gives {given}. Received: {argument}={values!r}"
+            )
+    return tuple(pairs)
+
+
+def choice(argument, value, allowed):
+    """One of the allowed values."""
+    if value not in allowed:
+        raise ValueError(f"`{argument}` must be one of {allowed}. Received: {argument}={value!r}")
+    return value
+
+
+def fraction(argument, value):
+    """A number in `[0, 1)`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(f"`{argument}` must be in [0, 1). Received: {argument}={value!r}")
+    return float(value)
+
+
+def positive_number(argument, value):
+    """A number above zero."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
+        raise ValueError(f"`{argument}` must be above zero. Received: {argument}={value!r}")
+    return float(value)
+
+
+def activation(argument, value):
+    """A Keras activation from its name, a callable or `None`."""
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{argument}` must be a Keras activation's name, a callable or None. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
+def tensor(argument, value):
+    """Something with a shape and a dtype."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"`{argument}` must be a tensor. Received: {type(value).__name__}")
+
+
+def float_tensor(argument, tensor, hint=""):
+    """A tensor (or array) of a floating dtype."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise TypeError(
+            f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}"
+        )
+
+
+def rank(argument, received, expected):
+    """A shape of a given rank."""
+    if len(received) != expected:
+        raise ValueError(
+            f"`{argument}` must have {expected} axes. Received: shape {tuple(received)}"
+        )
+
+
+def last_axis(argument, received, expected):
+    """A shape whose last entry is known, or equal to `expected` where that is given."""
+    if received[-1] is None and expected is None:
+        raise ValueError(
+            f"The last axis of `{argument}` must be known. Received: shape {tuple(received)}"
+        )
+    if expected is not None and received[-1] not in (None, expected):
+        raise ValueError(
+            f"`{argument}` must have {expected} entries on its last axis. "
+            f"Received: shape {tuple(received)}"
+        )

@@ -1,0 +1,88 @@
+"""`describe`: what generates what in a model."""
+
+import keras
+
+from keras_hypernet import _compat, graph
+from keras_hypernet.tables import format_table
+
+COLUMNS = (
+    "generator",
+    "target",
+    "shapes",
+    "form",
+    "contraction",
+    "parameters",
+    "weights",
+    "compression",
+)
+
+
+class Description(list):
+    """Rows of `describe`, one dict per generator; prints as a table."""
+
+    def __repr__(self):
+        rows = [COLUMNS]
+        for row in self:
+            cells = {
+                **row,
+                "shapes": " ".join(str(shape).replace(" ", "") for shape in row["shapes"]),
+                "parameters": f"{row['parameters']:,}",
+                "weights": f"{row['weights']:,}",
+                "compression": f"{row['compression']:.3g}x",
+            }
+            rows.append([str(cells[column]) for column in COLUMNS])
+        return format_table(rows)
+
+    __str__ = __repr__
+
+
+def describe(model):
+    """A table of the generators of a functional model.
+
+    Args:
+        model: Functional model with generators, such as `build` returns; they may sit in nested
+            models.
+
+    Returns:
+        List of dicts that prints as a table, one row per generator: `generator` and `target`
+        (names of the generator and of the layer that its weights go to), `shapes` of the tensors,
+        `form` (flat or factored), `contraction` that static shapes choose, `parameters` of the
+        generator, `weights` that it generates for one condition, and `compression`: weights
+        divided by parameters.
+
+    Raises:
+        ValueError: if the model is not functional.
+
+    Example:
+
+    >>> kh.describe(kh.build(4, 3, [(3, 8), (8, 1)], hidden_sizes=[16]))  # doctest: +SKIP
+    """
+    graph.check_functional(model)
+    return Description(_rows(model))
+
+
+def _rows(model, path=""):
+    targets = {}
+    for layer, weights in graph.hyper_layers(model):
+        for name, order, tensors in layer.targets(weights):
+            producer = _compat.producer(keras.tree.flatten(tensors)[0])
+            targets.setdefault(id(producer), []).append((name, order))
+    rows = []
+    for generator, _, weights in graph.generators(model):
+        consumers = targets.get(id(generator), [])
+        parameters = generator.count_params()
+        row = {
+            "generator": path + generator.name,
+            "target": ", ".join(name for name, _ in consumers) or "-",
+            "shapes": generator.spec.shapes,
+            "form": "factored" if len(weights) > 1 else "flat",
+            "contraction": ", ".join(dict.fromkeys(order for _, order in consumers)) or "-",
+            "parameters": parameters,
+            "weights": generator.spec.total,
+            "compression": generator.spec.total / parameters,
+        }
+        if row not in rows:
+            rows.append(row)
+    for nested, _ in graph.nested_models(model):
+        rows += [row for row in _rows(nested, f"{path}{nested.name}/") if row not in rows]
+    return rows

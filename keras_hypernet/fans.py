@@ -1,0 +1,66 @@
+"""Roles and fans of a target's tensors, from their names, shapes and layers."""
+
+import math
+
+ROLES = ("kernel", "bias", "scale", "offset", "embedding", "other")
+
+_ROLE_OF_NAME = {
+    "kernel": "kernel",
+    "depthwise_kernel": "kernel",
+    "pointwise_kernel": "kernel",
+    "recurrent_kernel": "kernel",
+    "bias": "bias",
+    "gamma": "scale",
+    "scale": "scale",
+    "beta": "offset",
+    "offset": "offset",
+    "embeddings": "embedding",
+    "embedding": "embedding",
+}
+
+
+def role_of_name(name):
+    """Role of a tensor called `name`: its last part, without a number."""
+    return _ROLE_OF_NAME.get(name.rpartition("/")[2].rstrip("_0123456789"), "other")
+
+
+def describe_variable(layer, variable):
+    role = role_of_name(variable.name)
+    shape = tuple(variable.shape)
+    fan_in = fan_out = None
+    if role == "kernel":
+        fan_in, fan_out = _in_layer(layer, variable.name, shape)
+    return {
+        "name": variable.path,
+        "shape": shape,
+        "role": role,
+        "fan_in": fan_in,
+        "fan_out": fan_out,
+    }
+
+
+def _in_layer(layer, name, shape):
+    """Fans of a kernel, by the layout that its layer gives it."""
+    if hasattr(layer, "equation"):
+        inputs, kernel, output = layer.equation.replace("->", ",").replace(" ", "").split(",")
+        sizes = dict(zip(kernel, shape))
+        fan_in = math.prod(n for axis, n in sizes.items() if axis in inputs and axis not in output)
+        fan_out = math.prod(n for axis, n in sizes.items() if axis not in inputs)
+        return fan_in, fan_out
+    depthwise = name.startswith("depthwise") or (
+        name == "kernel" and hasattr(layer, "depth_multiplier")
+    )
+    if depthwise:  # (*window, channels, multiplier): a channel sees its own window only
+        window = math.prod(shape[:-2])
+        return window, window * shape[-1]
+    if "Transpose" in type(layer).__name__:  # (*window, out, in)
+        return of_shape((*shape[:-2], shape[-1], shape[-2]))
+    return of_shape(shape)
+
+
+def of_shape(shape):
+    """Fans of `(*window, in, out)`."""
+    if len(shape) < 2:
+        return (math.prod(shape),) * 2
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]

@@ -1,0 +1,130 @@
+"""`TaskWeights`: ids of tasks -> weights, the generator once per task."""
+
+import keras
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding, check_ids
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.weights import materialize, specs_of
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class TaskWeights(Generator):
+    """Embeds task ids and generates their weights, once per task instead of once per sample.
+
+    `features = one_hot(ids)`, `basis = generator(embedding of every task)`: a batch costs one run
+    of the generator over `num_conditions` rows, whatever its size. That pays while there are fewer
+    tasks than the generator has features (its last hidden width), and is done only then: else each
+    id is looked up and the generator's own features and basis are returned. Batch normalization
+    and dropout inside the generator then see tasks, each once and equally, instead of samples.
+
+    Args:
+        generator: A `WeightGenerator`. It belongs to this layer: give it to no other.
+        num_conditions: Number of tasks; ids are `0 ... num_conditions - 1`.
+        embedding_size: Width of the learned vector of a task.
+        embeddings_initializer: Of these vectors. `None` is N(0, 1).
+        embeddings_regularizer: Of these vectors.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        ids: `(batch,)`, of an integer dtype.
+        training: Whether batch normalization and dropout act as in training.
+
+    Returns:
+        Factored weights, `{"features": (batch, k), "basis": (k, total), "offset": (total,)}`.
+
+    Raises:
+        TypeError: if `generator` is not a generator, or ids are not of an integer dtype.
+        ValueError: as `ConditionEmbedding`, for ids of another rank or out of range. An id out of
+            range that cannot be seen has no task: its features are zero.
+
+    Example:
+
+    >>> tasks = kh.TaskWeights(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
+    >>> kh.HyperDense(4)(np.ones((2, 3), "float32"), tasks(np.array([1, 7]))).shape
+    (2, 4)
+
+    Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
+    """
+
+    def __init__(
+        self,
+        generator,
+        num_conditions,
+        embedding_size=8,
+        embeddings_initializer=None,
+        embeddings_regularizer=None,
+        **kwargs,
+    ):
+        if not isinstance(generator, Generator) or isinstance(generator, TaskWeights):
+            raise TypeError(
+                "`generator` must be a generator of this package, such as `WeightGenerator`. "
+                f"Received: {type(generator).__name__}"
+            )
+        super().__init__(generator.spec, **kwargs)
+        self.generator = generator
+        self.embedding = ConditionEmbedding(
+            num_conditions,
+            embedding_size,
+            embeddings_initializer=embeddings_initializer,
+            embeddings_regularizer=embeddings_regularizer,
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        self.num_conditions = self.embedding.num_conditions
+        self.embedding_size = self.embedding.size
+
+    @property
+    def once_per_task(self):
+        """Whether the generator runs over the tasks, rather than over the batch."""
+        return self.num_conditions < self.generator.features_size(self.embedding_size)
+
+    def check_conditioning(self, ids):
+        check_ids(ids, self.num_conditions)
+
+    def build(self, ids_shape):
+        checks.rank("ids", ids_shape, 1)
+        self.embedding.build(ids_shape)
+        if not self.generator.built:
+            self.generator.build((None, self.embedding_size))
+
+    def call(self, ids, training=None):
+        if not self.once_per_task:
+            return self.generator(self.embedding(ids), factored=True, training=training)
+        vectors = self.embedding(ops.arange(self.num_conditions, dtype="int32"))
+        basis = materialize(self.generator(vectors, training=training))
+        return {
+            "features": ops.one_hot(ids, self.num_conditions, dtype=self.compute_dtype),
+            "basis": basis,
+            "offset": ops.zeros((self.spec.total,), basis.dtype),
+        }
+
+    def compute_output_spec(self, ids, training=None):
+        size = self.num_conditions
+        if not self.once_per_task:
+            size = self.generator.features_size(self.embedding_size)
+        shapes = {
+            "features": (ids.shape[0], size),
+            "basis": (size, self.spec.total),
+            "offset": (self.spec.total,),
+        }
+        return specs_of(shapes, self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["spec"]  # the generator's
+        table = self.embedding.get_config()
+        return {
+            **config,
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "num_conditions": self.num_conditions,
+            "embedding_size": self.embedding_size,
+            "embeddings_initializer": table["embeddings_initializer"],
+            "embeddings_regularizer": table["embeddings_regularizer"],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        generator = keras.saving.deserialize_keras_object(config["generator"])
+        return cls(**{**config, "generator": generator})

@@ -1,0 +1,208 @@
+"""`WeightGenerator`: a multi-layer perceptron with one linear head."""
+
+import keras
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.hidden_layer import HiddenLayer
+from keras_hypernet.naming import unique_name
+from keras_hypernet.weights import specs_of
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class WeightGenerator(Generator):
+    """Generates all weights of a target by a multi-layer perceptron with one linear head.
+
+    `features = mlp(conditioning)`, `weights = features @ head_kernel + head_bias`. A hidden layer
+    is dense, batch normalization, dropout, activation, in this order.
+
+    Args:
+        spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
+        hidden_sizes: Widths of the hidden layers; empty for a linear generator.
+        activation: Of the hidden layers: name, callable or `None`.
+        use_bias: Whether the dense layers, head included, have biases.
+        dropout: Rate of the dropout in each hidden layer, in [0, 1).
+        batch_normalization: Whether each hidden layer normalizes its batch.
+        momentum, epsilon: Of the batch normalization.
+        spectral_normalization: Whether hidden layers divide their kernel by its spectral norm.
+        kernel_initializer, bias_initializer: Of the hidden layers.
+        kernel_regularizer, bias_regularizer: Of the hidden layers.
+        head_kernel_initializer: Of the head. `None` is uniform in +-0.01.
+        head_bias_initializer: Of the head.
+        head_kernel_regularizer, head_bias_regularizer: Of the head.
+        factored: Whether to return `{"features", "basis", "offset"}` in place of their product,
+            so that a hyper layer may apply the weights without building them. For use inside one
+            graph: do not keep the tensors, and do not make them outputs of a model.
+        seed: Seed of the dropout.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        conditioning: `(rows, size)`, floating.
+        factored: Overrides the constructor's `factored` for this call.
+        training: Whether batch normalization and dropout act as in training.
+
+    Returns:
+        Flat weights `(rows, total)`, or with `factored=True` the dict `{"features": (rows, k),
+        "basis": (k, total), "offset": (total,)}`.
+
+    Raises:
+        ValueError: on arguments outside the ranges above and on conditioning of another rank.
+        TypeError: on conditioning that is not floating.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
+    >>> generator(np.ones((5, 2), "float32")).shape
+    (5, 16)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106); spectral
+    normalization: Miyato et al., 2018 (https://arxiv.org/abs/1802.05957).
+    """
+
+    def __init__(
+        self,
+        spec,
+        hidden_sizes=(256, 256),
+        activation="relu",
+        use_bias=True,
+        dropout=0.0,
+        batch_normalization=False,
+        momentum=0.99,
+        epsilon=1e-3,
+        spectral_normalization=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        head_kernel_initializer=None,
+        head_bias_initializer="zeros",
+        head_kernel_regularizer=None,
+        head_bias_regularizer=None,
+        factored=False,
+        seed=None,
+        **kwargs,
+    ):
+        hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
+        activation = checks.activation("activation", activation)
+        dropout = checks.fraction("dropout", dropout)
+        momentum = checks.fraction("momentum", momentum)
+        epsilon = checks.positive_number("epsilon", epsilon)
+        if head_kernel_initializer is None:
+            head_kernel_initializer = keras.initializers.RandomUniform(-0.01, 0.01)
+        super().__init__(spec, **kwargs)
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.use_bias = bool(use_bias)
+        self.dropout = dropout
+        self.batch_normalization = bool(batch_normalization)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.spectral_normalization = bool(spectral_normalization)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.head_kernel_initializer = keras.initializers.get(head_kernel_initializer)
+        self.head_bias_initializer = keras.initializers.get(head_bias_initializer)
+        self.head_kernel_regularizer = keras.regularizers.get(head_kernel_regularizer)
+        self.head_bias_regularizer = keras.regularizers.get(head_bias_regularizer)
+        self.factored = bool(factored)
+        self.seed = seed
+        self.trunk = [self._hidden_layer(i, size) for i, size in enumerate(hidden_sizes)]
+        self.head = keras.layers.Dense(
+            self.spec.total,
+            use_bias=self.use_bias,
+            kernel_initializer=_fresh(self.head_kernel_initializer),
+            bias_initializer=_fresh(self.head_bias_initializer),
+            kernel_regularizer=self.head_kernel_regularizer,
+            bias_regularizer=self.head_bias_regularizer,
+            dtype=self.dtype_policy,
+            name=unique_name("head"),
+        )
+
+    def _hidden_layer(self, i, size):
+        normalization = {"momentum": self.momentum, "epsilon": self.epsilon}
+        return HiddenLayer(
+            size,
+            activation=self.activation,
+            dropout=self.dropout,
+            batch_normalization=normalization if self.batch_normalization else None,
+            spectral_normalization=self.spectral_normalization,
+            seed=None if self.seed is None else self.seed + i,
+            use_bias=self.use_bias,
+            kernel_initializer=_fresh(self.kernel_initializer),
+            bias_initializer=_fresh(self.bias_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            bias_regularizer=self.bias_regularizer,
+            dtype=self.dtype_policy,
+        )
+
+    def features_size(self, conditioning_size):
+        """Number of features that the head mixes."""
+        return self.hidden_sizes[-1] if self.hidden_sizes else conditioning_size
+
+    def build(self, conditioning_shape):
+        checks.rank("conditioning", conditioning_shape, 2)
+        checks.last_axis("conditioning", conditioning_shape, None)
+        shape = tuple(conditioning_shape)
+        for layer in self.trunk:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.head.build(shape)
+
+    def call(self, conditioning, factored=None, training=None):
+        features = conditioning
+        for layer in self.trunk:
+            features = layer(features, training=training)
+        if not self._is_factored(factored):
+            return self.head(features)
+        kernel = ops.convert_to_tensor(self.head.kernel)
+        bias = self.head.bias if self.use_bias else ops.zeros((self.spec.total,), kernel.dtype)
+        # Copies: what a variable holds now is moved or freed by the next step of `fit`.
+        return {"features": features, "basis": ops.copy(kernel), "offset": ops.copy(bias)}
+
+    def compute_output_spec(self, conditioning, factored=None, training=None):
+        rows, size = conditioning.shape
+        shapes = (rows, self.spec.total)
+        if self._is_factored(factored):
+            size = self.features_size(size)
+            shapes = {
+                "features": (rows, size),
+                "basis": (size, self.spec.total),
+                "offset": (self.spec.total,),
+            }
+        return specs_of(shapes, self.compute_dtype)
+
+    def _is_factored(self, factored):
+        return self.factored if factored is None else factored
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_sizes": list(self.hidden_sizes),
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "batch_normalization": self.batch_normalization,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "spectral_normalization": self.spectral_normalization,
+            "factored": self.factored,
+            "seed": self.seed,
+            **{name: serialize(getattr(self, name)) for name, serialize in _SERIALIZED.items()},
+        }
+
+
+_SERIALIZED = {
+    f"{part}{of}_{kind}": getattr(keras, f"{kind}s").serialize
+    for part in ("", "head_")
+    for of in ("kernel", "bias")
+    for kind in ("initializer", "regularizer")
+}
+
+
+def _fresh(initializer):
+    """A copy: one instance gives two layers of equal shape equal weights."""
+    is_keras = isinstance(initializer, keras.initializers.Initializer)
+    return initializer.clone() if is_keras else initializer

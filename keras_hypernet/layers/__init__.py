@@ -1,0 +1,1 @@
+"""Hyper layers: `(x, weights) -> y`."""

@@ -1,0 +1,14 @@
+"""Names that no two layers of one process share.
+
+PyTorch keeps parameters by their path: two hypernetworks whose variables had equal paths would
+train wrongly in one graph, in silence. So the sublayers that hold the variables are numbered per
+process. A number is no part of a config: a loaded or cloned layer gets new ones.
+"""
+
+import itertools
+
+_numbers = itertools.count()
+
+
+def unique_name(stem):
+    return f"{stem}_{next(_numbers)}"

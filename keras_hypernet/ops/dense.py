@@ -1,0 +1,100 @@
+"""A dense layer with one set of weights per row.
+
+Flat dense weights are the kernel `(in, out)`, row-major, then the bias `(out,)`: read as one
+matrix `(in + 1, out)`, they take inputs with a one appended. So no order has to cut the bias from
+the kernel, which would copy the largest tensor, forwards and backwards.
+"""
+
+from keras import ops
+
+from keras_hypernet.weights import is_factored, materialize
+
+
+def dense(x, weights, inputs, units, use_bias, contraction):
+    """Applies row `g` of the weights to the data rows of group `g`.
+
+    Args:
+        x: `(batch, ..., in)`; the rows of the weights divide the batch.
+        weights: Flat or factored weights of `in * units (+ units)`.
+        inputs, units: Sizes of the layer.
+        use_bias: Whether the weights end in a bias.
+        contraction: `"materialize"`, `"project"` or `"outer"`.
+
+    Returns:
+        `(batch, ..., units)`.
+    """
+    rows = ops.shape(weights["features"] if is_factored(weights) else weights)[0]
+    lead = ops.shape(x)[:-1]
+    # Never -1: it would hide rows that do not divide the batch.
+    positions = _positions(lead, rows)
+    grouped = ops.reshape(x, (rows, positions, inputs))
+    if contraction == "materialize":
+        many = len(lead) > 1 or (isinstance(positions, int) and positions > 1)
+        y = _materialize(grouped, materialize(weights), inputs, units, use_bias, many)
+    else:
+        flat = _with_one(grouped) if use_bias else grouped
+        flat = ops.reshape(flat, (rows * positions, inputs + use_bias))
+        features = _per_position(weights["features"], rows, positions)
+        order = {"project": _project, "outer": _outer}[contraction]
+        y = order(flat, features, weights["basis"], units)
+        y = y + ops.matmul(flat, ops.reshape(weights["offset"], (inputs + use_bias, units)))
+    return ops.reshape(y, (*lead, units))
+
+
+def shared_dense(x, weights, inputs, units, use_bias):
+    """The same with a single row of weights: the ordinary dense layer."""
+    flat = ops.reshape(materialize(weights), ((inputs + use_bias) * units,))
+    y = ops.matmul(x, ops.reshape(flat[: inputs * units], (inputs, units)))
+    return y + flat[inputs * units :] if use_bias else y
+
+
+def _positions(lead, rows):
+    """Data positions that share a row of weights."""
+    if ops.is_tensor(rows):
+        rows = ops.maximum(rows, 1)
+    elif rows == 0:
+        rows = 1  # an empty batch has no rows either
+    positions = lead[0] // rows
+    for size in lead[1:]:
+        positions = positions * size
+    return positions
+
+
+def _with_one(x):  # (..., in) -> (..., in + 1)
+    return ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+
+
+def _per_position(features, rows, positions):  # (rows, k) -> (rows * positions, k)
+    if isinstance(positions, int) and positions == 1:
+        return features
+    size = features.shape[-1]
+    features = ops.broadcast_to(ops.expand_dims(features, 1), (rows, positions, size))
+    return ops.reshape(features, (rows * positions, size))
+
+
+def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (rows, n, out)
+    rows = ops.shape(flat)[0]
+    if use_bias and many:
+        # With many positions a row, it is the inputs that must not be copied.
+        kernel, bias = ops.split(flat, [inputs * units], axis=-1)
+        y = ops.matmul(x, ops.reshape(kernel, (rows, inputs, units)))
+        return y + ops.expand_dims(bias, 1)
+    x = _with_one(x) if use_bias else x
+    return ops.matmul(x, ops.reshape(flat, (rows, inputs + use_bias, units)))
+
+
+def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
+    m, inputs = ops.shape(x)
+    k = ops.shape(basis)[0]
+    basis = ops.transpose(ops.reshape(basis, (k, inputs, units)), (1, 0, 2))
+    projected = ops.matmul(x, ops.reshape(basis, (inputs, k * units)))
+    projected = ops.reshape(projected, (m, k, units))
+    return ops.squeeze(ops.matmul(ops.expand_dims(features, 1), projected), 1)
+
+
+def _outer(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
+    m, inputs = ops.shape(x)
+    k = ops.shape(basis)[0]
+    products = ops.expand_dims(features, 2) * ops.expand_dims(x, 1)  # (m, k, in)
+    products = ops.reshape(products, (m, k * inputs))
+    return ops.matmul(products, ops.reshape(basis, (k * inputs, units)))

@@ -1,0 +1,358 @@
+"""`WeightSpec`: what a generator and a hyper layer both know about a target."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+
+from keras_hypernet import checks, fans
+from keras_hypernet.tables import format_table
+
+@dataclasses.dataclass(frozen=True)
+class WeightTensor:
+    """One tensor of a target: its name, shape, role, fans and place in the flat vector.
+
+    `layer` is the name up to the last slash. `fan_in` and `fan_out` are those of the
+    layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel.
+    """
+
+    name: str
+    shape: tuple
+    role: str
+    fan_in: int | None
+    fan_out: int | None
+    offset: int
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+    @property
+    def layer(self):
+        return self.name.rpartition("/")[0]
+
+
+class WeightSpec:
+    """The tensors of a target network, in the order of its flat weight vector.
+
+    The flat vector is every tensor flattened row-major, one after another. A spec is pure
+    Python: it holds no tensors of any backend and can be printed, compared and stored.
+
+    Args:
+        tensors: List of dicts with the keys `name` and `shape`, and optionally `role` (one of
+            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in` and `fan_out`.
+            Names are unique, and the tensors of one layer (equal names up to the last slash)
+            stand together. Mostly made by `from_shapes`, `from_layer` or `from_model`.
+
+    Raises:
+        ValueError: if the list is empty, a name is repeated, a role is unknown, a shape has an
+            entry below one, or a layer's tensors do not stand together.
+
+    Example:
+
+    >>> spec = kh.WeightSpec.from_shapes({"dense/kernel": (3, 2), "dense/bias": (2,)})
+    >>> spec
+    WeightSpec: 2 tensors, 1 layer, 8 weights
+      name          role    shape   fans    offset  size
+      dense/kernel  kernel  (3, 2)  3 -> 2  0       6
+      dense/bias    bias    (2,)    3 -> 2  6       2
+    >>> spec.split(np.arange(8.0))["dense/bias"]
+    array([6., 7.])
+    """
+
+    def __init__(self, tensors):
+        placed, offset = [], 0
+        for given in checks.non_empty_list("tensors", tensors):
+            fields = _complete(given)
+            placed.append(WeightTensor(**fields, offset=offset))
+            offset += placed[-1].size
+        self._tensors = tuple(_share_fans(placed))
+        self._by_name = {tensor.name: tensor for tensor in self._tensors}
+        self.total = offset
+        self._check_names()
+
+    @classmethod
+    def from_shapes(cls, shapes, roles=None):
+        """Spec of plain shapes: a list, or a dict of names to shapes.
+
+        In a list, two or more axes are a kernel `[..., in, out]`, which begins a layer, and one
+        axis is a bias of the layer before it: `[(3, 4), (4,)]` is `layer_0/kernel`,
+        `layer_0/bias`. In a dict, the last part of the name says the role.
+
+        Args:
+            shapes: List of shapes, or dict `{name: shape}`.
+            roles: Optional roles, one per shape, in place of the ones that are inferred.
+        """
+        if isinstance(shapes, dict):
+            names, shapes = list(shapes), list(shapes.values())
+        else:
+            shapes = [checks.shape("shapes", s) for s in checks.non_empty_list("shapes", shapes)]
+            names = _names_of_shapes(shapes)
+        if roles is None:
+            roles = [None] * len(names)
+        if len(roles) != len(names):
+            raise ValueError(
+                f"`roles` must have one role per shape ({len(names)}). Received: roles={roles}"
+            )
+        return cls(
+            [
+                {"name": name, "shape": shape, "role": role}
+                for name, shape, role in zip(names, shapes, roles)
+            ]
+        )
+
+    @classmethod
+    def from_layer(cls, layer):
+        """Spec of a built Keras layer's parameters (frozen or not), named by variable path."""
+        if not getattr(layer, "built", False):
+            raise ValueError(
+                "`layer` must be built: call it on data, or call its `build` method, first. "
+                f"Received: layer={layer}"
+            )
+        tensors, seen = [], set()
+        for leaf in layer._flatten_layers():
+            # What the layer made as trainable: freezing it does not make it state.
+            for variable in leaf._trainable_variables:
+                if id(variable) not in seen:
+                    seen.add(id(variable))
+                    tensors.append(fans.describe_variable(leaf, variable))
+        if not tensors:
+            raise ValueError(f"`layer` must have weights to generate. Received: layer={layer}")
+        return cls(tensors)
+
+    @classmethod
+    def from_model(cls, model):
+        """Spec of a built Keras model's parameters, layer by layer."""
+        return cls.from_layer(model)
+
+    @classmethod
+    def of(cls, spec):
+        """A spec from a spec, a list or dict of shapes, or a spec's config."""
+        if isinstance(spec, cls):
+            return spec
+        if isinstance(spec, dict) and isinstance(spec.get("tensors"), (list, tuple)):
+            return cls.from_config(spec)
+        if isinstance(spec, (list, tuple, dict)):
+            return cls.from_shapes(spec)
+        raise TypeError(
+            "`spec` must be a `WeightSpec`, a list of shapes or a dict of names to shapes. "
+            f"Received: spec={spec!r} of type {type(spec).__name__}"
+        )
+
+    # What is in it.
+
+    def __len__(self):
+        return len(self._tensors)
+
+    def __iter__(self):
+        return iter(self._tensors)
+
+    def __getitem__(self, name):
+        """The tensor of that name, or at that position."""
+        if isinstance(name, str):
+            return self._by_name[name]
+        return self._tensors[name]
+
+    def __contains__(self, name):
+        return name in self._by_name
+
+    def __eq__(self, other):
+        return isinstance(other, WeightSpec) and self._tensors == other._tensors
+
+    def __hash__(self):
+        return hash(self._tensors)
+
+    @property
+    def names(self):
+        return [tensor.name for tensor in self]
+
+    @property
+    def shapes(self):
+        return [tensor.shape for tensor in self]
+
+    @property
+    def roles(self):
+        return [tensor.role for tensor in self]
+
+    @property
+    def offsets(self):
+        return [tensor.offset for tensor in self]
+
+    @property
+    def sizes(self):
+        return [tensor.size for tensor in self]
+
+    @property
+    def layers(self):
+        """`{layer name: WeightSpec of its tensors}`, in order."""
+        members = {}
+        for tensor in self:
+            members.setdefault(tensor.layer, []).append(_fields(tensor))
+        return {layer: WeightSpec(tensors) for layer, tensors in members.items()}
+
+    # Cutting and joining NumPy arrays.
+
+    def split(self, array):
+        """`[..., total]` -> `{name: [..., *shape]}`."""
+        array = self._check_width(array)
+        pieces = np.split(array, self.offsets[1:], axis=-1)
+        return {
+            tensor.name: piece.reshape(*array.shape[:-1], *tensor.shape)
+            for tensor, piece in zip(self, pieces)
+        }
+
+    def pack(self, arrays):
+        """`{name: [..., *shape]}`, or a list in order, -> `[..., total]`."""
+        arrays = [np.asarray(array) for array in self.in_order(arrays)]
+        flat = []
+        for tensor, array in zip(self, arrays):
+            lead = array.shape[: array.ndim - len(tensor.shape)]
+            flat.append(array.reshape(*lead, tensor.size))
+        return np.concatenate(flat, axis=-1)
+
+    def split_layers(self, array):
+        """`[..., total]` -> `{layer name: [..., that layer's total]}`."""
+        array, layers = self._check_width(array), self.layers
+        ends = np.cumsum([layer.total for layer in layers.values()])
+        return dict(zip(layers, np.split(array, ends[:-1], axis=-1)))
+
+    def pack_layers(self, arrays):
+        """`{layer name: [..., that layer's total]}` -> `[..., total]`."""
+        layers = self.layers
+        _check_keys("arrays", arrays, layers)
+        for name, layer in layers.items():
+            layer._check_width(arrays[name])
+        return np.concatenate([np.asarray(arrays[name]) for name in layers], axis=-1)
+
+    def in_order(self, tensors):
+        """The values of a dict by name, or of a list, in this spec's order, shapes checked."""
+        if isinstance(tensors, dict):
+            _check_keys("tensors", tensors, self._by_name)
+            tensors = [tensors[name] for name in self.names]
+        if len(tensors) != len(self):
+            raise ValueError(
+                f"`tensors` must have one entry per tensor of the spec ({len(self)}). "
+                f"Received: {len(tensors)}"
+            )
+        for tensor, value in zip(self, tensors):
+            received = tuple(np.shape(value) if not hasattr(value, "shape") else value.shape)
+            if received[len(received) - len(tensor.shape) :] != tensor.shape:
+                raise ValueError(
+                    f"`tensors` must end in the shapes of the spec: {tensor.name} is "
+                    f"{tensor.shape}. Received: shape {received}"
+                )
+        return list(tensors)
+
+    # Storing and printing.
+
+    def get_config(self):
+        return {"tensors": [{**_fields(t), "shape": list(t.shape)} for t in self]}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config["tensors"])
+
+    def to_json(self):
+        return json.dumps(self.get_config())
+
+    @classmethod
+    def from_json(cls, text):
+        return cls.from_config(json.loads(text))
+
+    def __repr__(self):
+        rows = [("name", "role", "shape", "fans", "offset", "size")]
+        for t in self:
+            fans = "-" if t.fan_in is None else f"{t.fan_in} -> {t.fan_out}"
+            rows.append((t.name, t.role, str(t.shape), fans, str(t.offset), str(t.size)))
+        counts = [(len(self), "tensor"), (len(self.layers), "layer"), (self.total, "weight")]
+        title = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts)
+        return f"WeightSpec: {title}\n" + format_table(rows)
+
+    def _check_names(self):
+        if len(self._by_name) != len(self._tensors):
+            repeated = sorted({n for n in self.names if self.names.count(n) > 1})
+            raise ValueError(f"Tensor names must be unique. Received repeated: {repeated}")
+        finished, current = set(), None
+        for tensor in self:
+            if tensor.layer != current:
+                finished.add(current)
+                current = tensor.layer
+                if current in finished:
+                    raise ValueError(
+                        "The tensors of one layer must stand together. "
+                        f"Received layer {current!r} in pieces: {self.names}"
+                    )
+
+    def _check_width(self, array):
+        array = np.asarray(array)
+        if array.ndim < 1 or array.shape[-1] != self.total:
+            raise ValueError(
+                f"`array` must have the spec's {self.total} weights on its last axis. "
+                f"Received: shape {array.shape}"
+            )
+        return array
+
+
+def _fields(tensor):
+    return {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "role": tensor.role,
+        "fan_in": tensor.fan_in,
+        "fan_out": tensor.fan_out,
+    }
+
+
+def _complete(given):
+    if not isinstance(given, dict) or not {"name", "shape"} <= set(given):
+        raise ValueError(
+            "`tensors` must be a list of dicts with the keys `name` and `shape`. "
+            f"Received: {given!r}"
+        )
+    name, shape = given["name"], checks.shape("shape", given["shape"])
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"A tensor's name must be a non-empty string. Received: name={name!r}")
+    role = given.get("role") or fans.role_of_name(name)
+    if role not in fans.ROLES:
+        raise ValueError(f"`role` must be one of {fans.ROLES}. Received: role={role!r}")
+    fan_in, fan_out = given.get("fan_in"), given.get("fan_out")
+    if fan_in is None and role in ("kernel", "embedding"):
+        fan_in, fan_out = fans.of_shape(shape)
+    return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}
+
+
+def _share_fans(tensors):
+    of_layer = {}
+    for tensor in tensors:
+        if tensor.role == "kernel":
+            of_layer.setdefault(tensor.layer, (tensor.fan_in, tensor.fan_out))
+    for tensor in tensors:
+        if tensor.fan_in is None and tensor.layer in of_layer:
+            fan_in, fan_out = of_layer[tensor.layer]
+            tensor = dataclasses.replace(tensor, fan_in=fan_in, fan_out=fan_out)
+        yield tensor
+
+
+def _names_of_shapes(shapes):
+    names, layer, in_layer = [], -1, {}
+    for shape in shapes:
+        kind = {0: "scalar", 1: "bias"}.get(len(shape), "kernel")
+        if kind == "kernel" or layer < 0:
+            layer, in_layer = layer + 1, {}
+        in_layer[kind] = in_layer.get(kind, -1) + 1
+        suffix = f"_{in_layer[kind]}" if in_layer[kind] else ""
+        names.append(f"layer_{layer}/{kind}{suffix}")
+    return names
+
+
+def _check_keys(argument, received, expected):
+    if set(received) != set(expected):
+        missing = sorted(set(expected) - set(received))
+        unknown = sorted(set(received) - set(expected))
+        raise ValueError(
+            f"`{argument}` must have exactly the spec's names. "
+            f"Missing: {missing}. Received unknown: {unknown}"
+        )

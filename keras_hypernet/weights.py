@@ -1,0 +1,159 @@
+"""The forms of generated weights: flat `(rows, total)`, or factored.
+
+Factored weights are a dict `{"features": (rows, k), "basis": (k, total), "offset": (total,)}`
+that means `offset + features @ basis`: everything affine in few weight vectors.
+"""
+
+import keras
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.spec import WeightSpec
+
+FACTORS = ("basis", "features", "offset")
+
+
+def is_factored(weights):
+    """Whether weights (or the shapes of weights) are factored; refuses anything but two forms."""
+    if not isinstance(weights, dict):
+        return False
+    if set(weights) != set(FACTORS):
+        raise ValueError(
+            f"Factored `weights` must have exactly the keys {FACTORS}. "
+            f"Received: {tuple(sorted(weights))}"
+        )
+    return True
+
+
+def check_weights(weights):
+    """Generated weights are floating tensors, flat or factored."""
+    tensors = weights.items() if is_factored(weights) else [("weights", weights)]
+    for name, tensor in tensors:
+        if not hasattr(tensor, "dtype"):
+            raise TypeError(
+                f"`{name}` must be a tensor, or `weights` a dict of {FACTORS}. "
+                f"Received: {type(tensor).__name__}"
+            )
+        checks.float_tensor(name, tensor)
+
+
+def check_shapes(shapes, total):
+    """Shapes of weights, flat or factored, that give `total` weights a row."""
+    if not is_factored(shapes):
+        shapes = {"weights": shapes}
+    for name, shape in shapes.items():
+        checks.rank(name, shape, 1 if name == "offset" else 2)
+        if name != "features":
+            checks.last_axis(name, shape, total)
+    if "features" in shapes:
+        checks.last_axis("features", shapes["features"], shapes["basis"][0])
+
+
+def shapes_of(weights):
+    """Static shapes of weights, in their form."""
+    if isinstance(weights, dict):
+        return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    return tuple(weights.shape)
+
+
+def specs_of(shapes, dtype):
+    """KerasTensors of such shapes, in their form."""
+    if isinstance(shapes, dict):
+        return {name: keras.KerasTensor(shape, dtype=dtype) for name, shape in shapes.items()}
+    return keras.KerasTensor(shapes, dtype=dtype)
+
+
+def row_count(shapes):
+    """Static number of rows, or `None`, from the shapes of weights."""
+    return (shapes["features"] if is_factored(shapes) else shapes)[0]
+
+
+def materialize(weights):
+    """Weights of any form -> flat `(rows, total)`."""
+    if not is_factored(weights):
+        return weights
+    return ops.matmul(weights["features"], weights["basis"]) + weights["offset"]
+
+
+def split_weights(weights, spec):
+    """Cuts generated weights into the tensors of their spec.
+
+    Args:
+        weights: Flat weights `(rows, total)`, or factored ones.
+        spec: The `WeightSpec` of the target, or a list of shapes.
+
+    Returns:
+        Dict `{name: (rows, *shape)}`.
+
+    Raises:
+        ValueError: if the width is not the spec's total.
+
+    Example:
+
+    >>> kh.split_weights(np.zeros((5, 8), "float32"), [(3, 2), (2,)])["layer_0/kernel"].shape
+    (5, 3, 2)
+    """
+    spec = WeightSpec.of(spec)
+    flat = materialize(_as_tensors(weights))
+    checks.rank("weights", flat.shape, 2)
+    checks.last_axis("weights", flat.shape, spec.total)
+    rows = ops.shape(flat)[0]
+    pieces = ops.split(flat, spec.offsets[1:], axis=-1)
+    return {
+        tensor.name: ops.reshape(piece, (rows, *tensor.shape))
+        for tensor, piece in zip(spec, pieces)
+    }
+
+
+def pack_weights(tensors, spec):
+    """Joins the tensors of a target into flat weights: the inverse of `split_weights`.
+
+    Args:
+        tensors: Dict `{name: (rows, *shape)}`, or a list in the spec's order.
+        spec: The `WeightSpec` of the target, or a list of shapes.
+
+    Returns:
+        Flat weights `(rows, total)`.
+
+    Raises:
+        ValueError: if a tensor is missing, unknown or has another shape.
+    """
+    spec = WeightSpec.of(spec)
+    flat = []
+    for tensor, value in zip(spec, spec.in_order(tensors)):
+        value = _as_tensors(value)
+        checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))
+        flat.append(ops.reshape(value, (ops.shape(value)[0], tensor.size)))
+    return ops.concatenate(flat, axis=-1)
+
+
+def split_layers(weights, totals):
+    """Cuts weights of any form into one set per layer, each in the same form."""
+    if not is_factored(weights):
+        return _cut(weights, totals)
+    basis, offset = _cut(weights["basis"], totals), _cut(weights["offset"], totals)
+    return [
+        {"features": weights["features"], "basis": b, "offset": o} for b, o in zip(basis, offset)
+    ]
+
+
+def layer_shapes(shapes, totals):
+    """Shapes of what `split_layers` returns."""
+    if not is_factored(shapes):
+        return [(shapes[0], total) for total in totals]
+    return [
+        {"features": shapes["features"], "basis": (shapes["basis"][0], n), "offset": (n,)}
+        for n in totals
+    ]
+
+
+def _cut(tensor, totals):
+    ends = [sum(totals[: i + 1]) for i in range(len(totals) - 1)]
+    return ops.split(tensor, ends, axis=-1)
+
+
+def _as_tensors(weights):
+    if isinstance(weights, dict):
+        return {name: _as_tensors(tensor) for name, tensor in weights.items()}
+    return weights if hasattr(weights, "shape") else ops.convert_to_tensor(weights)
+
