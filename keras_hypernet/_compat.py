@@ -25,6 +25,28 @@ def is_concrete(tensor):
     return True
 
 
+def split(tensor, sizes):
+    """Cuts the last axis of a tensor into pieces of the given sizes.
+
+    `keras.ops.split` reads the sizes back from a tensor on PyTorch, which neither exports nor
+    compiles, and needs a static axis on TensorFlow.
+    """
+    if len(sizes) == 1:
+        return [tensor]
+    backend = keras.backend.backend()
+    if not isinstance(tensor, keras.KerasTensor):
+        if backend == "torch":
+            import torch
+
+            return torch.split(tensor, sizes, dim=-1)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.split(tensor, sizes, axis=-1)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return keras.ops.split(tensor, ends, axis=-1)
+
+
 def calls_in(model, operation):
     """The calls of an operation in a functional model: `[(args, kwargs, outputs)]`."""
     nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}

@@ -7,7 +7,7 @@ that means `offset + features @ basis`: everything affine in few weight vectors.
 import keras
 from keras import ops
 
-from keras_hypernet import checks
+from keras_hypernet import _compat, checks
 from keras_hypernet.spec import WeightSpec
 
 FACTORS = ("basis", "features", "offset")
@@ -97,10 +97,9 @@ def split_weights(weights, spec):
     flat = materialize(_as_tensors(weights))
     checks.rank("weights", flat.shape, 2)
     checks.last_axis("weights", flat.shape, spec.total)
-    rows = ops.shape(flat)[0]
-    pieces = ops.split(flat, spec.offsets[1:], axis=-1)
+    pieces = _compat.split(flat, spec.sizes)
     return {
-        tensor.name: ops.reshape(piece, (rows, *tensor.shape))
+        tensor.name: ops.reshape(piece, (-1, *tensor.shape))
         for tensor, piece in zip(spec, pieces)
     }
 
@@ -123,15 +122,16 @@ def pack_weights(tensors, spec):
     for tensor, value in zip(spec, spec.in_order(tensors)):
         value = _as_tensors(value)
         checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))
-        flat.append(ops.reshape(value, (ops.shape(value)[0], tensor.size)))
+        flat.append(ops.reshape(value, (-1, tensor.size)))
     return ops.concatenate(flat, axis=-1)
 
 
 def split_layers(weights, totals):
     """Cuts weights of any form into one set per layer, each in the same form."""
     if not is_factored(weights):
-        return _cut(weights, totals)
-    basis, offset = _cut(weights["basis"], totals), _cut(weights["offset"], totals)
+        return list(_compat.split(weights, totals))
+    basis = _compat.split(weights["basis"], totals)
+    offset = _compat.split(weights["offset"], totals)
     return [
         {"features": weights["features"], "basis": b, "offset": o} for b, o in zip(basis, offset)
     ]
@@ -145,11 +145,6 @@ def layer_shapes(shapes, totals):
         {"features": shapes["features"], "basis": (shapes["basis"][0], n), "offset": (n,)}
         for n in totals
     ]
-
-
-def _cut(tensor, totals):
-    ends = [sum(totals[: i + 1]) for i in range(len(totals) - 1)]
-    return ops.split(tensor, ends, axis=-1)
 
 
 def _as_tensors(weights):

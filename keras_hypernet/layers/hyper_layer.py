@@ -22,6 +22,7 @@ class HyperLayer(keras.layers.Layer):
         self.supports_masking = True
 
     def __call__(self, x, weights, *args, **kwargs):
+        checks.tensor("x", x)
         for tensor in self.weight_sets(weights):
             forms.check_weights(tensor)
         self.check_shapes(tuple(x.shape), self.shapes_of(weights))

@@ -7,6 +7,7 @@ the kernel, which would copy the largest tensor, forwards and backwards.
 
 from keras import ops
 
+from keras_hypernet import _compat
 from keras_hypernet.weights import is_factored, materialize
 
 
@@ -76,7 +77,7 @@ def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (r
     rows = ops.shape(flat)[0]
     if use_bias and many:
         # With many positions a row, it is the inputs that must not be copied.
-        kernel, bias = ops.split(flat, [inputs * units], axis=-1)
+        kernel, bias = _compat.split(flat, [inputs * units, units])
         y = ops.matmul(x, ops.reshape(kernel, (rows, inputs, units)))
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x

@@ -1,0 +1,228 @@
+"""What every public layer must do: each test runs over every row of the table in `cases.py`."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops, tree
+
+import keras_hypernet as kh
+from tests import reference as ref
+from tests.backend import BACKEND, compiled, gradients, is_float, numpy_of, tensors_of
+from tests.cases import CASES
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_mistake = pytest.mark.parametrize(
+    ("call", "exception", "message"),
+    [
+        pytest.param(*mistake[1:], id=f"{case.id}: {mistake[0]}")
+        for case in CASES
+        for mistake in case.bad
+    ],
+)
+
+
+def values_of(layer):
+    return [ref.cast(ops.convert_to_numpy(v)) for v in layer.weights]
+
+
+def assert_close(actual, expected, **tolerance):
+    tree.assert_same_structure(actual, expected)
+    for a, e in zip(tree.flatten(actual), tree.flatten(expected), strict=True):
+        assert a.shape == e.shape
+        np.testing.assert_allclose(a, e, **tolerance)
+
+
+def model_data(case, rows, rng):
+    model = case.model()
+    y = rng.normal(size=(rows, *model.output.shape[1:])).astype("float32")
+    return model, inputs_of_model(case, rows, rng), y
+
+
+def inputs_of_model(case, rows, rng):
+    inputs = case.model_inputs(rows, rng)
+    return inputs if len(inputs) > 1 else inputs[0]
+
+
+def test_the_table_has_every_public_layer():
+    public = {n for n in kh.__all__ if isinstance(getattr(kh, n), type)}
+    layers = {n for n in public if issubclass(getattr(kh, n), keras.layers.Layer)}
+    assert layers == {case.id.split()[0] for case in CASES}
+
+
+@every_case
+def test_values(case, rng):
+    layer, inputs = case.layer(), case.inputs(6, rng)
+    layer(*inputs)
+    # Away from zeros and ones, where a scale or a bias would not be noticed.
+    layer.set_weights([w + rng.uniform(0.1, 0.5, w.shape) for w in layer.get_weights()])
+    outputs = numpy_of(layer(*inputs))
+    expected = case.reference(values_of(layer), *ref.cast(inputs))
+    assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_values_compiled(case, rng):
+    layer, inputs = case.layer(), tensors_of(case.inputs(6, rng))
+    eager = numpy_of(layer(*inputs))
+    assert_close(numpy_of(compiled(layer)(*inputs)), eager, rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_gradients_are_the_finite_differences_of_the_reference(case, rng):
+    layer, inputs = case.layer(), case.inputs(4, rng)
+    outputs = numpy_of(layer(*inputs))
+    seeds = tree.map_structure(lambda x: rng.normal(size=x.shape), outputs)
+    of_variables, of_inputs = gradients(layer, inputs, seeds)
+    values, flat = values_of(layer), tree.flatten(ref.cast(inputs))
+
+    def loss():
+        found = case.reference(values, *tree.pack_sequence_as(inputs, flat))
+        pairs = zip(tree.flatten(found), tree.flatten(seeds), strict=True)
+        return sum(np.sum(out * seed) for out, seed in pairs)
+
+    trainable = [v for v, w in zip(values, layer.weights, strict=True) if w.trainable]
+    floating = [x for x in flat if x.dtype.kind == "f"]
+    step = 1e-6
+    for array, gradient in zip(trainable + floating, of_variables + of_inputs, strict=True):
+        direction = rng.normal(size=array.shape)
+        array += step * direction
+        above = loss()
+        array -= 2 * step * direction
+        below = loss()
+        array += step * direction
+        expected = (above - below) / (2 * step)
+        size = np.linalg.norm(gradient) * np.linalg.norm(direction)
+        assert np.sum(gradient * direction) == pytest.approx(expected, abs=1e-4 * size + 1e-5)
+        assert size > 0
+
+
+@every_case
+def test_symbolic_outputs_are_what_comes_out(case, rng):
+    inputs = case.inputs(6, rng)
+    symbolic = tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype.name), inputs)
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            layer = case.layer()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        specs, outputs = layer(*symbolic), layer(*inputs)
+        tree.assert_same_structure(specs, outputs)
+        for spec, out in zip(tree.flatten(specs), tree.flatten(outputs), strict=True):
+            assert spec.shape == tuple(out.shape)
+            assert spec.dtype == keras.backend.standardize_dtype(out.dtype)
+
+
+@every_case
+def test_config_round_trip(case, rng):
+    layer, inputs = case.layer(), case.inputs(6, rng)
+    expected = numpy_of(layer(*inputs))
+    config = json.dumps(layer.get_config())
+    copy = type(layer).from_config(json.loads(config))
+    copy(*inputs)
+    assert json.dumps(copy.get_config()) == config == json.dumps(layer.get_config())
+    copy.set_weights(layer.get_weights())
+    assert_close(numpy_of(copy(*inputs)), expected, rtol=1e-6)
+
+
+@every_case
+def test_saved_and_loaded(case, rng, tmp_path):
+    model, inputs, _ = model_data(case, 6, rng)
+    expected = model.predict(inputs, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), expected)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = case.model()
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.predict(inputs, verbose=0), expected)
+
+
+@every_case
+@pytest.mark.parametrize("jit", [False, True] if BACKEND != "torch" else [False])
+def test_fit(case, jit, rng):
+    model, inputs, y = model_data(case, 24, rng)
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=jit)
+    before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    if not before:
+        pytest.skip("a hyper layer alone has nothing to train")
+    history = model.fit(inputs, y, batch_size=10, epochs=12, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert np.any(ops.convert_to_numpy(variable) != old), variable.path
+
+
+@every_case
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(case, policy, rng):
+    inputs = case.inputs(6, rng)
+    full = case.layer()
+    expected = numpy_of(full(*inputs))
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed, (model, model_inputs, y) = case.layer(), model_data(case, 6, rng)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed(*inputs)
+    mixed.set_weights(full.get_weights())
+    outputs = mixed(*inputs)
+    assert {str(v.dtype) for v in mixed.weights} <= {"float32"}
+    for out in tree.flatten(outputs):
+        assert keras.backend.standardize_dtype(out.dtype) == policy.removeprefix("mixed_")
+    outputs = tree.map_structure(lambda x: ops.cast(x, "float32"), outputs)
+    assert_close(numpy_of(outputs), expected, rtol=0.05, atol=0.1)
+    if model.trainable_variables:
+        model.compile("adam", "mse")
+        history = model.fit(model_inputs, y, batch_size=4, verbose=0).history
+        assert np.isfinite(history["loss"][0])
+
+
+@every_case
+def test_any_batch_size(case, rng):
+    model = case.model()
+    inputs = inputs_of_model(case, 7, rng)
+    whole = model.predict(inputs, batch_size=7, verbose=0)
+    for batch_size in (1, 3):  # 3 leaves a last batch of one
+        parts = model.predict(inputs, batch_size=batch_size, verbose=0)
+        np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
+    empty = model(tree.map_structure(lambda x: x[:0], inputs))
+    assert tuple(empty.shape) == (0, *whole.shape[1:])
+
+
+@every_case
+def test_nan_passes_through(case, rng):
+    inputs = case.inputs(4, rng)
+    floating = [x for x in tree.flatten(inputs) if is_float(x)]
+    for x in floating:
+        x[0] = np.nan
+    outputs = tree.flatten(numpy_of(case.layer()(*inputs)))
+    assert any(np.isnan(out).any() for out in outputs) == bool(floating)
+
+
+@every_case
+def test_export(case, rng, tmp_path):
+    # Keras exports any model to PyTorch's format with a batch of one.
+    model, inputs, _ = model_data(case, 1 if BACKEND == "torch" else 4, rng)
+    expected = numpy_of(model(inputs))
+    if BACKEND == "torch":
+        import torch
+
+        model.export(tmp_path / "model.pt2", format="torch", verbose=False)
+        tensors = tree.map_structure(torch.as_tensor, inputs)
+        outputs = torch.export.load(tmp_path / "model.pt2").module()(tensors)
+        outputs = outputs.detach().numpy()
+    else:
+        import tensorflow as tf
+
+        model.export(tmp_path / "model", verbose=False)
+        served = tf.saved_model.load(tmp_path / "model")
+        outputs = served.serve(inputs)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_mistake
+def test_bad_input(call, exception, message):
+    with pytest.raises(exception, match=message):
+        call()
