@@ -70,11 +70,14 @@ def build(
     sizes = checks.layer_sizes("target_layer_sizes", target_layer_sizes)
     hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
     checks.activation("activation", activation)
+    checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
     conditioning_shape = _input_shape(
         "conditioning", conditioning, "conditioning_size", conditioning_size
     )
     data_shape = _input_shape("data_input", data_input, "input_size", input_size)
+    if conditioning is not None:
+        checks.float_tensor("conditioning", conditioning)
     if len(conditioning_shape) != 1:
         raise ValueError(
             "`conditioning_size` must be an integer: conditioning is (rows, conditioning_size). "
@@ -82,13 +85,12 @@ def build(
         )
     _check_first_layer(sizes, data_shape[-1])
 
-    inputs = []
     if conditioning is None:
         conditioning = keras.Input(conditioning_shape, name="conditioning")
-    inputs += keras.utils.get_source_inputs(conditioning)
     if data_input is None:
         data_input = keras.Input(data_shape, name="data_input")
-    inputs += [x for x in keras.utils.get_source_inputs(data_input) if not _among(x, inputs)]
+    sources = [keras.utils.get_source_inputs(tensor) for tensor in (conditioning, data_input)]
+    inputs = list({id(x): x for x in [*sources[0], *sources[1]]}.values())
 
     prefix = f"{name}_" if name else ""
     generated = []
@@ -227,7 +229,7 @@ def _input_shape(tensor_argument, tensor, size_argument, size):
             f"`{size_argument}` must be the last axis of `{tensor_argument}` where both are given. "
             f"Received: {size_argument}={size}, shape {tensor.shape}"
         )
-    checks.last_axis(tensor_argument, tensor.shape, None)
+    checks.known_last_axis(tensor_argument, tensor.shape)
     return tuple(tensor.shape[1:])
 
 
@@ -245,7 +247,3 @@ def _check_symbolic(argument, tensor):
             f"`{argument}` must be a KerasTensor, such as `keras.Input(...)`. "
             f"Received: {type(tensor).__name__}"
         )
-
-
-def _among(tensor, tensors):
-    return any(tensor is other for other in tensors)

@@ -118,13 +118,17 @@ def rank(argument, received, expected):
 
 
 def last_axis(argument, received, expected):
-    """A shape whose last entry is known, or equal to `expected` where that is given."""
-    if received[-1] is None and expected is None:
-        raise ValueError(
-            f"The last axis of `{argument}` must be known. Received: shape {tuple(received)}"
-        )
-    if expected is not None and received[-1] not in (None, expected):
+    """A shape whose last entry is `expected`, as far as both are known."""
+    if None not in (received[-1], expected) and received[-1] != expected:
         raise ValueError(
             f"`{argument}` must have {expected} entries on its last axis. "
             f"Received: shape {tuple(received)}"
+        )
+
+
+def known_last_axis(argument, received):
+    """A shape whose last entry is known."""
+    if received[-1] is None:
+        raise ValueError(
+            f"The last axis of `{argument}` must be known. Received: shape {tuple(received)}"
         )

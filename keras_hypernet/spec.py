@@ -200,7 +200,7 @@ class WeightSpec:
         array = self._check_width(array)
         pieces = np.split(array, self.offsets[1:], axis=-1)
         return {
-            tensor.name: piece.reshape(*array.shape[:-1], *tensor.shape)
+            tensor.name: piece.reshape((*array.shape[:-1], *tensor.shape))
             for tensor, piece in zip(self, pieces)
         }
 
@@ -210,7 +210,7 @@ class WeightSpec:
         flat = []
         for tensor, array in zip(self, arrays):
             lead = array.shape[: array.ndim - len(tensor.shape)]
-            flat.append(array.reshape(*lead, tensor.size))
+            flat.append(array.reshape((*lead, tensor.size)))
         return np.concatenate(flat, axis=-1)
 
     def split_layers(self, array):

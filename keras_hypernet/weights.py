@@ -150,5 +150,5 @@ def layer_shapes(shapes, totals):
 def _as_tensors(weights):
     if isinstance(weights, dict):
         return {name: _as_tensors(tensor) for name, tensor in weights.items()}
-    return weights if hasattr(weights, "shape") else ops.convert_to_tensor(weights)
+    return weights if keras.utils.is_keras_tensor(weights) else ops.convert_to_tensor(weights)
 

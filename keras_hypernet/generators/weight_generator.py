@@ -144,7 +144,7 @@ class WeightGenerator(Generator):
 
     def build(self, conditioning_shape):
         checks.rank("conditioning", conditioning_shape, 2)
-        checks.last_axis("conditioning", conditioning_shape, None)
+        checks.known_last_axis("conditioning", conditioning_shape)
         shape = tuple(conditioning_shape)
         for layer in self.trunk:
             layer.build(shape)

@@ -67,20 +67,20 @@ class HyperDense(HyperLayer):
         self.activation = activation
         self.use_bias = bool(use_bias)
         self.contraction = contraction
+        self.inputs_size = None
 
     def check_shapes(self, x_shape, weights_shape):
         if len(x_shape) < 2:
             raise ValueError(
                 f"`x` must have two or more axes, (batch, ..., inputs). Received: shape {x_shape}"
             )
-        if getattr(self, "inputs_size", None) is not None:
-            checks.last_axis("x", x_shape, self.inputs_size)
+        checks.last_axis("x", x_shape, self.inputs_size)
         forms.check_shapes(weights_shape, x_shape[-1] and self._total(x_shape[-1]))
         contractions.check_form(self.contraction, forms.is_factored(weights_shape))
         super().check_shapes(x_shape, weights_shape)
 
     def build(self, x_shape, weights_shape):
-        checks.last_axis("x", x_shape, None)
+        checks.known_last_axis("x", x_shape)
         self.check_shapes(x_shape, weights_shape)
         self.inputs_size = x_shape[-1]
         self._built_shapes = (x_shape, weights_shape)

@@ -68,7 +68,7 @@ def _with_one(x):  # (..., in) -> (..., in + 1)
 def _per_position(features, rows, positions):  # (rows, k) -> (rows * positions, k)
     if isinstance(positions, int) and positions == 1:
         return features
-    size = features.shape[-1]
+    size = ops.shape(features)[-1]
     features = ops.broadcast_to(ops.expand_dims(features, 1), (rows, positions, size))
     return ops.reshape(features, (rows * positions, size))
 
