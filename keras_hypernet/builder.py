@@ -62,7 +62,7 @@ def build(
     Example:
 
     >>> model = kh.build(conditioning_size=2, input_size=3, target_layer_sizes=[(3, 8), (8, 1)])
-    >>> model([np.zeros((5, 2), "float32"), np.zeros((5, 3), "float32")]).shape
+    >>> model.predict([np.zeros((5, 2)), np.zeros((5, 3))], verbose=0).shape
     (5, 1)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
@@ -142,6 +142,11 @@ def build_weight_generator(
     Raises:
         ValueError, TypeError: on sizes that are not positive integers, and on a conditioning that
             is not a floating KerasTensor of two axes.
+
+    Example:
+
+    >>> kh.build_weight_generator(keras.Input((4,)), target_in=3, target_out=8).shape
+    (None, 32)
     """
     _check_symbolic("conditioning", conditioning)
     target_in = checks.positive_int("target_in", target_in)

@@ -55,7 +55,9 @@ def describe(model):
 
     Example:
 
-    >>> kh.describe(kh.build(4, 3, [(3, 8), (8, 1)], hidden_sizes=[16]))  # doctest: +SKIP
+    >>> kh.describe(kh.build(4, 3, [(3, 8)], hidden_sizes=[64]))  # doctest: +ELLIPSIS
+    generator     target  shapes      form  contraction  parameters  weights  compression
+    weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
     """
     graph.check_functional(model)
     return Description(_rows(model))

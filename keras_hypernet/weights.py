@@ -90,7 +90,8 @@ def split_weights(weights, spec):
 
     Example:
 
-    >>> kh.split_weights(np.zeros((5, 8), "float32"), [(3, 2), (2,)])["layer_0/kernel"].shape
+    >>> weights = kh.split_weights(np.zeros((5, 8), "float32"), [(3, 2), (2,)])
+    >>> keras.ops.shape(weights["layer_0/kernel"])
     (5, 3, 2)
     """
     spec = WeightSpec.of(spec)
@@ -116,6 +117,12 @@ def pack_weights(tensors, spec):
 
     Raises:
         ValueError: if a tensor is missing, unknown or has another shape.
+
+    Example:
+
+    >>> tensors = [np.zeros((5, 3, 2), "float32"), np.zeros((5, 2), "float32")]
+    >>> keras.ops.shape(kh.pack_weights(tensors, [(3, 2), (2,)]))
+    (5, 8)
     """
     spec = WeightSpec.of(spec)
     flat = []

@@ -32,7 +32,8 @@ class ConditionEmbedding(keras.layers.Layer):
 
     Example:
 
-    >>> kh.ConditionEmbedding(num_conditions=10, size=8)(np.array([3, 3, 7])).shape
+    >>> embedding = kh.ConditionEmbedding(num_conditions=10, size=8)
+    >>> keras.ops.shape(embedding(np.array([3, 3, 7])))
     (3, 8)
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695): task embeddings.

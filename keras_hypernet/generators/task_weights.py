@@ -42,7 +42,8 @@ class TaskWeights(Generator):
     Example:
 
     >>> tasks = kh.TaskWeights(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
-    >>> kh.HyperDense(4)(np.ones((2, 3), "float32"), tasks(np.array([1, 7]))).shape
+    >>> y = kh.HyperDense(4)(np.ones((2, 3), "float32"), tasks(np.array([1, 7])))
+    >>> keras.ops.shape(y)
     (2, 4)
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).

@@ -53,7 +53,7 @@ class WeightGenerator(Generator):
     Example:
 
     >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
-    >>> generator(np.ones((5, 2), "float32")).shape
+    >>> keras.ops.shape(generator(np.ones((5, 2), "float32")))
     (5, 16)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106); spectral
@@ -157,8 +157,12 @@ class WeightGenerator(Generator):
             features = layer(features, training=training)
         if not self._is_factored(factored):
             return self.head(features)
-        kernel = ops.convert_to_tensor(self.head.kernel)
-        bias = self.head.bias if self.use_bias else ops.zeros((self.spec.total,), kernel.dtype)
+        zeros = ops.zeros((self.spec.total,), self.compute_dtype)
+        bias = self.head.bias if self.use_bias else zeros
+        kernel = self.head.kernel
+        if self.head.quantization_mode is not None:  # its variable holds integers
+            size = ops.shape(features)[-1]
+            kernel = self.head(ops.eye(size, dtype=self.compute_dtype)) - bias
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.
         return {"features": features, "basis": ops.copy(kernel), "offset": ops.copy(bias)}
 

@@ -37,7 +37,8 @@ class ApplyGeneratedWeights(HyperLayer):
     Example:
 
     >>> weights = [np.ones((2, 3 * 4 + 4), "float32"), np.ones((2, 4 * 5 + 5), "float32")]
-    >>> kh.ApplyGeneratedWeights([(3, 4), (4, 5)])(np.ones((2, 3), "float32"), weights).shape
+    >>> y = kh.ApplyGeneratedWeights([(3, 4), (4, 5)])(np.ones((2, 3), "float32"), weights)
+    >>> keras.ops.shape(y)
     (2, 5)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).

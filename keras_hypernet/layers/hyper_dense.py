@@ -44,7 +44,8 @@ class HyperDense(HyperLayer):
     Example:
 
     >>> x, weights = np.ones((4, 3), "float32"), np.ones((2, 3 * 5 + 5), "float32")
-    >>> kh.HyperDense(5)(x, weights).shape  # rows 0, 1 use the first weights, 2, 3 the second
+    >>> y = kh.HyperDense(5)(x, weights)  # rows 0, 1 use the first weights, 2, 3 the second
+    >>> keras.ops.shape(y)
     (4, 5)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).

@@ -1,0 +1,165 @@
+"""`target_weights` and `describe`, and what Keras itself prints of a model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_hypernet as kh
+from tests import reference as ref
+
+SIZES = [(3, 6), (6, 2)]
+
+
+def applied(weights, x):
+    """A target's output from its named weights."""
+    flat = [
+        np.concatenate([weights[f"layer_{i}/kernel"].reshape(len(x), -1), weights[f"layer_{i}/bias"]], 1)
+        for i in range(len(SIZES))
+    ]
+    return ref.mlp_rows(x, flat, SIZES)
+
+
+@pytest.mark.parametrize("contraction", ["materialize", "project"])
+def test_weights_of_a_built_model(contraction, rng):
+    model = kh.build(4, 3, SIZES, hidden_sizes=[5], contraction=contraction)
+    z, x = rng.normal(size=(7, 4)).astype("float32"), rng.normal(size=(7, 3)).astype("float32")
+    weights = kh.target_weights(model, z)
+    assert {name: w.shape for name, w in weights.items()} == {
+        "layer_0/kernel": (7, 3, 6),
+        "layer_0/bias": (7, 6),
+        "layer_1/kernel": (7, 6, 2),
+        "layer_1/bias": (7, 2),
+    }
+    expected = model.predict([z, x], verbose=0)
+    np.testing.assert_allclose(applied(weights, x), expected, rtol=1e-4, atol=1e-6)
+    for name, w in kh.target_weights(model, {"conditioning": z}).items():
+        np.testing.assert_array_equal(w, weights[name])
+
+
+def test_computed_conditioning(rng):
+    image = keras.Input((4, 4, 1), name="image")
+    other = keras.Input((2,), name="other")
+    z = keras.layers.concatenate([keras.layers.Flatten()(image), other])
+    model = kh.build(conditioning=z, input_size=3, target_layer_sizes=SIZES, hidden_sizes=[5])
+    images = rng.normal(size=(7, 4, 4, 1)).astype("float32")
+    others = rng.normal(size=(7, 2)).astype("float32")
+    x = rng.normal(size=(7, 3)).astype("float32")
+    expected = model.predict([images, others, x], verbose=0)
+    for given in ([images, others], {"other": others, "image": images}):
+        weights = kh.target_weights(model, given)
+        np.testing.assert_allclose(applied(weights, x), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"\['image', 'other'\].*\(7, 4, 4, 1\)"):
+        kh.target_weights(model, images)
+    with pytest.raises(ValueError, match="one array for each"):
+        kh.target_weights(model, {"image": images})
+
+
+def test_tasks_and_shared_and_nested(rng):
+    ids, x = keras.Input((), dtype="int32", name="ids"), keras.Input((3,), name="x")
+    weights = kh.TaskWeights(kh.WeightGenerator({"a/kernel": (3, 3), "a/bias": (3,)}), 4)(ids)
+    y = kh.HyperDense(3)(kh.HyperDense(3)(x, weights), weights)
+    inner = keras.Model([ids, x], y, name="inner")
+    first = kh.target_weights(inner, np.array([1, 3]))
+    assert first["a/kernel"].shape == (2, 3, 3)
+
+    n, features = keras.Input((), dtype="int32", name="n"), keras.Input((5,))
+    z = keras.layers.Dense(3)(features)
+    outer = keras.Model([features, n], inner({"x": z, "ids": n}))
+    nested = kh.target_weights(outer, np.array([1, 3]))
+    for name, w in first.items():
+        np.testing.assert_array_equal(nested[name], w)
+    assert [row["generator"] for row in kh.describe(outer)] == ["inner/" + weights_name(inner)]
+
+
+def weights_name(model):
+    return next(layer.name for layer in model.layers if isinstance(layer, kh.TaskWeights))
+
+
+def test_equal_names_get_their_generators_names(rng):
+    z, x = keras.Input((4,), name="z"), keras.Input((3,))
+    one = kh.build(conditioning=z, data_input=x, target_layer_sizes=[(3, 2)], name="one")
+    two = kh.build(conditioning=z, data_input=x, target_layer_sizes=[(3, 2)], name="two")
+    model = keras.Model([z, x], one.output + two.output)
+    given = rng.normal(size=(5, 4)).astype("float32")
+    weights = kh.target_weights(model, given)
+    assert set(weights) == {
+        f"{name}_weight_gen_0/layer_0/{tensor}"
+        for name in ("one", "two")
+        for tensor in ("kernel", "bias")
+    }
+    alone = kh.target_weights(one, given)["layer_0/kernel"]
+    np.testing.assert_array_equal(weights["one_weight_gen_0/layer_0/kernel"], alone)
+
+
+def test_one_generator_called_twice(rng):
+    a, b, x = keras.Input((4,), name="a"), keras.Input((4,), name="b"), keras.Input((3,))
+    generator = kh.WeightGenerator([(3, 3)], name="gen")
+    layer = kh.HyperDense(3, use_bias=False)
+    model = keras.Model([a, b, x], layer(layer(x, generator(a)), generator(b)))
+    given = [rng.normal(size=(2, 4)).astype("float32") for _ in range(2)]
+    weights = kh.target_weights(model, given)
+    for i, z in enumerate(given):
+        expected = ops.convert_to_numpy(generator(z)).reshape(2, 3, 3)
+        np.testing.assert_allclose(weights[f"gen/{i}/layer_0/kernel"], expected, rtol=1e-5)
+
+
+def test_models_that_cannot_be_read():
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    functional = keras.Model(plain.inputs, plain.outputs)
+    with pytest.raises(ValueError, match="must have generators"):
+        kh.target_weights(functional, np.ones((1, 3)))
+    for read in (kh.describe, lambda model: kh.target_weights(model, np.ones((1, 3)))):
+        with pytest.raises(ValueError, match="must be a functional model"):
+            read(keras.layers.Dense(2))
+    assert kh.describe(functional) == []
+
+
+def test_description():
+    model = kh.build(4, 3, [(3, 100), (100, 2)], hidden_sizes=[5])
+    assert kh.describe(model) == [
+        {
+            "generator": "weight_gen_0",
+            "target": f"{model.layers[-1].name}/layer_0",
+            "shapes": [(3, 100), (100,)],
+            "form": "factored",
+            "contraction": "outer",
+            "parameters": 25 + 6 * 400,
+            "weights": 400,
+            "compression": 400 / 2425,
+        },
+        {
+            "generator": "weight_gen_1",
+            "target": f"{model.layers[-1].name}/layer_1",
+            "shapes": [(100, 2), (2,)],
+            "form": "factored",
+            "contraction": "project",
+            "parameters": 25 + 6 * 202,
+            "weights": 202,
+            "compression": 202 / 1237,
+        },
+    ]
+    lines = str(kh.describe(model)).splitlines()
+    assert lines[0].split() == ["generator", "target", "shapes", "form", "contraction"] + [
+        "parameters",
+        "weights",
+        "compression",
+    ]
+    assert lines[1].split()[2:] == "(3,100) (100,) factored outer 2,425 400 0.165x".split()
+    flat = kh.describe(kh.build(4, 3, [(3, 2)], hidden_sizes=[64]))
+    assert [(row["form"], row["contraction"]) for row in flat] == [("flat", "materialize")]
+
+
+def test_summary_and_plot(tmp_path):
+    model = kh.build(4, 3, [(3, 100), (100, 2)], hidden_sizes=[5], name="hyper")
+    lines = []
+    model.summary(line_length=120, print_fn=lambda line, **_: lines.append(line))
+    text = "\n".join(lines)
+    assert "hyper_weight_gen_0" in text
+    assert "(WeightGenerator)" in text
+    assert "hyper_apply_generated_weights" in text
+    assert f"{25 + 6 * 400 + 25 + 6 * 202:,}" in text.replace("Total params", "")
+    dot = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True).to_string()
+    for name in ("conditioning", "data_input", "hyper_weight_gen_1"):
+        assert name in dot
+    assert dot.count("->") == 5
