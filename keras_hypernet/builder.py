@@ -119,6 +119,7 @@ def build(
         dtype=dtype,
         name=f"{prefix}apply_generated_weights" if name else None,
     )
+    inputs = inputs if len(inputs) > 1 else inputs[0]
     return keras.Model(inputs, apply(data_input, generated), name=name)
 
 

@@ -1,5 +1,6 @@
 """Argument checks: each names the argument, the rule and what was received."""
 
+import itertools
 import numbers
 import operator
 
@@ -50,10 +51,11 @@ def layer_sizes(argument, values):
     for i, pair in enumerate(non_empty_list(argument, values)):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError(
-                f"`{argument}` must be a list of pairs (in, out). Received: {argument}[{i}]={pair!r}"
+                f"`{argument}` must be a list of pairs (in, out). "
+                f"Received: {argument}[{i}]={pair!r}"
             )
         pairs.append(positive_ints(f"{argument}[{i}]", pair))
-    for i, ((_, given), (taken, _)) in enumerate(zip(pairs, pairs[1:])):
+    for i, ((_, given), (taken, _)) in enumerate(itertools.pairwise(pairs)):
         if given != taken:
             raise ValueError(
                 f"`{argument}` must chain: layer {i + 1} takes {taken} inputs but layer {i} "
@@ -104,9 +106,7 @@ def float_tensor(argument, tensor, hint=""):
     """A tensor (or array) of a floating dtype."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if not keras.backend.is_float_dtype(dtype):
-        raise TypeError(
-            f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}"
-        )
+        raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
 
 
 def rank(argument, received, expected):

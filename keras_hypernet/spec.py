@@ -11,6 +11,7 @@ import numpy as np
 from keras_hypernet import checks, fans
 from keras_hypernet.tables import format_table
 
+
 @dataclasses.dataclass(frozen=True)
 class WeightTensor:
     """One tensor of a target: its name, shape, role, fans and place in the flat vector.

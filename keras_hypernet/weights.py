@@ -100,8 +100,7 @@ def split_weights(weights, spec):
     checks.last_axis("weights", flat.shape, spec.total)
     pieces = _compat.split(flat, spec.sizes)
     return {
-        tensor.name: ops.reshape(piece, (-1, *tensor.shape))
-        for tensor, piece in zip(spec, pieces)
+        tensor.name: ops.reshape(piece, (-1, *tensor.shape)) for tensor, piece in zip(spec, pieces)
     }
 
 
@@ -158,4 +157,3 @@ def _as_tensors(weights):
     if isinstance(weights, dict):
         return {name: _as_tensors(tensor) for name, tensor in weights.items()}
     return weights if keras.utils.is_keras_tensor(weights) else ops.convert_to_tensor(weights)
-

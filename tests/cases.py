@@ -27,9 +27,7 @@ def arrays(*shapes, scale=1.0):
     """`(rows, rng) -> arrays`; the first axis of every shape is a multiple of the rows."""
 
     def draw(rows, rng):
-        return [
-            (rng.normal(size=(rows * n, *s)) * scale).astype("float32") for n, *s in shapes
-        ]
+        return [(rng.normal(size=(rows * n, *s)) * scale).astype("float32") for n, *s in shapes]
 
     return draw
 
@@ -379,9 +377,7 @@ APPLY = [
         "ApplyGeneratedWeights one for all",
         lambda: kh.ApplyGeneratedWeights(SIZES),
         factored_inputs((3,), 5, 26),
-        lambda values, x, w: ref.mlp_rows(
-            x, np.split(ref.flat_weights(w), [16], axis=1), SIZES
-        ),
+        lambda values, x, w: ref.mlp_rows(x, np.split(ref.flat_weights(w), [16], axis=1), SIZES),
         hyper_model(lambda: kh.ApplyGeneratedWeights(SIZES), (3,), (26,)),
         arrays((1, 3), (1, 26)),
     ),

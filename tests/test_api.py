@@ -39,8 +39,10 @@ def test_every_name_is_documented(name):
     assert doc.splitlines()[0].endswith(".")
     assert "Raises:" in doc
     for parameter in parameters.values():
-        assert f"{parameter.name}: " in doc or f"{parameter.name}, " in doc or (
-            f", {parameter.name}" in doc
+        assert (
+            f"{parameter.name}: " in doc
+            or f"{parameter.name}, " in doc
+            or (f", {parameter.name}" in doc)
         ), parameter.name
     if isinstance(public, type) and issubclass(public, keras.layers.Layer):
         assert "Call arguments:" in doc

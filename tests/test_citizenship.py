@@ -14,7 +14,7 @@ import keras_hypernet as kh
 from tests.backend import BACKEND, numpy_of
 
 only = {
-    backend: pytest.mark.skipif(BACKEND != backend, reason=f"a feature of {backend}")
+    backend: pytest.mark.skipif(backend != BACKEND, reason=f"a feature of {backend}")
     for backend in ("jax", "tensorflow", "torch")
 }
 
@@ -65,13 +65,13 @@ def test_torch_export_with_a_dynamic_batch(contraction, rng, tmp_path):
         tmp_path / "model.pt2",
         format="torch",
         verbose=False,
-        dynamic_shapes=(({0: batch}, {0: batch}),),
+        dynamic_shapes=(([{0: batch}, {0: batch}],),),
     )
     exported = torch.export.load(tmp_path / "model.pt2").module()
     for rows in (2, 8):
         _, inputs = model_and_data(rng, rows)
         expected = numpy_of(model(inputs))
-        outputs = exported(tuple(torch.as_tensor(x) for x in inputs)).detach().numpy()
+        outputs = exported([torch.as_tensor(x) for x in inputs]).detach().numpy()
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -148,7 +148,9 @@ def trained():
     ids=["DataParallel", "LayoutMap"],
 )
 def test_two_devices_train_as_one(distribution):
-    code = TRAIN + f"""
+    code = (
+        TRAIN
+        + f"""
 _, alone = trained()
 devices = keras.distribution.list_devices("cpu")
 assert len(devices) == 2
@@ -163,6 +165,7 @@ with distribution.scope():
     print(sharding.is_fully_replicated)
 np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 """
+    )
     printed = run(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
     assert printed.split()[-1] == str("DataParallel" in distribution)
 
@@ -170,11 +173,14 @@ np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 @pytest.mark.slow
 @only["tensorflow"]
 def test_mirrored_strategy_trains_as_one_device():
-    code = """
+    code = (
+        """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-""" + TRAIN + """
+"""
+        + TRAIN
+        + """
 _, alone = trained()
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
@@ -182,6 +188,7 @@ with strategy.scope():
 assert strategy.num_replicas_in_sync == 2
 np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 """
+    )
     run(code)
 
 

@@ -156,7 +156,8 @@ def test_no_two_hypernetworks_share_a_variable_path(rng, tmp_path):
     keras.utils.clear_session()  # Keras starts its own numbering again
     loaded = [keras.saving.load_model(tmp_path / f"{name}.keras") for name in ("a", "b")]
     inputs, y = data(rng)
-    for model in (two_in_one_graph(), two_in_one_graph(one, small("other")), two_in_one_graph(*loaded)):
+    for pair in ((None, None), (one, small("other")), loaded):
+        model = two_in_one_graph(*pair)
         paths = [v.path for v in model.variables]
         assert len(set(paths)) == len(paths)
         if BACKEND == "torch":

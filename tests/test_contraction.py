@@ -1,5 +1,7 @@
 """All orders of contraction against a NumPy loop over samples."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -73,7 +75,7 @@ def test_any_target_has_the_gradients_of_the_loop(target):
 )
 def test_any_perceptron_equals_the_loop_over_samples(widths, rows, group, order, seed):
     rng = np.random.default_rng(seed)
-    layers = list(zip(widths, widths[1:], strict=False))
+    layers = list(itertools.pairwise(widths))
     x = rng.normal(size=(rows * group, widths[0])).astype("float32")
     weights = [factored(rows, rng, 2, i * o + o) for i, o in layers]
     y = kh.ApplyGeneratedWeights(layers, "tanh", contraction=order)(x, weights)

@@ -7,7 +7,8 @@ import keras_hypernet as kh
 
 def arrays(conditions=5, group=3):
     conditioning = np.arange(conditions, dtype="float32")[:, None]
-    data = np.repeat(conditioning, group, axis=0) + np.tile(np.arange(group), conditions)[:, None] / 8
+    places = np.tile(np.arange(group), conditions)[:, None] / 8
+    data = np.repeat(conditioning, group, axis=0) + places
     return conditioning, data.astype("float32"), data[:, :1] * 2
 
 
@@ -79,7 +80,7 @@ def test_points_of_one_row():
         ((np.zeros((4, 1)), np.zeros((10, 1)), np.zeros(10), 2), ValueError, "4 and 10"),
         ((np.zeros((4, 1)), np.zeros((8, 1)), np.zeros(7), 2), ValueError, "`y` must have one row"),
         ((np.zeros((4, 1)), np.zeros((8, 1)), np.zeros(8), 0), ValueError, "conditions_per_batch"),
-        ((np.zeros((4, 1)), np.zeros((8, 1)), np.zeros(8), 2, np.zeros(4)), ValueError, "`sample_w"),
+        ((np.zeros((4, 1)), np.zeros((8, 1)), np.zeros(8), 2, np.zeros(4)), ValueError, "sample"),
         ((np.zeros((0, 1)), np.zeros((8, 1)), np.zeros(8), 2), ValueError, "must have rows"),
         ((np.zeros((4, 1)), 3.0, np.zeros(8), 2), ValueError, "must have rows"),
     ],

@@ -13,10 +13,10 @@ SIZES = [(3, 6), (6, 2)]
 
 def applied(weights, x):
     """A target's output from its named weights."""
-    flat = [
-        np.concatenate([weights[f"layer_{i}/kernel"].reshape(len(x), -1), weights[f"layer_{i}/bias"]], 1)
-        for i in range(len(SIZES))
-    ]
+    flat = []
+    for i in range(len(SIZES)):
+        kernel, bias = weights[f"layer_{i}/kernel"], weights[f"layer_{i}/bias"]
+        flat.append(np.concatenate([kernel.reshape(len(x), -1), bias], axis=1))
     return ref.mlp_rows(x, flat, SIZES)
 
 
@@ -140,12 +140,8 @@ def test_description():
         },
     ]
     lines = str(kh.describe(model)).splitlines()
-    assert lines[0].split() == ["generator", "target", "shapes", "form", "contraction"] + [
-        "parameters",
-        "weights",
-        "compression",
-    ]
-    assert lines[1].split()[2:] == "(3,100) (100,) factored outer 2,425 400 0.165x".split()
+    assert lines[0].split() == list(kh.describe(model)[0])
+    assert lines[1].endswith("(3,100) (100,)  factored  outer        2,425       400      0.165x")
     flat = kh.describe(kh.build(4, 3, [(3, 2)], hidden_sizes=[64]))
     assert [(row["form"], row["contraction"]) for row in flat] == [("flat", "materialize")]
 
@@ -158,7 +154,7 @@ def test_summary_and_plot(tmp_path):
     assert "hyper_weight_gen_0" in text
     assert "(WeightGenerator)" in text
     assert "hyper_apply_generated_weights" in text
-    assert f"{25 + 6 * 400 + 25 + 6 * 202:,}" in text.replace("Total params", "")
+    assert f"Total params: {25 + 6 * 400 + 25 + 6 * 202:,}" in text
     dot = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True).to_string()
     for name in ("conditioning", "data_input", "hyper_weight_gen_1"):
         assert name in dot

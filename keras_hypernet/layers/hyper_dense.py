@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import checks, weights as forms
+from keras_hypernet import checks
+from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.ops import contraction as contractions
 from keras_hypernet.ops.dense import dense, shared_dense

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_hypernet import checks, weights as forms
+from keras_hypernet import checks
+from keras_hypernet import weights as forms
 
 
 class HyperLayer(keras.layers.Layer):
