@@ -2,6 +2,8 @@
 
 import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
 
@@ -22,6 +24,18 @@ def interleaved(functions, runs):
             function()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def in_process_that_frees(script, *arguments):
+    """The last line that a script prints, run where freed blocks go back to the system at once.
+
+    An allocator that keeps what it frees hides how much a step takes, and one that does not is
+    slower: so memory is measured in a process of its own.
+    """
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    command = [sys.executable, script, *arguments]
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return printed.stdout.splitlines()[-1]
 
 
 def resident_peak(function):
@@ -46,6 +60,17 @@ def resident_peak(function):
     done.set()
     thread.join()
     return growth[0] / 1e6
+
+
+def tensorflow_peak(function):
+    """Most that TensorFlow's allocator held while the function ran, beyond before, in MB."""
+    import tensorflow as tf
+
+    function()
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    function()
+    return (tf.config.experimental.get_memory_info("CPU:0")["peak"] - before) / 1e6
 
 
 def print_table(columns, rows):

@@ -6,19 +6,27 @@
 Every way trains the same mathematics with Adam on the same batch. `by hand` is a `vmap` over a
 per-sample network: `jax.vmap`, `torch.func.vmap(functional_call)`, `tf.vectorized_map`. `dense` is
 an ordinary Keras model with the parameters and multiply-adds of the hypernetwork, the floor.
-Temporary memory is the compiler's own account on JAX; elsewhere it is sampled from the growth of
-the process during a step, which tells orders of magnitude. On TensorFlow every way is timed
-uncompiled and compiled (XLA). Medians of interleaved runs; run nothing else beside it.
+Temporary memory of a train step is the compiler's own account on JAX, the allocator's on
+TensorFlow, and the largest growth of a process during a step, sampled, on PyTorch. On TensorFlow
+every way is timed uncompiled and compiled (XLA). Medians of interleaved runs; run nothing else
+beside it.
 """
 
 import argparse
 import dataclasses
+import json
 import time
 
 import by_hand
 import keras
 import numpy as np
-from common import interleaved, print_table, resident_peak
+from common import (
+    in_process_that_frees,
+    interleaved,
+    print_table,
+    resident_peak,
+    tensorflow_peak,
+)
 from keras import ops
 
 import keras_hypernet as kh
@@ -142,12 +150,17 @@ def measure(name, runs, compiled):
     forwards = interleaved({way: forward for way, (_, forward, _) in found.items()}, runs)
     mode = {"tensorflow": "XLA" if compiled else "graph"}.get(BACKEND, "")
     title = " ".join([name, BACKEND, mode]).strip()
+    if BACKEND == "jax":
+        memory = {way: megabytes for way, (_, _, megabytes) in found.items()}
+    elif BACKEND == "tensorflow":
+        memory = {way: tensorflow_peak(train) for way, (train, _, _) in found.items()}
+    else:
+        memory = json.loads(in_process_that_frees(__file__, "--memory", name))
     rows = []
-    for way, (train, _, megabytes) in found.items():
-        memory = resident_peak(train) if megabytes is None else megabytes
+    for way in found:
         ratio = trains[way] / trains["auto"]
         cells = [f"{1e3 * trains[way]:.1f}", f"{ratio:.2f}", f"{1e3 * forwards[way]:.1f}"]
-        rows.append([title, way, *cells, f"{memory:.0f}"])
+        rows.append([title, way, *cells, f"{memory[way]:.0f}"])
     best = min(trains[order] for order in ORDERS[1:])
     columns = ["workload", "way", "train ms", "/ auto", "forward ms", "temporary MB"]
     print_table(columns, rows)
@@ -181,7 +194,12 @@ def main():
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--fit", action="store_true", help="only: a step of `fit` on card (JAX)")
+    parser.add_argument("--memory", help="only: memory of a workload, as JSON (PyTorch)")
     arguments = parser.parse_args()
+    if arguments.memory:
+        found = ways(WORKLOADS[arguments.memory], np.random.default_rng(0), compiled=False)
+        print(json.dumps({way: resident_peak(train) for way, (train, _, _) in found.items()}))
+        return
     start = time.time()
     if arguments.fit:
         measure_fit(arguments.runs)

@@ -111,7 +111,6 @@ def main():
     test_inputs, test_y = sample(rows=1024, points=32, seed=args.seed + 1)
     model = build()
     print(SPEC)
-    show_weights(model, test_inputs[0][:5], test_inputs[1][:5])
     show_gradients(model, [inputs[0][:256], inputs[1][:256]], y[:256])
 
     steps = args.epochs * len(y) // 64
@@ -121,6 +120,7 @@ def main():
     before = model.evaluate(test_inputs, test_y, batch_size=256, verbose=0)
     model.fit(inputs, y, batch_size=64, epochs=args.epochs, verbose=0)
     after = model.evaluate(test_inputs, test_y, batch_size=256, verbose=0)
+    show_weights(model, test_inputs[0][:5], test_inputs[1][:5])
     draw(args.output_dir / "target_mlp_from_latent.png", model)
     print(
         f"mean squared error on functions not trained on: {before:.4f} before, {after:.6f} after "

@@ -25,6 +25,18 @@ def is_concrete(tensor):
     return True
 
 
+def parameters(layer):
+    """`[(owner, variable)]` of what a layer and its sublayers made as trainable, each once.
+
+    Freezing a weight does not make it state: `trainable_variables` would leave it out.
+    """
+    found = {}
+    for owner in layer._flatten_layers():
+        for variable in owner._trainable_variables:
+            found.setdefault(id(variable), (owner, variable))
+    return list(found.values())
+
+
 def split(tensor, sizes):
     """Cuts the last axis of a tensor into pieces of the given sizes.
 

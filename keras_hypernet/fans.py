@@ -1,4 +1,4 @@
-"""Roles and fans of a target's tensors, from their names, shapes and layers."""
+"""Names, roles and fans of a target's tensors, from their shapes and layers."""
 
 import math
 
@@ -24,7 +24,21 @@ def role_of_name(name):
     return _ROLE_OF_NAME.get(name.rpartition("/")[2].rstrip("_0123456789"), "other")
 
 
+def names_of_shapes(shapes):
+    """Names of plain shapes: two or more axes begin a layer, one axis is a bias of it."""
+    names, layer, in_layer = [], -1, {}
+    for shape in shapes:
+        kind = {0: "scalar", 1: "bias"}.get(len(shape), "kernel")
+        if kind == "kernel" or layer < 0:
+            layer, in_layer = layer + 1, {}
+        in_layer[kind] = in_layer.get(kind, -1) + 1
+        suffix = f"_{in_layer[kind]}" if in_layer[kind] else ""
+        names.append(f"layer_{layer}/{kind}{suffix}")
+    return names
+
+
 def describe_variable(layer, variable):
+    """A tensor of a spec, from a variable and the layer that made it."""
     role = role_of_name(variable.name)
     shape = tuple(variable.shape)
     fan_in = fan_out = None

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from keras_hypernet import checks, fans
+from keras_hypernet import _compat, checks, fans
 from keras_hypernet.tables import format_table
 
 
@@ -91,7 +91,7 @@ class WeightSpec:
             names, shapes = list(shapes), list(shapes.values())
         else:
             shapes = [checks.shape("shapes", s) for s in checks.non_empty_list("shapes", shapes)]
-            names = _names_of_shapes(shapes)
+            names = fans.names_of_shapes(shapes)
         if roles is None:
             roles = [None] * len(names)
         if len(roles) != len(names):
@@ -113,13 +113,7 @@ class WeightSpec:
                 "`layer` must be built: call it on data, or call its `build` method, first. "
                 f"Received: layer={layer}"
             )
-        tensors, seen = [], set()
-        for leaf in layer._flatten_layers():
-            # What the layer made as trainable: freezing it does not make it state.
-            for variable in leaf._trainable_variables:
-                if id(variable) not in seen:
-                    seen.add(id(variable))
-                    tensors.append(fans.describe_variable(leaf, variable))
+        tensors = [fans.describe_variable(*pair) for pair in _compat.parameters(layer)]
         if not tensors:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer}")
         return cls(tensors)
@@ -335,18 +329,6 @@ def _share_fans(tensors):
             fan_in, fan_out = of_layer[tensor.layer]
             tensor = dataclasses.replace(tensor, fan_in=fan_in, fan_out=fan_out)
         yield tensor
-
-
-def _names_of_shapes(shapes):
-    names, layer, in_layer = [], -1, {}
-    for shape in shapes:
-        kind = {0: "scalar", 1: "bias"}.get(len(shape), "kernel")
-        if kind == "kernel" or layer < 0:
-            layer, in_layer = layer + 1, {}
-        in_layer[kind] = in_layer.get(kind, -1) + 1
-        suffix = f"_{in_layer[kind]}" if in_layer[kind] else ""
-        names.append(f"layer_{layer}/{kind}{suffix}")
-    return names
 
 
 def _check_keys(argument, received, expected):

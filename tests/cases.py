@@ -240,6 +240,7 @@ DENSE_BAD = (
     ("rank of weights", *dense_bad("must have 2 axes", X, np.ones((8,), "float32"))),
     ("rank of x", *dense_bad("two or more axes", X[0], np.ones((1, 8), "float32"))),
     ("rows", *dense_bad("must divide", X, np.ones((3, 8), "float32"))),
+    ("no rows", *dense_bad("must divide", X, np.ones((0, 8), "float32"))),
     ("more rows than data", *dense_bad("must divide", X[:2], np.ones((4, 8), "float32"))),
     (
         "more rows than data with points",

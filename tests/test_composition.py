@@ -84,6 +84,19 @@ def test_one_generator_for_two_layers(rng, tmp_path):
     assert_trains_and_reloads(model, inputs, target, tmp_path)
 
 
+def test_masks_pass_through(rng):
+    tokens, z = keras.Input((6,), dtype="int32"), keras.Input((4,))
+    x = keras.layers.Embedding(9, 3, mask_zero=True)(tokens)
+    dense = kh.HyperDense(3)(x, kh.build_weight_generator(z, 3, 3))
+    y = kh.ApplyGeneratedWeights([(3, 3)])(dense, [kh.build_weight_generator(z, 3, 3)])
+    # Without its mask, the mean would depend on the padding.
+    model = keras.Model([tokens, z], keras.layers.GlobalAveragePooling1D()(y))
+    conditioning = rng.normal(size=(1, 4)).astype("float32")
+    short = model([np.array([[1, 2, 3, 0, 0, 0]]), conditioning])
+    whole = model([np.array([[1, 2, 3, 1, 2, 3]]), conditioning])
+    np.testing.assert_allclose(numpy_of(short), numpy_of(whole), rtol=1e-5)
+
+
 @keras.saving.register_keras_serializable(package="keras_hypernet_tests")
 class Subclassed(keras.Model):
     def __init__(self, **kwargs):

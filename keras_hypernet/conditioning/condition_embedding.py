@@ -27,8 +27,9 @@ class ConditionEmbedding(keras.layers.Layer):
     Raises:
         TypeError: if ids are not of an integer dtype.
         ValueError: if ids have another rank, or are out of range where their values can be read:
-            in direct calls, and everywhere on PyTorch unless it compiles. In a compiled or traced
-            call they cannot be read, and what an id out of range gives is the backend's `take`.
+            in direct calls, and everywhere on PyTorch unless it compiles. In a traced call they
+            cannot be read: there an id that is too large gives NaN on JAX, an error on TensorFlow
+            and the last row under its XLA; a negative one counts from the end.
 
     Example:
 

@@ -93,7 +93,7 @@ class TaskWeights(Generator):
     def call(self, ids, training=None):
         if not self.once_per_task:
             return self.generator(self.embedding(ids), factored=True, training=training)
-        vectors = self.embedding(ops.arange(self.num_conditions, dtype="int32"))
+        vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
         basis = materialize(self.generator(vectors, training=training))
         return {
             "features": ops.one_hot(ids, self.num_conditions, dtype=self.compute_dtype),

@@ -43,7 +43,7 @@ class HyperLayer(keras.layers.Layer):
             raise ValueError(
                 f"`weights` must have a single row when `shared=True`. Received: {rows} rows"
             )
-        if rows and batch is not None and batch % rows:
+        if None not in (rows, batch) and (batch % rows if rows else batch):
             raise ValueError(
                 "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
                 f"b // (batch // rows)). Received: {rows} rows of weights, {batch} rows of data"
