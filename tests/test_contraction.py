@@ -89,8 +89,7 @@ def test_the_smallest_intermediate_wins():
     assert contraction.choose(16, 512, 64) == "outer"
     assert contraction.choose(64, 64, 256, positions=1024) == "materialize"
     assert contraction.choose(784, 400, 10, positions=None) == "materialize"
-    expected = {"jax": "project", "tensorflow": "outer", "torch": "project"}
-    assert contraction.choose(512, 512, 32) == expected[BACKEND]
+    assert contraction.choose(512, 512, 32) == "project"
 
 
 def test_auto_sees_the_positions_that_share_a_row(rng):
