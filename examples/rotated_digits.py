@@ -58,10 +58,9 @@ def dense_network(width, sees_angle=True):
     return keras.Model([angle, pixels], keras.layers.Dense(CLASSES)(x))
 
 
-def size_matched(parameters, width=WIDTH):
-    while (model := dense_network(width)).count_params() < parameters:
-        width += 1
-    return model
+def size_matched(parameters):
+    per_unit = dense_network(2).count_params() - dense_network(1).count_params()
+    return dense_network(-(-(parameters - CLASSES) // per_unit))  # the rest is the output's bias
 
 
 def train(model, inputs, labels, epochs):
