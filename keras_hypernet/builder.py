@@ -1,5 +1,7 @@
 """Wires generators and hyper layers into functional models."""
 
+import math
+
 import keras
 
 from keras_hypernet import checks
@@ -92,19 +94,22 @@ def build(
     sources = [keras.utils.get_source_inputs(tensor) for tensor in (conditioning, data_input)]
     inputs = list({id(x): x for x in [*sources[0], *sources[1]]}.values())
 
+    shared = conditioning.shape[0] == 1
+    many = shared or None in data_shape[:-1]
+    positions = None if many else math.prod(data_shape[:-1])
     prefix = f"{name}_" if name else ""
     generated = []
     for i, (size_in, size_out) in enumerate(sizes):
         features = hidden_sizes[-1] if hidden_sizes else conditioning_shape[0]
         if contraction == "auto":
-            order = contractions.choose(size_in, size_out, features)
+            order = contractions.choose(size_in, size_out, features, positions)
         else:
             order = contraction
         generator = WeightGenerator(
             _dense_spec(f"layer_{i}", size_in, size_out),
             hidden_sizes=hidden_sizes,
             activation=hidden_activation,
-            # Many positions per row only ever favour `materialize`, which takes flat weights.
+            # If it wins here it always does: more data rows per condition only favour it.
             factored=order != "materialize",
             dtype=dtype,
             name=f"{prefix}weight_gen_{i}",
@@ -115,7 +120,7 @@ def build(
         sizes,
         activation=activation,
         contraction=contraction,
-        shared=conditioning.shape[0] == 1,
+        shared=shared,
         dtype=dtype,
         name=f"{prefix}apply_generated_weights" if name else None,
     )

@@ -5,10 +5,11 @@ train wrongly in one graph, in silence. So the sublayers that hold the variables
 process. A number is no part of a config: a loaded or cloned layer gets new ones.
 """
 
+import collections
 import itertools
 
-_numbers = itertools.count()
+_numbers = collections.defaultdict(itertools.count)
 
 
 def unique_name(stem):
-    return f"{stem}_{next(_numbers)}"
+    return f"{stem}_{next(_numbers[stem])}"

@@ -143,6 +143,13 @@ def test_conditioning_rows_divide_data_rows(contraction, rng):
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_weights_are_flat_where_many_points_share_them():
+    for size, conditioning in ((128, None), ((None, 128), None), (128, keras.Input((64,), 1))):
+        model = kh.build(64, size, SIZES, hidden_sizes=[16], name="m", conditioning=conditioning)
+        forms = {row["form"] for row in kh.describe(model)}
+        assert forms == ({"factored"} if size == 128 and conditioning is None else {"flat"})
+
+
 def test_one_condition_for_the_whole_batch(rng):
     conditioning = keras.Input(batch_shape=(1, 64))
     model = kh.build(conditioning=conditioning, input_size=128, target_layer_sizes=SIZES)

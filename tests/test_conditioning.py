@@ -45,6 +45,14 @@ def test_the_generator_runs_over_the_smaller_of_tasks_and_features(num_condition
     assert layer.once_per_task == (num_conditions < 5)
 
 
+@pytest.mark.parametrize("num_conditions", [4, 9])
+def test_a_generator_may_have_another_dtype(num_conditions):
+    generator = kh.WeightGenerator([(3, 4)], hidden_sizes=[6, 5], dtype="float32")
+    layer = kh.TaskWeights(generator, num_conditions, dtype="mixed_bfloat16")
+    weights = layer(np.array([0, 1]))
+    assert {keras.backend.standardize_dtype(w.dtype) for w in weights.values()} == {"bfloat16"}
+
+
 def test_linear_generators_have_as_many_features_as_the_embedding():
     generator = kh.WeightGenerator([(3, 4)], hidden_sizes=())
     layer = kh.TaskWeights(generator, 7, embedding_size=8)

@@ -91,15 +91,17 @@ class TaskWeights(Generator):
             self.generator.build((None, self.embedding_size))
 
     def call(self, ids, training=None):
-        if not self.once_per_task:
-            return self.generator(self.embedding(ids), factored=True, training=training)
-        vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
-        basis = materialize(self.generator(vectors, training=training))
-        return {
-            "features": ops.one_hot(ids, self.num_conditions, dtype=self.compute_dtype),
-            "basis": basis,
-            "offset": ops.zeros((self.spec.total,), basis.dtype),
-        }
+        if self.once_per_task:
+            vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
+            weights = {
+                "features": ops.one_hot(ids, self.num_conditions),
+                "basis": materialize(self.generator(vectors, training=training)),
+                "offset": ops.zeros((self.spec.total,)),
+            }
+        else:
+            weights = self.generator(self.embedding(ids), factored=True, training=training)
+        # The generator may have a dtype policy of its own.
+        return {name: ops.cast(tensor, self.compute_dtype) for name, tensor in weights.items()}
 
     def compute_output_spec(self, ids, training=None):
         size = self.num_conditions
