@@ -28,13 +28,14 @@ def is_concrete(tensor):
 def parameters(layer):
     """`[(owner, variable)]` of what a layer and its sublayers made as trainable, each once.
 
-    Freezing a weight does not make it state: `trainable_variables` would leave it out.
+    The order is that of `layer.weights`. Freezing a weight does not make it state, though
+    `trainable_variables` leaves it out.
     """
-    found = {}
+    owners = {}
     for owner in layer._flatten_layers():
         for variable in owner._trainable_variables:
-            found.setdefault(id(variable), (owner, variable))
-    return list(found.values())
+            owners.setdefault(id(variable), owner)
+    return [(owners[id(v)], v) for v in layer.weights if id(v) in owners]
 
 
 def split(tensor, sizes):

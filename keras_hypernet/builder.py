@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet.generators.generator import check_conditioning
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
 from keras_hypernet.ops import contraction as contractions
@@ -74,16 +75,21 @@ def build(
     checks.activation("activation", activation)
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
+    if keras.utils.is_keras_tensor(conditioning):
+        check_conditioning(conditioning)
     conditioning_shape = _input_shape(
         "conditioning", conditioning, "conditioning_size", conditioning_size
     )
     data_shape = _input_shape("data_input", data_input, "input_size", input_size)
-    if conditioning is not None:
-        checks.float_tensor("conditioning", conditioning)
     if len(conditioning_shape) != 1:
         raise ValueError(
             "`conditioning_size` must be an integer: conditioning is (rows, conditioning_size). "
             f"Received: conditioning_size={conditioning_size}"
+        )
+    if {"factored", "spec"} & set(generator_options):
+        raise TypeError(
+            "`factored` and `spec` are chosen by `build`, from `contraction` and "
+            f"`target_layer_sizes`. Received: {sorted(generator_options)}"
         )
     _check_first_layer(sizes, data_shape[-1])
 
@@ -99,14 +105,15 @@ def build(
     positions = None if many else math.prod(data_shape[:-1])
     prefix = f"{name}_" if name else ""
     generated = []
-    for i, (size_in, size_out) in enumerate(sizes):
+    specs = WeightSpec.from_layer_sizes(sizes).layers.values()
+    for i, (spec, (size_in, size_out)) in enumerate(zip(specs, sizes)):
         features = hidden_sizes[-1] if hidden_sizes else conditioning_shape[0]
         if contraction == "auto":
             order = contractions.choose(size_in, size_out, features, positions)
         else:
             order = contraction
         generator = WeightGenerator(
-            _dense_spec(f"layer_{i}", size_in, size_out),
+            spec,
             hidden_sizes=hidden_sizes,
             activation=hidden_activation,
             # If it wins here it always does: more data rows per condition only favour it.
@@ -158,7 +165,7 @@ def build_weight_generator(
     target_in = checks.positive_int("target_in", target_in)
     target_out = checks.positive_int("target_out", target_out)
     generator = WeightGenerator(
-        _dense_spec("layer", target_in, target_out),
+        WeightSpec.from_layer_sizes([(target_in, target_out)]),
         hidden_sizes=hidden_sizes,
         name=f"{name}_weight_gen" if name else None,
         **generator_options,
@@ -210,14 +217,13 @@ def apply_generated_weights(
     return apply(data_input, list(weight_generators))
 
 
-def _dense_spec(layer, size_in, size_out):
-    return WeightSpec.from_shapes(
-        {f"{layer}/kernel": (size_in, size_out), f"{layer}/bias": (size_out,)}
-    )
-
-
 def _input_shape(tensor_argument, tensor, size_argument, size):
     """Shape without the batch axis, from a KerasTensor or a size, or both if they agree."""
+    if keras.utils.is_keras_tensor(size):
+        raise TypeError(
+            f"`{size_argument}` must be a size: give a KerasTensor as `{tensor_argument}=...`. "
+            f"Received: {size_argument}={size}"
+        )
     if size is not None:
         *inner, last = size if isinstance(size, (list, tuple)) and size else [size]
         last = checks.positive_int(size_argument, last)
@@ -255,6 +261,7 @@ def _check_first_layer(sizes, data_size):
 def _check_symbolic(argument, tensor):
     if not keras.utils.is_keras_tensor(tensor):
         raise TypeError(
-            f"`{argument}` must be a KerasTensor, such as `keras.Input(...)`. "
+            f"`{argument}` must be a KerasTensor, such as `keras.Input(...)`; for a plain size "
+            "of `build` there are `conditioning_size` and `input_size`. "
             f"Received: {type(tensor).__name__}"
         )

@@ -99,7 +99,9 @@ def activation(argument, value):
 def tensor(argument, value):
     """Something with a shape and a dtype."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(f"`{argument}` must be a tensor. Received: {type(value).__name__}")
+        raise TypeError(
+            f"`{argument}` must be a tensor or a NumPy array. Received: {type(value).__name__}"
+        )
 
 
 def float_tensor(argument, tensor, hint=""):
@@ -109,11 +111,12 @@ def float_tensor(argument, tensor, hint=""):
         raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
 
 
-def rank(argument, received, expected):
+def rank(argument, received, expected, hint=""):
     """A shape of a given rank."""
     if len(received) != expected:
         raise ValueError(
-            f"`{argument}` must have {expected} axes. Received: shape {tuple(received)}"
+            f"`{argument}` must have {expected} ax{'i' if expected == 1 else 'e'}s. "
+            f"Received: shape {tuple(received)}.{hint}"
         )
 
 

@@ -90,7 +90,13 @@ class WeightSpec:
         if isinstance(shapes, dict):
             names, shapes = list(shapes), list(shapes.values())
         else:
-            shapes = [checks.shape("shapes", s) for s in checks.non_empty_list("shapes", shapes)]
+            shapes = checks.non_empty_list("shapes", shapes)
+            if not all(isinstance(shape, (list, tuple)) for shape in shapes):
+                raise TypeError(
+                    "`shapes` must be a list of shapes, such as [(3, 4), (4,)]. "
+                    f"Received: shapes={shapes!r}"
+                )
+            shapes = [checks.shape("shapes", shape) for shape in shapes]
             names = fans.names_of_shapes(shapes)
         if roles is None:
             roles = [None] * len(names)
@@ -106,8 +112,24 @@ class WeightSpec:
         )
 
     @classmethod
+    def from_layer_sizes(cls, layer_sizes):
+        """Spec of a perceptron: `layer_0/kernel`, `layer_0/bias`, `layer_1/kernel`, ...
+
+        Args:
+            layer_sizes: List of pairs `(in, out)` that chain, as `ApplyGeneratedWeights` takes it.
+        """
+        shapes = {}
+        for i, (inputs, outputs) in enumerate(checks.layer_sizes("layer_sizes", layer_sizes)):
+            shapes[f"layer_{i}/kernel"] = (inputs, outputs)
+            shapes[f"layer_{i}/bias"] = (outputs,)
+        return cls.from_shapes(shapes)
+
+    @classmethod
     def from_layer(cls, layer):
-        """Spec of a built Keras layer's parameters (frozen or not), named by variable path."""
+        """Spec of a built Keras layer's parameters, named by variable path.
+
+        In the order of `layer.weights`, frozen ones too, without state such as moving averages.
+        """
         if not getattr(layer, "built", False):
             raise ValueError(
                 "`layer` must be built: call it on data, or call its `build` method, first. "
@@ -120,7 +142,10 @@ class WeightSpec:
 
     @classmethod
     def from_model(cls, model):
-        """Spec of a built Keras model's parameters, layer by layer."""
+        """Spec of a built Keras model's parameters: as `from_layer`.
+
+        Names begin with the model's layers': name these where a spec is stored or compared.
+        """
         return cls.from_layer(model)
 
     @classmethod

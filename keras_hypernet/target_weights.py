@@ -76,10 +76,16 @@ def _by_name(inputs, conditioning):
             f"`conditioning` must have one array for each of the inputs {names}, as an array, a "
             f"list in this order or a dict. Received: {_summary(conditioning)}"
         )
-    return {
-        tensor.name: ops.convert_to_tensor(given[tensor.name], dtype=tensor.dtype)
-        for tensor in inputs
-    }
+    return {tensor.name: _value(tensor, given[tensor.name]) for tensor in inputs}
+
+
+def _value(tensor, given):
+    given = ops.convert_to_tensor(given)
+    if keras.backend.is_int_dtype(tensor.dtype):
+        dtype = keras.backend.standardize_dtype(given.dtype)
+        if not keras.backend.is_int_dtype(dtype):
+            raise TypeError(f"`{tensor.name}` must have an integer dtype. Received: dtype={dtype}")
+    return ops.cast(given, tensor.dtype)
 
 
 def _summary(conditioning):

@@ -108,14 +108,15 @@ def pack_weights(tensors, spec):
     """Joins the tensors of a target into flat weights: the inverse of `split_weights`.
 
     Args:
-        tensors: Dict `{name: (rows, *shape)}`, or a list in the spec's order.
+        tensors: Dict `{name: (rows, *shape)}`, or a list in the spec's order. (NumPy arrays
+            without rows go through `spec.pack`.)
         spec: The `WeightSpec` of the target, or a list of shapes.
 
     Returns:
         Flat weights `(rows, total)`.
 
     Raises:
-        ValueError: if a tensor is missing, unknown or has another shape.
+        ValueError: if a tensor is missing, unknown, or has another shape or other rows.
 
     Example:
 
@@ -124,8 +125,11 @@ def pack_weights(tensors, spec):
     (5, 8)
     """
     spec = WeightSpec.of(spec)
-    flat = []
-    for tensor, value in zip(spec, spec.in_order(tensors)):
+    flat, tensors = [], spec.in_order(tensors)
+    rows = {tensor.shape[0] for tensor in tensors if len(tensor.shape)} - {None}
+    if len(rows) > 1:
+        raise ValueError(f"`tensors` must have equal rows. Received: {sorted(rows)}")
+    for tensor, value in zip(spec, tensors):
         value = _as_tensors(value)
         checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))
         flat.append(ops.reshape(value, (-1, tensor.size)))

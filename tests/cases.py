@@ -139,6 +139,12 @@ GENERATOR_BAD = (
     ("rank 1", lambda: generator()(keras.KerasTensor((5,))), ValueError, "must have 2 axes"),
     ("integers", lambda: generator()(np.ones((2, 5), "int32")), TypeError, "ConditionEmbedding"),
     ("a list", lambda: generator()([1.0, 2.0]), TypeError, "must be a tensor"),
+    (
+        "another width",
+        lambda: [layer := generator(), layer(Z), layer(Z[:, :4])],
+        ValueError,
+        "`conditioning` must have 5 entries",
+    ),
     ("unknown width", lambda: generator()(keras.Input((None,))), ValueError, "must be known"),
 )
 
@@ -248,6 +254,7 @@ DENSE_BAD = (
     ),
     ("int weights", *dense_bad("floating", X, np.ones((4, 8), "int32"), TypeError)),
     ("no tensor", *dense_bad("must be a tensor", X, "weights", TypeError)),
+    ("no weights", lambda: kh.HyperDense(2)([X, X]), TypeError, r"layer\(x, weights\)"),
     ("x no tensor", *dense_bad("must be a tensor", "x", np.ones((4, 8), "float32"), TypeError)),
     (
         "project flat",
@@ -391,7 +398,7 @@ def ids_bad(make):
     return (
         ("float ids", lambda: make()(np.ones(3, "float32")), TypeError, "integer dtype"),
         ("symbolic float ids", lambda: make()(keras.Input(())), TypeError, "integer dtype"),
-        ("rank 2", lambda: make()(np.ones((3, 1), "int32")), ValueError, "must have 1 axes"),
+        ("rank 2", lambda: make()(np.ones((3, 1), "int32")), ValueError, "must have 1 axis"),
         ("too large", lambda: make()(np.array([0, 4])), ValueError, r"0 \.\.\. 3"),
         ("negative", lambda: make()(np.array([-1, 0])), ValueError, "from -1 to 0"),
         ("a list", lambda: make()([0, 1]), TypeError, "must be a tensor"),

@@ -265,6 +265,9 @@ def bad(message, exception=ValueError, **arguments):
         bad("must be known", input_size=None, data_input=keras.KerasTensor((2, None))),
         bad("floating", TypeError, conditioning=keras.KerasTensor((2, 4), "int32")),
         bad("dropout", dropout=2.0),
+        bad("`factored` and `spec` are chosen", TypeError, factored=True),
+        bad("give a KerasTensor as", TypeError, conditioning_size=keras.KerasTensor((2, 4))),
+        bad("`conditioning` must have 2 axes.*Flatten", conditioning=keras.KerasTensor((2, 4, 4))),
     ],
 )
 def test_bad_arguments(arguments, exception, message):

@@ -76,6 +76,14 @@ def weights_name(model):
     return next(layer.name for layer in model.layers if isinstance(layer, kh.TaskWeights))
 
 
+def test_float_ids_are_refused():
+    ids, x = keras.Input((), dtype="int32", name="ids"), keras.Input((3,))
+    weights = kh.TaskWeights(kh.WeightGenerator([(3, 3), (3,)]), 4)(ids)
+    model = keras.Model([ids, x], kh.HyperDense(3)(x, weights))
+    with pytest.raises(TypeError, match="`ids` must have an integer dtype"):
+        kh.target_weights(model, np.array([0.0, 1.7]))
+
+
 def test_equal_names_get_their_generators_names(rng):
     z, x = keras.Input((4,), name="z"), keras.Input((3,))
     one = kh.build(conditioning=z, data_input=x, target_layer_sizes=[(3, 2)], name="one")

@@ -138,6 +138,19 @@ def test_layers_of_keras():
             assert spec.names == [w.path for w in layer.weights if "moving" not in w.name]
 
 
+def test_perceptrons():
+    spec = kh.WeightSpec.from_layer_sizes([(3, 8), (8, 1)])
+    assert spec == kh.WeightSpec.from_shapes([(3, 8), (8,), (8, 1), (1,)])
+    with pytest.raises(ValueError, match="must chain"):
+        kh.WeightSpec.from_layer_sizes([(3, 8), (9, 1)])
+
+
+def test_order_is_that_of_keras():
+    layer = keras.layers.Bidirectional(keras.layers.GRU(2))
+    layer.build((None, 5, 3))
+    assert kh.WeightSpec.from_layer(layer).names == [v.path for v in layer.trainable_variables]
+
+
 def test_models_of_keras():
     x = keras.Input((8,))
     shared = keras.layers.Dense(8, name="shared")
@@ -169,7 +182,7 @@ def test_repr_is_a_table():
         (lambda: kh.WeightSpec([{"name": "", "shape": ()}]), ValueError, "non-empty string"),
         (lambda: kh.WeightSpec.from_shapes([(3, 0)]), ValueError, r"shapes\[1\]"),
         (lambda: kh.WeightSpec.from_shapes([(3, None)]), TypeError, "positive integer"),
-        (lambda: kh.WeightSpec.from_shapes([3]), TypeError, "list of positive integers"),
+        (lambda: kh.WeightSpec.from_shapes([3]), TypeError, "list of shapes, such as"),
         (lambda: kh.WeightSpec.from_shapes({}), ValueError, "must not be empty"),
         (lambda: kh.WeightSpec.from_shapes([(3,)], roles=["x"]), ValueError, "`role`"),
         (lambda: kh.WeightSpec.from_shapes([(3,)], roles=[]), ValueError, "one role per shape"),

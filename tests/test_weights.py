@@ -70,5 +70,7 @@ def test_bad_weights():
         kh.pack_weights({"layer_0/kernel": np.zeros((2, 3, 4))}, SPEC)
     with pytest.raises(ValueError, match=r"layer_0/bias is \(4,\)"):
         kh.pack_weights([np.zeros((2, 3, 4)), np.zeros((2, 5))], SPEC.layers["layer_0"])
-    with pytest.raises(ValueError, match="must have 3 axes"):
-        kh.pack_weights([np.zeros((3, 4)), np.zeros(4)], SPEC.layers["layer_0"])
+    with pytest.raises(ValueError, match="must have 2 axes"):
+        kh.pack_weights([np.zeros((4, 3, 4)), np.zeros(4)], SPEC.layers["layer_0"])
+    with pytest.raises(ValueError, match=r"must have equal rows. Received: \[2, 3\]"):
+        kh.pack_weights([np.zeros((2, 3, 4)), np.zeros((3, 4))], SPEC.layers["layer_0"])

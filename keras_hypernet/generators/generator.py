@@ -17,6 +17,7 @@ class Generator(keras.layers.Layer):
         spec = WeightSpec.of(spec)
         super().__init__(**kwargs)
         self.spec = spec
+        self.conditioning_size = None
 
     def __call__(self, conditioning, *args, **kwargs):
         self.check_conditioning(conditioning)
@@ -24,13 +25,24 @@ class Generator(keras.layers.Layer):
 
     def check_conditioning(self, conditioning):
         """Raises on an input that this generator does not take, before anything is built."""
-        checks.tensor("conditioning", conditioning)
-        checks.float_tensor(
-            "conditioning",
-            conditioning,
-            hint=" For integer ids use `ConditionEmbedding` or `TaskWeights`.",
-        )
-        checks.rank("conditioning", conditioning.shape, 2)
+        check_conditioning(conditioning)
+        checks.last_axis("conditioning", conditioning.shape, self.conditioning_size)
 
     def get_config(self):
         return {**super().get_config(), "spec": self.spec.get_config()}
+
+
+def check_conditioning(conditioning):
+    """Conditioning is a floating `(rows, size)`."""
+    checks.tensor("conditioning", conditioning)
+    checks.float_tensor(
+        "conditioning",
+        conditioning,
+        hint=" For integer ids use `ConditionEmbedding` or `TaskWeights`.",
+    )
+    checks.rank(
+        "conditioning",
+        conditioning.shape,
+        2,
+        hint=" Flatten or pool what has more, such as an image.",
+    )

@@ -92,9 +92,11 @@ class TaskWeights(Generator):
 
     def call(self, ids, training=None):
         if self.once_per_task:
-            vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
+            tasks = ops.arange(self.num_conditions, dtype="int32")
+            vectors = self.embedding.table(tasks)
             weights = {
-                "features": ops.one_hot(ids, self.num_conditions),
+                # Not `ops.one_hot`: torch.compile writes C++ for it that does not compile.
+                "features": ops.equal(ops.expand_dims(ops.cast(ids, "int32"), 1), tasks),
                 "basis": materialize(self.generator(vectors, training=training)),
                 "offset": ops.zeros((self.spec.total,)),
             }

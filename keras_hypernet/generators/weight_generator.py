@@ -145,6 +145,7 @@ class WeightGenerator(Generator):
     def build(self, conditioning_shape):
         checks.rank("conditioning", conditioning_shape, 2)
         checks.known_last_axis("conditioning", conditioning_shape)
+        self.conditioning_size = conditioning_shape[-1]
         shape = tuple(conditioning_shape)
         for layer in self.trunk:
             layer.build(shape)

@@ -25,7 +25,8 @@ class ApplyGeneratedWeights(HyperLayer):
     Call arguments:
         x: `(batch, ..., in)` with the first layer's `in`.
         weights: List with the weights of each layer, flat `(rows, in * out + out)` or factored.
-            Or the weights of all layers in one, flat `(rows, total)` or factored.
+            Or the weights of all layers in one, flat `(rows, total)` or factored, laid out as
+            `WeightSpec.from_layer_sizes(target_layer_sizes)` says.
 
     Returns:
         `(batch, ..., out)` with the last layer's `out`.

@@ -22,7 +22,12 @@ class HyperLayer(keras.layers.Layer):
         self.shared = bool(shared)
         self.supports_masking = True
 
-    def __call__(self, x, weights, *args, **kwargs):
+    def __call__(self, x, weights=None, *args, **kwargs):
+        if weights is None:
+            raise TypeError(
+                "`weights` must be given: a hyper layer is called as `layer(x, weights)`. "
+                f"Received: x={type(x).__name__}, weights=None"
+            )
         checks.tensor("x", x)
         for tensor in self.weight_sets(weights):
             forms.check_weights(tensor)
