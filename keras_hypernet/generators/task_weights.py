@@ -92,11 +92,9 @@ class TaskWeights(Generator):
 
     def call(self, ids, training=None):
         if self.once_per_task:
-            tasks = ops.arange(self.num_conditions, dtype="int32")
-            vectors = self.embedding.table(tasks)
+            vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
             weights = {
-                # Not `ops.one_hot`: torch.compile writes C++ for it that does not compile.
-                "features": ops.equal(ops.expand_dims(ops.cast(ids, "int32"), 1), tasks),
+                "features": ops.one_hot(ids, self.num_conditions),
                 "basis": materialize(self.generator(vectors, training=training)),
                 "offset": ops.zeros((self.spec.total,)),
             }
