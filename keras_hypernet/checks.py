@@ -64,6 +64,17 @@ def layer_sizes(argument, values):
     return tuple(pairs)
 
 
+def exact_keys(argument, received, expected):
+    """A dict with the given keys and no others."""
+    if set(received) != set(expected):
+        missing = sorted(set(expected) - set(received))
+        unknown = sorted(set(received) - set(expected))
+        raise ValueError(
+            f"`{argument}` must have exactly the spec's names. "
+            f"Missing: {missing}. Received unknown: {unknown}"
+        )
+
+
 def choice(argument, value, allowed):
     """One of the allowed values."""
     if value not in allowed:

@@ -1,5 +1,6 @@
 """Names, roles and fans of a target's tensors, from their shapes and layers."""
 
+import dataclasses
 import math
 
 ROLES = ("kernel", "bias", "scale", "offset", "embedding", "other")
@@ -78,3 +79,16 @@ def of_shape(shape):
         return (math.prod(shape),) * 2
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
+
+
+def share_in_layers(tensors):
+    """The tensors of a spec, each with the fans of its layer's kernel."""
+    of_layer = {}
+    for tensor in tensors:
+        if tensor.role == "kernel":
+            of_layer.setdefault(tensor.layer, (tensor.fan_in, tensor.fan_out))
+    for tensor in tensors:
+        if tensor.fan_in is None and tensor.layer in of_layer:
+            fan_in, fan_out = of_layer[tensor.layer]
+            tensor = dataclasses.replace(tensor, fan_in=fan_in, fan_out=fan_out)
+        yield tensor

@@ -70,7 +70,7 @@ class WeightSpec:
             fields = _complete(given)
             placed.append(WeightTensor(**fields, offset=offset))
             offset += placed[-1].size
-        self._tensors = tuple(_share_fans(placed))
+        self._tensors = tuple(fans.share_in_layers(placed))
         self._by_name = {tensor.name: tensor for tensor in self._tensors}
         self.total = offset
         self._check_names()
@@ -242,7 +242,7 @@ class WeightSpec:
     def pack_layers(self, arrays):
         """`{layer name: [..., that layer's total]}` -> `[..., total]`."""
         layers = self.layers
-        _check_keys("arrays", arrays, layers)
+        checks.exact_keys("arrays", arrays, layers)
         for name, layer in layers.items():
             layer._check_width(arrays[name])
         return np.concatenate([np.asarray(arrays[name]) for name in layers], axis=-1)
@@ -250,7 +250,7 @@ class WeightSpec:
     def in_order(self, tensors):
         """The values of a dict by name, or of a list, in this spec's order, shapes checked."""
         if isinstance(tensors, dict):
-            _check_keys("tensors", tensors, self._by_name)
+            checks.exact_keys("tensors", tensors, self._by_name)
             tensors = [tensors[name] for name in self.names]
         if len(tensors) != len(self):
             raise ValueError(
@@ -342,25 +342,3 @@ def _complete(given):
     if fan_in is None and role in ("kernel", "embedding"):
         fan_in, fan_out = fans.of_shape(shape)
     return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}
-
-
-def _share_fans(tensors):
-    of_layer = {}
-    for tensor in tensors:
-        if tensor.role == "kernel":
-            of_layer.setdefault(tensor.layer, (tensor.fan_in, tensor.fan_out))
-    for tensor in tensors:
-        if tensor.fan_in is None and tensor.layer in of_layer:
-            fan_in, fan_out = of_layer[tensor.layer]
-            tensor = dataclasses.replace(tensor, fan_in=fan_in, fan_out=fan_out)
-        yield tensor
-
-
-def _check_keys(argument, received, expected):
-    if set(received) != set(expected):
-        missing = sorted(set(expected) - set(received))
-        unknown = sorted(set(received) - set(expected))
-        raise ValueError(
-            f"`{argument}` must have exactly the spec's names. "
-            f"Missing: {missing}. Received unknown: {unknown}"
-        )
