@@ -122,6 +122,13 @@ def float_tensor(argument, tensor, hint=""):
         raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
 
 
+def int_tensor(argument, tensor):
+    """A tensor (or array) of an integer dtype."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_int_dtype(dtype):
+        raise TypeError(f"`{argument}` must have an integer dtype. Received: dtype={dtype}")
+
+
 def rank(argument, received, expected, hint=""):
     """A shape of a given rank."""
     if len(received) != expected:

@@ -5,7 +5,7 @@ from collections import Counter
 import keras
 from keras import ops
 
-from keras_hypernet import graph
+from keras_hypernet import checks, graph
 from keras_hypernet.weights import split_weights
 
 
@@ -82,9 +82,7 @@ def _by_name(inputs, conditioning):
 def _value(tensor, given):
     given = ops.convert_to_tensor(given)
     if keras.backend.is_int_dtype(tensor.dtype):
-        dtype = keras.backend.standardize_dtype(given.dtype)
-        if not keras.backend.is_int_dtype(dtype):
-            raise TypeError(f"`{tensor.name}` must have an integer dtype. Received: dtype={dtype}")
+        checks.int_tensor(tensor.name, given)
     return ops.cast(given, tensor.dtype)
 
 

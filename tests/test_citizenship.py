@@ -86,7 +86,7 @@ def test_many_steps_per_execution(contraction, rng):
     assert history[-1] < history[0]
 
 
-def test_sharded_fit_is_deterministic(rng):
+def test_training_repeats_from_a_seed(rng):
     """Two runs from one seed are equal: nothing depends on names, ids or dict order."""
     found = []
     for _ in range(2):

@@ -93,9 +93,7 @@ class ConditionEmbedding(keras.layers.Layer):
 def check_ids(ids, num_conditions):
     """Ids are integers `(batch,)`, in range where their values can be read."""
     checks.tensor("ids", ids)
-    dtype = keras.backend.standardize_dtype(ids.dtype)
-    if not keras.backend.is_int_dtype(dtype):
-        raise TypeError(f"`ids` must have an integer dtype. Received: dtype={dtype}")
+    checks.int_tensor("ids", ids)
     checks.rank("ids", ids.shape, 1)
     if not _compat.is_concrete(ids) or 0 in tuple(ids.shape):
         return
