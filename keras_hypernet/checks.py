@@ -18,6 +18,15 @@ def positive_int(argument, value):
     )
 
 
+def count(argument, value):
+    """Zero or a positive integer, as an `int`."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value == 0:
+        return 0
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value < 0:
+        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
+    return positive_int(argument, value)
+
+
 def positive_ints(argument, values):
     """A list or tuple, possibly empty, of positive integers, as a tuple."""
     if not isinstance(values, (list, tuple)):
