@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_hypernet import checks
-from keras_hypernet.generators.generator import check_conditioning
+from keras_hypernet.generators import inputs as generator_inputs
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
 from keras_hypernet.ops import contraction as contractions
@@ -76,7 +76,7 @@ def build(
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
     if keras.utils.is_keras_tensor(conditioning):
-        check_conditioning(conditioning)
+        generator_inputs.check(conditioning, generator_inputs.VECTORS)
     conditioning_shape = _input_shape(
         "conditioning", conditioning, "conditioning_size", conditioning_size
     )

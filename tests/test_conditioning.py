@@ -123,13 +123,13 @@ def test_spectral_norm_after_training_steps(steps, rng):
     generator = kh.WeightGenerator([(4,)], hidden_sizes=[64], spectral_normalization=True)
     z = keras.Input((48,))
     model = keras.Model(z, generator(z))
-    kernel = generator.trunk[0].steps[0].kernel
+    kernel = generator.trunk[0].dense.kernel
     kernel.assign(rng.normal(size=(48, 64)))  # its norm is about 15
     model.compile(keras.optimizers.SGD(0.01), "mse")
     x, y = rng.normal(size=(8, 48)), rng.normal(size=(8, 4))
     for _ in range(steps):
         model.train_on_batch(x.astype("float32"), y.astype("float32"))
-    hidden = generator.trunk[0].steps[0]
+    hidden = generator.trunk[0].dense
     effective = numpy_of(hidden(np.eye(48, dtype="float32"))) - numpy_of(hidden.bias.value)
     norm = np.linalg.norm(effective, 2)
     assert norm == pytest.approx(1, abs=0.35 if steps == 1 else 0.03)

@@ -90,16 +90,17 @@ class ConditionEmbedding(keras.layers.Layer):
         }
 
 
-def check_ids(ids, num_conditions):
+def check_ids(ids, num_conditions, argument="ids"):
     """Ids are integers `(batch,)`, in range where their values can be read."""
-    checks.tensor("ids", ids)
-    checks.int_tensor("ids", ids)
-    checks.rank("ids", ids.shape, 1)
+    checks.tensor(argument, ids)
+    checks.int_tensor(argument, ids)
+    checks.rank(argument, ids.shape, 1)
     if not _compat.is_concrete(ids) or 0 in tuple(ids.shape):
         return
     values = ops.convert_to_numpy(ids)
     if values.min() < 0 or values.max() >= num_conditions:
         raise ValueError(
-            f"`ids` must be in 0 ... {num_conditions - 1} (num_conditions={num_conditions}). "
+            f"`{argument}` must be in 0 ... {num_conditions - 1} "
+            f"(num_conditions={num_conditions}). "
             f"Received: ids from {values.min()} to {values.max()}"
         )

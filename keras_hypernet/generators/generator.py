@@ -3,21 +3,40 @@
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet.generators import inputs
 from keras_hypernet.spec import WeightSpec
 
 
 class Generator(keras.layers.Layer):
     """A layer that maps a conditioning to the weights of a target.
 
+    A conditioning is a tensor `(rows, size)`, or a dict of the inputs that the generator is made
+    for: `noise`, `condition`, and where it has something of its own per condition, `condition_id`.
+
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
+        num_conditions: Number of conditions that the generator keeps something of its own for.
     """
 
-    def __init__(self, spec, **kwargs):
+    def __init__(self, spec, num_conditions=None, **kwargs):
         spec = WeightSpec.of(spec)
+        if num_conditions is not None:
+            num_conditions = checks.positive_int("num_conditions", num_conditions)
         super().__init__(**kwargs)
         self.spec = spec
-        self.conditioning_size = None
+        self.num_conditions = num_conditions
+        self.input_sizes = None
+
+    @property
+    def accepted_inputs(self):
+        """Names of the inputs that a call takes."""
+        ids = () if self.num_conditions is None else ("condition_id",)
+        return (*inputs.VECTORS, *ids)
+
+    @property
+    def needs_vectors(self):
+        """Whether a call needs noise or a condition."""
+        return True
 
     def __call__(self, conditioning, *args, **kwargs):
         self.check_conditioning(conditioning)
@@ -25,24 +44,29 @@ class Generator(keras.layers.Layer):
 
     def check_conditioning(self, conditioning):
         """Raises on an input that this generator does not take, before anything is built."""
-        check_conditioning(conditioning)
-        checks.last_axis("conditioning", conditioning.shape, self.conditioning_size)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        given = inputs.as_dict(conditioning)
+        if self.needs_vectors and not set(given) & set(inputs.VECTORS):
+            raise ValueError(
+                f"This generator needs `noise` or a `condition`. Received: {sorted(given)}"
+            )
+        if self.num_conditions is not None and not self.knows_condition(given):
+            raise ValueError(
+                f"This generator has {self.num_conditions} conditions and needs `condition_id`. "
+                f"Received: {sorted(given)}"
+            )
+        if self.input_sizes is not None:
+            inputs.check_sizes(conditioning, self.input_sizes)
+
+    def knows_condition(self, given):
+        """Whether inputs say what the generator's own tensors per condition are."""
+        return "condition_id" in given
+
+    def build(self, conditioning_shape):
+        self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
+
+    def compute_output_shape(self, conditioning_shape):
+        return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)
 
     def get_config(self):
         return {**super().get_config(), "spec": self.spec.get_config()}
-
-
-def check_conditioning(conditioning):
-    """Conditioning is a floating `(rows, size)`."""
-    checks.tensor("conditioning", conditioning)
-    checks.float_tensor(
-        "conditioning",
-        conditioning,
-        hint=" For integer ids use `ConditionEmbedding` or `TaskWeights`.",
-    )
-    checks.rank(
-        "conditioning",
-        conditioning.shape,
-        2,
-        hint=" Flatten or pool what has more, such as an image.",
-    )

@@ -2,6 +2,9 @@
 
 import keras
 
+from keras_hypernet.generators.conditional_batch_normalization import (
+    ConditionalBatchNormalization,
+)
 from keras_hypernet.generators.spectral_dense import SpectralDense
 from keras_hypernet.naming import unique_name
 
@@ -14,6 +17,7 @@ class HiddenLayer(keras.layers.Layer):
         activation: Keras activation function.
         dropout: Rate of the dropout; 0 is none.
         batch_normalization: `None`, or a dict with the `momentum` and `epsilon`.
+        num_conditions: Number of sets of the batch normalization's statistics, or `None`.
         spectral_normalization: Whether the kernel is divided by its spectral norm.
         seed: Seed of the dropout.
         dtype: Dtype policy.
@@ -21,6 +25,7 @@ class HiddenLayer(keras.layers.Layer):
 
     Call arguments:
         x: `(batch, in)`.
+        condition_id: `(batch,)` or `(1,)`, where there are `num_conditions`.
         training: Whether batch normalization and dropout act as in training.
 
     Returns:
@@ -33,6 +38,7 @@ class HiddenLayer(keras.layers.Layer):
         activation,
         dropout=0.0,
         batch_normalization=None,
+        num_conditions=None,
         spectral_normalization=False,
         seed=None,
         dtype=None,
@@ -41,26 +47,41 @@ class HiddenLayer(keras.layers.Layer):
         super().__init__(dtype=dtype, name=unique_name("hidden"))
         self.units = units
         self.activation = activation
-        dense_class = SpectralDense if spectral_normalization else keras.layers.Dense
+        self.num_conditions = num_conditions
         common = {"dtype": self.dtype_policy}
-        self.steps = [dense_class(units, **dense, **common, name="dense")]
+        dense_class = SpectralDense if spectral_normalization else keras.layers.Dense
+        self.dense = dense_class(units, **dense, **common, name="dense")
+        self.batch_normalization = self.dropout = None
         if batch_normalization:
-            normalization = keras.layers.BatchNormalization(
+            self.batch_normalization = _normalization(num_conditions)(
                 **batch_normalization, **common, name="batch_normalization"
             )
-            self.steps.append(normalization)
         if dropout:
-            self.steps.append(keras.layers.Dropout(dropout, seed=seed, **common, name="dropout"))
+            self.dropout = keras.layers.Dropout(dropout, seed=seed, **common, name="dropout")
 
     def build(self, x_shape):
-        for step in self.steps:
-            step.build(x_shape)
-            x_shape = (x_shape[0], self.units)
+        self.dense.build(x_shape)
+        for step in (self.batch_normalization, self.dropout):
+            if step is not None:
+                step.build((x_shape[0], self.units))
 
-    def call(self, x, training=None):
-        for step in self.steps:
-            x = step(x, training=training)
+    def call(self, x, condition_id=None, training=None):
+        return self.after_dense(self.dense(x, training=training), condition_id, training)
+
+    def after_dense(self, x, condition_id=None, training=None):
+        """The steps after the first one, on what it made."""
+        if self.batch_normalization is not None:
+            ids = () if self.num_conditions is None else (condition_id,)
+            x = self.batch_normalization(x, *ids, training=training)
+        if self.dropout is not None:
+            x = self.dropout(x, training=training)
         return self.activation(x)
 
     def compute_output_shape(self, x_shape):
         return (x_shape[0], self.units)
+
+
+def _normalization(num_conditions):
+    if num_conditions is None:
+        return keras.layers.BatchNormalization
+    return lambda **options: ConditionalBatchNormalization(num_conditions, **options)

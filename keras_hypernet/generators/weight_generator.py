@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks
+from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.hidden_layer import HiddenLayer
 from keras_hypernet.naming import unique_name
@@ -25,6 +26,8 @@ class WeightGenerator(Generator):
         dropout: Rate of the dropout in each hidden layer, in [0, 1).
         batch_normalization: Whether each hidden layer normalizes its batch.
         momentum, epsilon: Of the batch normalization.
+        num_conditions: Number of sets of the batch normalization's statistics; the call's
+            `condition_id` selects one for each row. `None` is one set for all.
         spectral_normalization: Whether hidden layers divide their kernel by its spectral norm.
         kernel_initializer, bias_initializer: Of the hidden layers.
         kernel_regularizer, bias_regularizer: Of the hidden layers.
@@ -38,7 +41,9 @@ class WeightGenerator(Generator):
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
-        conditioning: `(rows, size)`, floating.
+        conditioning: `(rows, size)`, floating. Or a dict of `noise`, `condition` or both, each
+            `(rows, size)` or `(1, size)`, joined in this order, and `condition_id (rows,)` where
+            there are `num_conditions`.
         factored: Overrides the constructor's `factored` for this call.
         training: Whether batch normalization and dropout act as in training.
 
@@ -70,6 +75,7 @@ class WeightGenerator(Generator):
         batch_normalization=False,
         momentum=0.99,
         epsilon=1e-3,
+        num_conditions=None,
         spectral_normalization=False,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
@@ -90,7 +96,12 @@ class WeightGenerator(Generator):
         epsilon = checks.positive_number("epsilon", epsilon)
         if head_kernel_initializer is None:
             head_kernel_initializer = keras.initializers.RandomUniform(-0.01, 0.01)
-        super().__init__(spec, **kwargs)
+        if num_conditions is not None and not batch_normalization:
+            raise ValueError(
+                "`num_conditions` is the number of sets of batch normalization's statistics and "
+                f"needs `batch_normalization=True`. Received: num_conditions={num_conditions}"
+            )
+        super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.hidden_sizes = hidden_sizes
         self.activation = activation
         self.use_bias = bool(use_bias)
@@ -128,6 +139,7 @@ class WeightGenerator(Generator):
             activation=self.activation,
             dropout=self.dropout,
             batch_normalization=normalization if self.batch_normalization else None,
+            num_conditions=self.num_conditions,
             spectral_normalization=self.spectral_normalization,
             seed=None if self.seed is None else self.seed + i,
             use_bias=self.use_bias,
@@ -138,24 +150,41 @@ class WeightGenerator(Generator):
             dtype=self.dtype_policy,
         )
 
+    @property
+    def first(self):
+        """The first layer of weights: what it makes of a sum is the sum of what it makes."""
+        return self.trunk[0].dense if self.trunk else self.head
+
+    def after_first(self, y, condition_id=None, training=None):
+        """From what `first` made of the inputs, `(rows, first size)`, to weights."""
+        for i, layer in enumerate(self.trunk):
+            step = layer if i else layer.after_dense
+            y = step(y, condition_id=condition_id, training=training)
+        return self.head(y) if self.trunk else y
+
     def features_size(self, conditioning_size):
         """Number of features that the head mixes."""
         return self.hidden_sizes[-1] if self.hidden_sizes else conditioning_size
 
     def build(self, conditioning_shape):
-        checks.rank("conditioning", conditioning_shape, 2)
-        checks.known_last_axis("conditioning", conditioning_shape)
-        self.conditioning_size = conditioning_shape[-1]
-        shape = tuple(conditioning_shape)
+        super().build(conditioning_shape)
+        self.build_for(sum(self.input_sizes.values()))
+
+    def build_for(self, size):
+        """Builds the layers for joined inputs of a size."""
+        shape = (None, size)
         for layer in self.trunk:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
         self.head.build(shape)
 
     def call(self, conditioning, factored=None, training=None):
-        features = conditioning
+        given = inputs.as_dict(conditioning)
+        features = inputs.join(given)
         for layer in self.trunk:
-            features = layer(features, training=training)
+            features = layer(
+                features, condition_id=given.get("condition_id"), training=training
+            )
         if not self._is_factored(factored):
             return self.head(features)
         zeros = ops.zeros((self.spec.total,), self.compute_dtype)
@@ -168,7 +197,8 @@ class WeightGenerator(Generator):
         return {"features": features, "basis": ops.copy(kernel), "offset": ops.copy(bias)}
 
     def compute_output_spec(self, conditioning, factored=None, training=None):
-        rows, size = conditioning.shape
+        shapes = {name: x.shape for name, x in inputs.as_dict(conditioning).items()}
+        rows, size = inputs.rows(shapes), sum(inputs.sizes(shapes).values())
         shapes = (rows, self.spec.total)
         if self._is_factored(factored):
             size = self.features_size(size)
@@ -192,6 +222,7 @@ class WeightGenerator(Generator):
             "batch_normalization": self.batch_normalization,
             "momentum": self.momentum,
             "epsilon": self.epsilon,
+            "num_conditions": self.num_conditions,
             "spectral_normalization": self.spectral_normalization,
             "factored": self.factored,
             "seed": self.seed,

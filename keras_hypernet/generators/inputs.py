@@ -1,0 +1,102 @@
+"""The inputs of a generator: a tensor, or a dict of the tensors it was made for.
+
+`noise (rows, n)`, `condition (rows, c)`, `condition_id (rows,)` and `chunk_embeddings
+(rows, chunks, e)`; a tensor alone is the condition. Any of them may have one row for all.
+"""
+
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.conditioning.condition_embedding import check_ids
+
+VECTORS = ("noise", "condition")  # in the order in which they are joined
+NAMES = (*VECTORS, "condition_id", "chunk_embeddings")
+
+
+def as_dict(conditioning):
+    """Inputs (or their shapes) by name."""
+    return dict(conditioning) if isinstance(conditioning, dict) else {"condition": conditioning}
+
+
+def label(conditioning, name):
+    """What an error calls an input: its key, or the argument where it is given alone."""
+    return name if isinstance(conditioning, dict) else "conditioning"
+
+
+def check(conditioning, accepted, num_conditions=None):
+    """Raises unless inputs are known, have their dtypes and ranks, and equal rows (or one)."""
+    inputs = as_dict(conditioning)
+    unknown = [name for name in inputs if name not in accepted]
+    if unknown:
+        raise ValueError(f"This generator takes the inputs {accepted}. Received: {unknown}")
+    for name, tensor in inputs.items():
+        if name == "condition_id":
+            check_ids(tensor, num_conditions, argument=name)
+            continue
+        argument = label(conditioning, name)
+        checks.tensor(argument, tensor)
+        checks.float_tensor(
+            argument, tensor, hint=" For integer ids use `ConditionEmbedding` or `Hypernetwork`."
+        )
+        rank = 3 if name == "chunk_embeddings" else 2
+        hint = " Flatten or pool what has more, such as an image." if rank == 2 else ""
+        checks.rank(argument, tensor.shape, rank, hint=hint)
+    counts = {name: _known(tensor.shape[0]) for name, tensor in inputs.items()}
+    if len(set(counts.values()) - {None, 1}) > 1:
+        raise ValueError(f"Inputs must have equal numbers of rows, or one row. Received: {counts}")
+
+
+def sizes(shapes):
+    """`{name: width}` of the vectors among input shapes, each known."""
+    found = {name: shapes[name] for name in VECTORS if name in shapes}
+    for name, shape in found.items():
+        checks.rank(name, shape, 2)
+        checks.known_last_axis(name, shape)
+    return {name: shape[-1] for name, shape in found.items()}
+
+
+def check_sizes(conditioning, expected):
+    """Raises unless the vectors are the ones that a generator was built with."""
+    inputs = as_dict(conditioning)
+    for name, size in expected.items():
+        if name not in inputs:
+            raise ValueError(
+                f"This generator was made for `{name}` of width {size}, which is missing. "
+                f"Received: {sorted(inputs)}"
+            )
+        checks.last_axis(label(conditioning, name), inputs[name].shape, size)
+    extra = [name for name in VECTORS if name in inputs and name not in expected]
+    if extra:
+        raise ValueError(f"This generator was made without {extra}. Received: {sorted(inputs)}")
+
+
+def rows(shapes):
+    """Static number of rows of inputs together, or `None`."""
+    counts = {_known(shape[0]) for shape in shapes.values()} - {1}
+    if None in counts:
+        return None
+    return counts.pop() if counts else 1
+
+
+def join(inputs):
+    """The vectors side by side, `(rows, width)`; `None` where there are none."""
+    vectors = [inputs[name] for name in VECTORS if name in inputs]
+    if not vectors:
+        return None
+    if len(vectors) == 1:
+        return vectors[0]
+    return ops.concatenate(share_rows(vectors), axis=-1)
+
+
+def share_rows(tensors):
+    """Tensors `(rows or 1, ...)` of one rank 2 -> `(rows, ...)` each."""
+    counts = {_known(tensor.shape[0]) for tensor in tensors}
+    if len(counts) == 1 and None not in counts:
+        return tensors
+    none = sum(ops.zeros_like(tensor[:, :1]) for tensor in tensors)  # (rows, 1)
+    return [tensor + none for tensor in tensors]
+
+
+def _known(size):
+    """A size, or `None` where it is not known: while a graph is traced it may be a symbol."""
+    return size if isinstance(size, int) else None
