@@ -3,13 +3,42 @@
 from keras_hypernet.builder import apply_generated_weights as apply_generated_weights
 from keras_hypernet.builder import build as build
 from keras_hypernet.builder import build_weight_generator as build_weight_generator
+from keras_hypernet.chunk_plan import ChunkPlan as ChunkPlan
 from keras_hypernet.conditioning.condition_embedding import (
     ConditionEmbedding as ConditionEmbedding,
 )
+from keras_hypernet.convert_weights import convert_weights as convert_weights
 from keras_hypernet.describe import describe as describe
+from keras_hypernet.generators.chunked_deconv_weight_generator import (
+    ChunkedDeconvWeightGenerator as ChunkedDeconvWeightGenerator,
+)
+from keras_hypernet.generators.chunked_weight_generator import (
+    ChunkedWeightGenerator as ChunkedWeightGenerator,
+)
+from keras_hypernet.generators.composed_weight_generator import (
+    ComposedWeightGenerator as ComposedWeightGenerator,
+)
+from keras_hypernet.generators.deconv_weight_generator import (
+    DeconvWeightGenerator as DeconvWeightGenerator,
+)
+from keras_hypernet.generators.embeddings import condition_variables as condition_variables
+from keras_hypernet.generators.embeddings import initialize_embeddings as initialize_embeddings
+from keras_hypernet.generators.embeddings import perturb_unconditional as perturb_unconditional
+from keras_hypernet.generators.hypernetwork import Hypernetwork as Hypernetwork
+from keras_hypernet.generators.perturbed_weight_generator import (
+    PerturbedWeightGenerator as PerturbedWeightGenerator,
+)
+from keras_hypernet.generators.structured_weight_generator import (
+    StructuredWeightGenerator as StructuredWeightGenerator,
+)
 from keras_hypernet.generators.task_weights import TaskWeights as TaskWeights
 from keras_hypernet.generators.weight_generator import WeightGenerator as WeightGenerator
 from keras_hypernet.grouped_dataset import GroupedDataset as GroupedDataset
+from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit as BiasHyperInit
+from keras_hypernet.initializers.hyper_fan_harmonic import HyperFanHarmonic as HyperFanHarmonic
+from keras_hypernet.initializers.hyper_fan_in import HyperFanIn as HyperFanIn
+from keras_hypernet.initializers.hyper_fan_out import HyperFanOut as HyperFanOut
+from keras_hypernet.initializers.initialization import initialize as initialize
 from keras_hypernet.layers.apply_generated_weights import (
     ApplyGeneratedWeights as ApplyGeneratedWeights,
 )
@@ -23,17 +52,34 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ApplyGeneratedWeights",
+    "BiasHyperInit",
+    "ChunkPlan",
+    "ChunkedDeconvWeightGenerator",
+    "ChunkedWeightGenerator",
+    "ComposedWeightGenerator",
     "ConditionEmbedding",
+    "DeconvWeightGenerator",
     "GroupedDataset",
     "HyperDense",
+    "HyperFanHarmonic",
+    "HyperFanIn",
+    "HyperFanOut",
+    "Hypernetwork",
+    "PerturbedWeightGenerator",
+    "StructuredWeightGenerator",
     "TaskWeights",
     "WeightGenerator",
     "WeightSpec",
     "apply_generated_weights",
     "build",
     "build_weight_generator",
+    "condition_variables",
+    "convert_weights",
     "describe",
+    "initialize",
+    "initialize_embeddings",
     "pack_weights",
+    "perturb_unconditional",
     "split_weights",
     "target_weights",
 ]

@@ -32,10 +32,15 @@ def parameters(layer):
     `trainable_variables` leaves it out.
     """
     owners = {}
-    for owner in layer._flatten_layers():
+    for owner in layers_in(layer):
         for variable in owner._trainable_variables:
             owners.setdefault(id(variable), owner)
     return [(owners[id(v)], v) for v in layer.weights if id(v) in owners]
+
+
+def layers_in(layer):
+    """A layer and all layers inside it."""
+    return list(layer._flatten_layers())
 
 
 def split(tensor, sizes):
@@ -73,3 +78,10 @@ def calls_in(model, operation):
 def producer(tensor):
     """The layer that made a KerasTensor."""
     return tensor._keras_history.operation
+
+
+def without_autocast():
+    """A scope in which variables have the values that they store, not a copy in half precision."""
+    from keras.src.backend.common.variables import AutocastScope
+
+    return AutocastScope(None)

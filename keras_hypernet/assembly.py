@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 
-
 class Assembly:
     """Puts named pieces together into the tensors of a spec.
 
@@ -25,6 +24,7 @@ class Assembly:
     def __init__(self, spec, sources, entries):
         self.spec = spec
         self.function = None
+        self.used = {}  # {piece: [tensors that it goes to]}; nothing is known of a function
         if callable(entries):
             self.function = check_registered("assembly", entries)
             return
@@ -43,15 +43,8 @@ class Assembly:
         self.entries = {name: _normalized(name, entries[name]) for name in spec.names}
         for tensor in spec:
             _check_entry(tensor, self.entries[tensor.name], sources)
-
-    @property
-    def used(self):
-        """`{piece: [target tensors that it goes to]}`; nothing is known of a function."""
-        used = {}
-        for target, entry in () if self.function else self.entries.items():
-            for piece in entry["join"]:
-                used.setdefault(piece, []).append(target)
-        return used
+            for piece in self.entries[tensor.name]["join"]:
+                self.used.setdefault(piece, []).append(tensor.name)
 
     def __call__(self, pieces):
         """`{piece: (rows, *shape)}` -> list of `(rows, size)`, one per tensor of the target."""

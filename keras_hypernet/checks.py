@@ -6,6 +6,8 @@ import operator
 
 import keras
 
+from keras_hypernet.fans import ROLES
+
 
 def positive_int(argument, value):
     """A positive integer of any integer type (NumPy's too), as an `int`."""
@@ -103,6 +105,49 @@ def positive_number(argument, value):
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
         raise ValueError(f"`{argument}` must be above zero. Received: {argument}={value!r}")
     return float(value)
+
+
+def not_negative(argument, value):
+    """A number of zero or above."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= 0:
+        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
+    return float(value)
+
+
+def instance(argument, value, kind):
+    """An object of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{argument}` must be a {kind.__name__}. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return value
+
+
+def numbers_by_name(argument, numbers_):
+    """A dict of names to numbers, or `None` for an empty one."""
+    if numbers_ is None:
+        return {}
+    valid = isinstance(numbers_, dict) and all(
+        isinstance(n, str) and isinstance(x, numbers.Real) for n, x in numbers_.items()
+    )
+    if not valid:
+        raise TypeError(
+            f"`{argument}` must be a dict of numbers by name or role. "
+            f"Received: {argument}={numbers_!r}"
+        )
+    return {name: float(x) for name, x in numbers_.items()}
+
+
+def known_tensors(argument, names, spec):
+    """Names of tensors of a spec, or roles."""
+    known = [*spec.names, *ROLES]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must have names of the target's tensors, or roles: {known}. "
+            f"Received: {unknown}"
+        )
 
 
 def activation(argument, value):

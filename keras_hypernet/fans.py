@@ -73,12 +73,17 @@ def _in_layer(layer, name, shape):
     return of_shape(shape)
 
 
-def of_shape(shape):
-    """Fans of `(*window, in, out)`."""
+# Axes of the inputs and of the outputs of a kernel; the others are its window.
+LAYOUTS = {"keras": (-2, -1), "torch": (1, 0)}
+
+
+def of_shape(shape, layout="keras"):
+    """Fans of `(*window, in, out)`, or of `(out, in, *window)`."""
     if len(shape) < 2:
         return (math.prod(shape),) * 2
-    window = math.prod(shape[:-2])
-    return window * shape[-2], window * shape[-1]
+    inputs, outputs = (shape[axis] for axis in LAYOUTS[layout])
+    window = math.prod(shape) // (inputs * outputs)
+    return window * inputs, window * outputs
 
 
 def share_in_layers(tensors):

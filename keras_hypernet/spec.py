@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 
 import numpy as np
 
 from keras_hypernet import _compat, checks, fans
 from keras_hypernet.tables import format_table
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightTensor:
-    """One tensor of a target: its name, shape, role, fans and place in the flat vector.
-
-    `layer` is the name up to the last slash. `fan_in` and `fan_out` are those of the
-    layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel.
-    """
-
-    name: str
-    shape: tuple
-    role: str
-    fan_in: int | None
-    fan_out: int | None
-    offset: int
-
-    @property
-    def size(self):
-        return math.prod(self.shape)
-
-    @property
-    def layer(self):
-        return self.name.rpartition("/")[0]
+from keras_hypernet.weight_tensor import WeightTensor, complete, fields_of
 
 
 class WeightSpec:
@@ -67,7 +42,7 @@ class WeightSpec:
     def __init__(self, tensors):
         placed, offset = [], 0
         for given in checks.non_empty_list("tensors", tensors):
-            fields = _complete(given)
+            fields = complete(given)
             placed.append(WeightTensor(**fields, offset=offset))
             offset += placed[-1].size
         self._tensors = tuple(fans.share_in_layers(placed))
@@ -76,7 +51,7 @@ class WeightSpec:
         self._check_names()
 
     @classmethod
-    def from_shapes(cls, shapes, roles=None):
+    def from_shapes(cls, shapes, roles=None, layout="keras"):
         """Spec of plain shapes: a list, or a dict of names to shapes.
 
         In a list, two or more axes are a kernel `[..., in, out]`, which begins a layer, and one
@@ -86,7 +61,10 @@ class WeightSpec:
         Args:
             shapes: List of shapes, or dict `{name: shape}`.
             roles: Optional roles, one per shape, in place of the ones that are inferred.
+            layout: `"keras"` for kernels `[..., in, out]`, `"torch"` for `[out, in, ...]`: it says
+                where the fans are, and changes nothing else.
         """
+        checks.choice("layout", layout, tuple(fans.LAYOUTS))
         if isinstance(shapes, dict):
             names, shapes = list(shapes), list(shapes.values())
         else:
@@ -106,7 +84,7 @@ class WeightSpec:
             )
         return cls(
             [
-                {"name": name, "shape": shape, "role": role}
+                {"name": name, "shape": shape, "role": role, "layout": layout}
                 for name, shape, role in zip(names, shapes, roles)
             ]
         )
@@ -210,7 +188,7 @@ class WeightSpec:
         """`{layer name: WeightSpec of its tensors}`, in order."""
         members = {}
         for tensor in self:
-            members.setdefault(tensor.layer, []).append(_fields(tensor))
+            members.setdefault(tensor.layer, []).append(fields_of(tensor))
         return {layer: WeightSpec(tensors) for layer, tensors in members.items()}
 
     # Cutting and joining NumPy arrays.
@@ -269,7 +247,7 @@ class WeightSpec:
     # Storing and printing.
 
     def get_config(self):
-        return {"tensors": [{**_fields(t), "shape": list(t.shape)} for t in self]}
+        return {"tensors": [{**fields_of(t), "shape": list(t.shape)} for t in self]}
 
     @classmethod
     def from_config(cls, config):
@@ -314,31 +292,3 @@ class WeightSpec:
                 f"Received: shape {array.shape}"
             )
         return array
-
-
-def _fields(tensor):
-    return {
-        "name": tensor.name,
-        "shape": tensor.shape,
-        "role": tensor.role,
-        "fan_in": tensor.fan_in,
-        "fan_out": tensor.fan_out,
-    }
-
-
-def _complete(given):
-    if not isinstance(given, dict) or not {"name", "shape"} <= set(given):
-        raise ValueError(
-            "`tensors` must be a list of dicts with the keys `name` and `shape`. "
-            f"Received: {given!r}"
-        )
-    name, shape = given["name"], checks.shape("shape", given["shape"])
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"A tensor's name must be a non-empty string. Received: name={name!r}")
-    role = given.get("role") or fans.role_of_name(name)
-    if role not in fans.ROLES:
-        raise ValueError(f"`role` must be one of {fans.ROLES}. Received: role={role!r}")
-    fan_in, fan_out = given.get("fan_in"), given.get("fan_out")
-    if fan_in is None and role in ("kernel", "embedding"):
-        fan_in, fan_out = fans.of_shape(shape)
-    return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}

@@ -157,6 +157,23 @@ def layer_shapes(shapes, totals):
     ]
 
 
+def from_output_first(flat, spec):
+    """Flat weights whose kernels have their output axis first -> the order of the spec."""
+    if not any(_is_matrix(tensor) for tensor in spec):
+        return flat
+    pieces = []
+    for tensor, piece in zip(spec, _compat.split(flat, spec.sizes)):
+        if _is_matrix(tensor):
+            piece = ops.reshape(piece, (-1, tensor.shape[-1], tensor.size // tensor.shape[-1]))
+            piece = ops.reshape(ops.transpose(piece, (0, 2, 1)), (-1, tensor.size))
+        pieces.append(piece)
+    return ops.concatenate(pieces, axis=-1)
+
+
+def _is_matrix(tensor):
+    return tensor.role == "kernel" and len(tensor.shape) > 1
+
+
 def _as_tensors(weights):
     if isinstance(weights, dict):
         return {name: _as_tensors(tensor) for name, tensor in weights.items()}

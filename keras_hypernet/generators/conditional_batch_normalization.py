@@ -31,12 +31,16 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         self.num_conditions = num_conditions
         self.momentum = momentum
         self.epsilon = epsilon
+        self.gamma_initializer = keras.initializers.Ones()
+        self.beta_initializer = keras.initializers.Zeros()
 
     def build(self, x_shape, condition_id_shape=None):
         size, sets = x_shape[-1], (self.num_conditions, x_shape[-1])
         state = {"trainable": False, "autocast": False}
-        self.gamma = self.add_weight(shape=(size,), initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=(size,), initializer="zeros", name="beta")
+        self.gamma = self.add_weight(
+            shape=(size,), initializer=self.gamma_initializer, name="gamma"
+        )
+        self.beta = self.add_weight(shape=(size,), initializer=self.beta_initializer, name="beta")
         self.moving_mean = self.add_weight(
             shape=sets, initializer="zeros", name="moving_mean", **state
         )

@@ -4,6 +4,7 @@ import keras
 
 from keras_hypernet import checks
 from keras_hypernet.generators import inputs
+from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
 
 
@@ -16,15 +17,24 @@ class Generator(keras.layers.Layer):
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
         num_conditions: Number of conditions that the generator keeps something of its own for.
+        initialization: How variables are initialized together, in place of their initializers.
     """
 
-    def __init__(self, spec, num_conditions=None, **kwargs):
+    no_initialization = None  # or why there is no such argument
+
+    def __init__(self, spec, num_conditions=None, initialization=None, **kwargs):
         spec = WeightSpec.of(spec)
+        if initialization is not None and self.no_initialization:
+            raise ValueError(
+                f"`{type(self).__name__}` takes no `initialization`: {self.no_initialization} "
+                f"Received: initialization={initialization!r}"
+            )
         if num_conditions is not None:
             num_conditions = checks.positive_int("num_conditions", num_conditions)
         super().__init__(**kwargs)
         self.spec = spec
         self.num_conditions = num_conditions
+        self.initialization = initializations.get(initialization)
         self.input_sizes = None
 
     @property
@@ -37,6 +47,20 @@ class Generator(keras.layers.Layer):
     def needs_vectors(self):
         """Whether a call needs noise or a condition."""
         return True
+
+    def initializers(self, initialization):
+        """`[(layer, variable, initializer)]` that an initialization gives this generator."""
+        raise TypeError(f"{type(self).__name__} cannot be initialized: {self.no_initialization}")
+
+    @property
+    def ids_beside_vectors(self):
+        """Whether an id has a meaning beside a condition vector."""
+        return False
+
+    @property
+    def conditional_variables(self):
+        """Trainable variables with a row for every condition."""
+        return []
 
     def __call__(self, conditioning, *args, **kwargs):
         self.check_conditioning(conditioning)
@@ -64,9 +88,16 @@ class Generator(keras.layers.Layer):
 
     def build(self, conditioning_shape):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
+        if self.initialization is not None:
+            for layer, variable, initializer in self.initializers(self.initialization):
+                setattr(layer, f"{variable}_initializer", initializer)
 
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)
 
     def get_config(self):
-        return {**super().get_config(), "spec": self.spec.get_config()}
+        return {
+            **super().get_config(),
+            "spec": self.spec.get_config(),
+            "initialization": initializations.serialize(self.initialization),
+        }

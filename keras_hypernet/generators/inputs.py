@@ -10,7 +10,6 @@ from keras_hypernet import checks
 from keras_hypernet.conditioning.condition_embedding import check_ids
 
 VECTORS = ("noise", "condition")  # in the order in which they are joined
-NAMES = (*VECTORS, "condition_id", "chunk_embeddings")
 
 
 def as_dict(conditioning):
@@ -38,7 +37,7 @@ def check(conditioning, accepted, num_conditions=None):
         checks.float_tensor(
             argument, tensor, hint=" For integer ids use `ConditionEmbedding` or `Hypernetwork`."
         )
-        rank = 3 if name == "chunk_embeddings" else 2
+        rank = 2 if name in VECTORS else 3
         hint = " Flatten or pool what has more, such as an image." if rank == 2 else ""
         checks.rank(argument, tensor.shape, rank, hint=hint)
     counts = {name: _known(tensor.shape[0]) for name, tensor in inputs.items()}
@@ -88,13 +87,30 @@ def join(inputs):
     return ops.concatenate(share_rows(vectors), axis=-1)
 
 
-def share_rows(tensors):
-    """Tensors `(rows or 1, ...)` of one rank 2 -> `(rows, ...)` each."""
-    counts = {_known(tensor.shape[0]) for tensor in tensors}
-    if len(counts) == 1 and None not in counts:
-        return tensors
-    none = sum(ops.zeros_like(tensor[:, :1]) for tensor in tensors)  # (rows, 1)
+def share_rows(tensors, witnesses=()):
+    """Tensors `(rows or 1, size)` -> `(rows, size)` each; other inputs may tell the rows."""
+    everything = [*tensors, *witnesses]
+    counts = {_known(tensor.shape[0]) for tensor in everything}
+    if not tensors or (len(counts) == 1 and None not in counts):
+        return list(tensors)
+    dtype = tensors[0].dtype
+    none = sum(ops.zeros_like(_column(tensor), dtype=dtype) for tensor in everything)  # (rows, 1)
     return [tensor + none for tensor in tensors]
+
+
+def dynamic_rows(inputs):
+    """Number of rows of inputs together, as the graph sees it."""
+    columns = [_column(tensor) for tensor in inputs.values()]
+    if len(columns) > 1:
+        columns = [sum(ops.zeros_like(column, dtype="float32") for column in columns)]
+    return ops.shape(columns[0])[0]
+
+
+def _column(tensor):
+    """Something `(rows, 1)` of a tensor `(rows, ...)`."""
+    while len(tensor.shape) > 2:
+        tensor = tensor[:, 0]
+    return tensor[:, :1] if len(tensor.shape) == 2 else tensor[:, None]
 
 
 def _known(size):

@@ -49,6 +49,8 @@ class TaskWeights(Generator):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
+    no_initialization = "give it to the generator inside."
+
     def __init__(
         self,
         generator,
@@ -116,7 +118,7 @@ class TaskWeights(Generator):
 
     def get_config(self):
         config = super().get_config()
-        del config["spec"]  # the generator's
+        del config["spec"], config["initialization"]  # the generator's
         table = self.embedding.get_config()
         return {
             **config,

@@ -7,6 +7,7 @@ from keras_hypernet import checks
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.hidden_layer import HiddenLayer
+from keras_hypernet.generators.options import fresh
 from keras_hypernet.naming import unique_name
 from keras_hypernet.weights import specs_of
 
@@ -32,6 +33,8 @@ class WeightGenerator(Generator):
         kernel_initializer, bias_initializer: Of the hidden layers.
         kernel_regularizer, bias_regularizer: Of the hidden layers.
         head_kernel_initializer: Of the head. `None` is uniform in +-0.01.
+        initialization: `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or `BiasHyperInit`, or the
+            name of one, in place of the initializers.
         head_bias_initializer: Of the head.
         head_kernel_regularizer, head_bias_regularizer: Of the head.
         factored: Whether to return `{"features", "basis", "offset"}` in place of their product,
@@ -124,8 +127,8 @@ class WeightGenerator(Generator):
         self.head = keras.layers.Dense(
             self.spec.total,
             use_bias=self.use_bias,
-            kernel_initializer=_fresh(self.head_kernel_initializer),
-            bias_initializer=_fresh(self.head_bias_initializer),
+            kernel_initializer=fresh(self.head_kernel_initializer),
+            bias_initializer=fresh(self.head_bias_initializer),
             kernel_regularizer=self.head_kernel_regularizer,
             bias_regularizer=self.head_bias_regularizer,
             dtype=self.dtype_policy,
@@ -143,8 +146,8 @@ class WeightGenerator(Generator):
             spectral_normalization=self.spectral_normalization,
             seed=None if self.seed is None else self.seed + i,
             use_bias=self.use_bias,
-            kernel_initializer=_fresh(self.kernel_initializer),
-            bias_initializer=_fresh(self.bias_initializer),
+            kernel_initializer=fresh(self.kernel_initializer),
+            bias_initializer=fresh(self.bias_initializer),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
             dtype=self.dtype_policy,
@@ -166,6 +169,9 @@ class WeightGenerator(Generator):
         """Number of features that the head mixes."""
         return self.hidden_sizes[-1] if self.hidden_sizes else conditioning_size
 
+    def initializers(self, initialization):
+        return initialization.of_perceptron(self, self.spec, self.input_sizes)
+
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
         self.build_for(sum(self.input_sizes.values()))
@@ -182,9 +188,7 @@ class WeightGenerator(Generator):
         given = inputs.as_dict(conditioning)
         features = inputs.join(given)
         for layer in self.trunk:
-            features = layer(
-                features, condition_id=given.get("condition_id"), training=training
-            )
+            features = layer(features, condition_id=given.get("condition_id"), training=training)
         if not self._is_factored(factored):
             return self.head(features)
         zeros = ops.zeros((self.spec.total,), self.compute_dtype)
@@ -236,9 +240,3 @@ _SERIALIZED = {
     for of in ("kernel", "bias")
     for kind in ("initializer", "regularizer")
 }
-
-
-def _fresh(initializer):
-    """A copy: one instance gives two layers of equal shape equal weights."""
-    is_keras = isinstance(initializer, keras.initializers.Initializer)
-    return initializer.clone() if is_keras else initializer

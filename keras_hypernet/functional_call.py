@@ -1,0 +1,79 @@
+"""A layer run on given tensors in place of its variables."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_hypernet import _compat
+
+
+def functional_call(layer, replaced, function):
+    """What `function()`, which calls the layer or its parts, returns with other variables.
+
+    An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
+    is passed on, and state and losses that came up inside are written back.
+
+    Args:
+        layer: The built layer whose variables the function reads.
+        replaced: `[(variable, tensor)]`.
+        function: Callable without arguments.
+    """
+    given = {id(variable): tensor for variable, tensor in replaced}
+    variables = list(layer.variables)
+    with _compat.without_autocast():
+        values = [given.get(id(v), v.value) for v in variables]
+    with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
+        outputs = function()
+    for variable in variables:
+        if id(variable) not in given and not variable.trainable:
+            variable.assign(scope.get_current_value(variable))
+    for loss in scope.losses:
+        layer.add_loss(loss)
+    return outputs
+
+
+def replacements(tensors, groups):
+    """`[(variable, tensor)]` from tensors by name.
+
+    Args:
+        tensors: `{name: tensor}`, where a name is that of a group, whose variables the tensor
+            `(1, total)` has one after another, or the path of a single variable.
+        groups: `{name: [variables]}`.
+    """
+    by_path = {variable.path: variable for group in groups.values() for variable in group}
+    pairs = []
+    for name, tensor in tensors.items():
+        if name in groups:
+            pairs += zip(groups[name], _cut(name, tensor, groups[name]))
+        elif name in by_path:
+            _check_shape(name, tensor, (tuple(by_path[name].shape),))
+            pairs.append((by_path[name], tensor))
+        else:
+            raise ValueError(
+                f"`variables` must have names of {[*groups, *by_path]}. Received: {name!r}"
+            )
+    if len({id(variable) for variable, _ in pairs}) < len(pairs):
+        raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")
+    return pairs
+
+
+def _cut(name, tensor, variables):
+    """A flat tensor -> one tensor for each variable."""
+    sizes = [math.prod(variable.shape) for variable in variables]
+    _check_shape(name, tensor, ((1, sum(sizes)), (sum(sizes),)))
+    pieces = _compat.split(ops.reshape(tensor, (sum(sizes),)), sizes) if sizes else []
+    return [ops.reshape(piece, v.shape) for piece, v in zip(pieces, variables)]
+
+
+def _check_shape(name, tensor, allowed):
+    if not any(_fits(tuple(tensor.shape), shape) for shape in allowed):
+        raise ValueError(
+            f"`variables[{name!r}]` must have the shape {allowed[0]}: one set for the whole batch. "
+            f"Received: shape {tuple(tensor.shape)}"
+        )
+
+
+def _fits(received, shape):
+    same_rank = len(received) == len(shape)
+    return same_rank and all(r in (n, None) for r, n in zip(received, shape))

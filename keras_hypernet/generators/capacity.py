@@ -1,0 +1,38 @@
+"""More conditions for a hypernetwork that has learned some."""
+
+import numpy as np
+from keras import ops
+
+from keras_hypernet import checks
+
+
+def with_conditions(layer, num_conditions):
+    """A new layer of the same kind with more conditions, and the values of the old one."""
+    num_conditions = checks.positive_int("num_conditions", num_conditions)
+    present = layer.num_conditions
+    if present is None or not layer.built or num_conditions < present:
+        raise ValueError(
+            "`num_conditions` must not be below the present number, of a built layer that has "
+            f"conditions (built: {layer.built}, conditions: {present}). "
+            f"Received: num_conditions={num_conditions}"
+        )
+    larger = type(layer).from_config(_resized(layer.get_config(), num_conditions))
+    larger.build_from_config(layer.get_build_config())
+    for old, new in zip(layer.variables, larger.variables):
+        value = ops.convert_to_numpy(old)
+        if old.shape != new.shape:  # rows of conditions come first
+            value = np.concatenate([value, ops.convert_to_numpy(new)[len(value) :]])
+        new.assign(value)
+    return larger
+
+
+def _resized(config, num_conditions):
+    """A config in which everything that has conditions has so many."""
+    if isinstance(config, (list, tuple)):
+        return [_resized(entry, num_conditions) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    resized = {name: _resized(value, num_conditions) for name, value in config.items()}
+    if resized.get("num_conditions") is not None:
+        resized["num_conditions"] = num_conditions
+    return resized

@@ -1,0 +1,107 @@
+"""Many chunks of one kind from one generator."""
+
+import keras
+from keras import ops
+
+from keras_hypernet.generators import inputs
+from keras_hypernet.naming import unique_name
+
+
+class ChunkSet(keras.layers.Layer):
+    """Generates `number` chunks: `chunk_j = generator([noise, embedding_j, condition])`.
+
+    The inputs are never repeated for every chunk: the first layer of the generator is affine, so
+    what it makes of the vectors and of the embeddings, each once, is added.
+
+    Args:
+        generator: The generator of one chunk; it belongs to this layer.
+        number: Number of chunks.
+        embedding_size: Width of a chunk's embedding; 0 is none, for a single chunk.
+        embeddings: `"shared"` by all conditions, `"conditional"`, one set for each of them, or
+            `"given"` in every call.
+        num_conditions: Number of conditions.
+        initializer, regularizer: Of the embeddings.
+        dtype: Dtype policy.
+    """
+
+    def __init__(
+        self,
+        generator,
+        number,
+        embedding_size,
+        embeddings,
+        num_conditions,
+        initializer,
+        regularizer,
+        dtype,
+    ):
+        super().__init__(dtype=dtype, name=unique_name("chunks"))
+        self.generator = generator
+        self.number = number
+        self.embedding_size = embedding_size
+        self.mode = embeddings
+        self.num_conditions = num_conditions
+        self.embeddings_initializer = initializer
+        self.regularizer = regularizer
+        self.embeddings = None
+
+    def build_for(self, sizes):
+        """Builds for vectors of these sizes, `{"noise": n, "condition": c}`."""
+        self.sizes = dict(sizes)
+        self.generator.build_for(sum(sizes.values()) + self.embedding_size)
+        if self.embedding_size and self.mode != "given":
+            lead = (self.num_conditions,) if self.mode == "conditional" else ()
+            self.embeddings = self.add_weight(
+                name="embeddings",
+                shape=(*lead, self.number, self.embedding_size),
+                initializer=self.embeddings_initializer,
+                regularizer=self.regularizer,
+            )
+        self.built = True
+
+    def generate(self, given, embeddings=None, training=None):
+        """Inputs by name, and embeddings in place of the own -> `(rows, number, outputs)`."""
+        y = self._first(given, embeddings, training)  # (rows or 1, number, first size)
+        ids = None
+        if self.generator.num_conditions is not None:
+            ids = given["condition_id"]
+            ids = ids[:, None] + ops.zeros_like(y[:, :, 0], dtype=ids.dtype)
+            ids = ops.reshape(ids, (-1,))
+        y = ops.reshape(y, (-1, self.generator.first.units))
+        y = self.generator.after_first(y, condition_id=ids, training=training)
+        return ops.reshape(y, (-1, self.number, self.generator.spec.total))
+
+    def _first(self, given, embeddings, training):
+        vectors = inputs.share_rows([given[name] for name in inputs.VECTORS if name in given])
+        vectors = dict(zip([name for name in inputs.VECTORS if name in given], vectors))
+        embeddings = self._embeddings(given, embeddings)
+        first, units = self.generator.first, self.generator.first.units
+        if embeddings is None:
+            return first(_side_by_side(vectors, None), training=training)[:, None]
+        embeddings = ops.reshape(embeddings, (-1, self.embedding_size))  # (sets * number, e)
+        if not vectors:
+            y = first(embeddings, training=training)
+            return ops.reshape(y, (-1, self.number, units))
+        of_rows = _side_by_side(vectors, ops.zeros((1, self.embedding_size), embeddings.dtype))
+        nothing = {n: ops.zeros((1, size), embeddings.dtype) for n, size in self.sizes.items()}
+        of_chunks = _side_by_side(nothing, embeddings)
+        nothing = _side_by_side(nothing, ops.zeros((1, self.embedding_size), embeddings.dtype))
+        y = first(ops.concatenate([nothing, of_chunks, of_rows], axis=0), training=training)
+        end = 1 + ops.shape(embeddings)[0]
+        of_chunks = ops.reshape(y[1:end] - y[:1], (-1, self.number, units))  # without bias
+        return of_chunks + y[end:][:, None]
+
+    def _embeddings(self, given, embeddings):
+        """`(rows or 1, number, e)`, or `None`."""
+        if embeddings is not None or self.embedding_size == 0:
+            return embeddings
+        if self.mode == "conditional":
+            return ops.take(self.embeddings, given["condition_id"], axis=0)
+        return ops.convert_to_tensor(self.embeddings)[None]
+
+
+def _side_by_side(vectors, embeddings):
+    """`[noise, embeddings, condition]` with rows shared, `(rows, size)`."""
+    parts = [vectors.get("noise"), embeddings, vectors.get("condition")]
+    parts = [part for part in parts if part is not None]
+    return ops.concatenate(inputs.share_rows(parts), axis=-1)

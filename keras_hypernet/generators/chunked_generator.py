@@ -1,0 +1,155 @@
+"""What generators that make chunks do alike."""
+
+import keras
+
+from keras_hypernet import checks
+from keras_hypernet.generators import inputs
+from keras_hypernet.generators.chunk_set import ChunkSet
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.options import fresh
+
+MODES = ("shared", "conditional", "given")
+
+
+class ChunkedGenerator(Generator):
+    """A generator that makes sets of chunks, each chunk with an embedding of its own.
+
+    Args:
+        spec: The `WeightSpec` of the target.
+        sets: `{name: (generator of a chunk, number, embedding size)}`; an embedding is given in a
+            call under that name.
+        chunk_embeddings: `"shared"` by all conditions, `"conditional"` or `"given"`.
+        num_conditions: Number of conditions.
+        chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1), the field's convention.
+        chunk_embeddings_regularizer: Of the embeddings.
+        **kwargs: Arguments of a `Generator`.
+    """
+
+    def __init__(
+        self,
+        spec,
+        make_sets,
+        chunk_embeddings,
+        num_conditions,
+        chunk_embeddings_initializer,
+        chunk_embeddings_regularizer,
+        **kwargs,
+    ):
+        checks.choice("chunk_embeddings", chunk_embeddings, MODES)
+        super().__init__(spec, num_conditions=num_conditions, **kwargs)
+        if chunk_embeddings_initializer is None:
+            chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
+        self.chunk_embeddings = chunk_embeddings
+        self.initializer = keras.initializers.get(chunk_embeddings_initializer)
+        self.regularizer = keras.regularizers.get(chunk_embeddings_regularizer)
+        self.sets = {
+            name: ChunkSet(
+                generator,
+                number,
+                embedding_size,
+                embeddings=chunk_embeddings,
+                num_conditions=self.num_conditions,
+                initializer=fresh(self.initializer),
+                regularizer=self.regularizer,
+                dtype=self.dtype_policy,
+            )
+            for name, (generator, number, embedding_size) in make_sets(self.dtype_policy).items()
+        }
+        self._check_num_conditions()
+
+    def _check_num_conditions(self):
+        statistics = any(chunks.generator.num_conditions for chunks in self.sets.values())
+        conditional = self.chunk_embeddings == "conditional"
+        if conditional and self.num_conditions is None:
+            raise ValueError(
+                "`num_conditions` must be given where chunk embeddings are conditional. "
+                "Received: num_conditions=None"
+            )
+        if self.num_conditions is not None and not conditional and not statistics:
+            raise ValueError(
+                '`num_conditions` is for `chunk_embeddings="conditional"` and for batch '
+                "normalization: nothing else in this generator belongs to a condition. "
+                f"Received: num_conditions={self.num_conditions}"
+            )
+
+    @property
+    def num_chunks(self):
+        """Number of chunks; what the last one has too much is dropped."""
+        return sum(chunks.number for chunks in self.sets.values())
+
+    @property
+    def embedded(self):
+        """The sets whose chunks have embeddings, by the name of these as an input."""
+        return {name: chunks for name, chunks in self.sets.items() if chunks.embedding_size}
+
+    @property
+    def accepted_inputs(self):
+        return (*super().accepted_inputs, *self.embedded)
+
+    @property
+    def needs_vectors(self):
+        return len(self.embedded) < len(self.sets)
+
+    @property
+    def conditional_variables(self):
+        if self.chunk_embeddings != "conditional":
+            return []
+        return [chunks.embeddings for chunks in self.embedded.values()]
+
+    def check_conditioning(self, conditioning):
+        super().check_conditioning(conditioning)
+        given = inputs.as_dict(conditioning)
+        for name, chunks in self.embedded.items():
+            if name not in given and self.chunk_embeddings == "given":
+                raise ValueError(
+                    "This generator has no chunk embeddings of its own and needs the input "
+                    f"`{name}`. Received: {sorted(given)}"
+                )
+            if name in given:
+                _check_embeddings(name, given, chunks, self.chunk_embeddings)
+
+    def knows_condition(self, given):
+        if "condition_id" in given:
+            return True
+        statistics = any(chunks.generator.num_conditions for chunks in self.sets.values())
+        return not statistics and all(name in given for name in self.embedded)
+
+    def initializers(self, initialization):
+        (chunks,) = self.sets.values()
+        return initialization.of_chunks(chunks, self.spec, self.input_sizes)
+
+    def build(self, conditioning_shape):
+        super().build(conditioning_shape)
+        for chunks in self.sets.values():
+            chunks.build_for(self.input_sizes)
+
+    def generate(self, conditioning, training):
+        """Inputs -> `{name of a set: (rows, number, outputs)}`."""
+        given = inputs.as_dict(conditioning)
+        return {
+            name: chunks.generate(given, given.get(name), training=training)
+            for name, chunks in self.sets.items()
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "chunk_embeddings": self.chunk_embeddings,
+            "num_conditions": self.num_conditions,
+            "chunk_embeddings_initializer": keras.initializers.serialize(self.initializer),
+            "chunk_embeddings_regularizer": keras.regularizers.serialize(self.regularizer),
+        }
+
+
+def _check_embeddings(name, given, chunks, mode):
+    if mode == "conditional" and "condition_id" in given:
+        raise ValueError(
+            f"Either `condition_id` or `{name}` says what the chunk embeddings are: give one of "
+            "them."
+        )
+    expected, received = (chunks.number, chunks.embedding_size), tuple(given[name].shape)
+    if received[1:] != expected:
+        raise ValueError(
+            f"`{name}` must be (rows, chunks, size) = (rows, {expected[0]}, {expected[1]}). "
+            f"Received: shape {received}"
+        )

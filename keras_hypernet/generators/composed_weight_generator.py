@@ -1,0 +1,290 @@
+"""`ComposedWeightGenerator`: several generators and plain tensors make one target."""
+
+import keras
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.assembly import Assembly, entries_from_config
+from keras_hypernet.generators import inputs
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.plain_weights import PlainWeights
+from keras_hypernet.spec import WeightSpec
+from keras_hypernet.weights import materialize, split_weights
+
+PLAIN = ("shared", "conditional")
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class ComposedWeightGenerator(Generator):
+    """Puts a target together from several generators, shared tensors and tensors per condition.
+
+    `weights = assembly(generators(inputs), shared, conditional[condition_id])`. Shared and
+    conditional tensors are plain variables that start as an ordinary layer's would, by their role.
+
+    Args:
+        spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
+        generators: Dict `{part: generator}`. They belong to this layer: give them to no other. A
+            part may be a composed generator itself.
+        shared: Plain tensors that all conditions share: a `WeightSpec` or what makes one.
+        conditional: Plain tensors of which each condition has its own, selected by `condition_id`.
+        num_conditions: Number of conditions; by default that of the parts.
+        assembly: `{target tensor: piece}`. Pieces are called `part/tensor`, and plain tensors by
+            their names. A tensor made of several has `{"join": [pieces], "axis": axis}`. Or a
+            function registered with Keras, `{piece: (rows, *shape)} -> {target tensor: (rows,
+            *shape)}`. By default each tensor is the piece of its name, a part's name left out.
+        part_inputs: Dict `{part: inputs}` of which of `noise` and `condition` a part gets, in
+            place of both: `["noise"]`, or `[]` for a part that depends on chunk embeddings only.
+        initializers: Dict of Keras initializers for plain tensors, by name or role (`kernel`,
+            `bias`, `scale`, ...). By default as in `BiasHyperInit`: a scale starts at 1.
+        shared_regularizer, conditional_regularizer: Of the plain tensors.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        conditioning: `(rows, size)`, floating. Or a dict of any of `noise (rows, n)`, `condition
+            (rows, c)` and `condition_id (rows,)`, which selects the conditional tensors and goes
+            to the parts that have conditions; `<part>/<input>` goes to one part. Each may have
+            one row for all.
+        training: Whether batch normalization and dropout act as in training.
+
+    Returns:
+        Flat weights `(rows, total)`.
+
+    Raises:
+        TypeError: if a part is no generator, or an input has another dtype.
+        ValueError: if there is no part at all, parts have different numbers of conditions, the
+            assembly does not cover the target (the tensor is named), or an input is missing.
+
+    Example:
+
+    >>> generator = kh.ComposedWeightGenerator(
+    ...     {"dense/kernel": (3, 4), "norm/gamma": (4,), "out/bias": (2,)},
+    ...     generators={"body": kh.WeightGenerator({"dense/kernel": (3, 4)}, hidden_sizes=[8])},
+    ...     shared={"norm/gamma": (4,)},
+    ...     conditional={"out/bias": (2,)},
+    ...     num_conditions=5,
+    ... )
+    >>> conditioning = {"condition": np.ones((2, 3), "float32"), "condition_id": np.array([4, 0])}
+    >>> keras.ops.shape(generator(conditioning))
+    (2, 18)
+
+    Reference: Ehret et al., hypnettorch, 2021 (https://github.com/chrhenning/hypnettorch).
+    """
+
+    no_initialization = "give it to the generators inside."
+
+    def __init__(
+        self,
+        spec,
+        generators=None,
+        shared=None,
+        conditional=None,
+        num_conditions=None,
+        assembly=None,
+        part_inputs=None,
+        initializers=None,
+        shared_regularizer=None,
+        conditional_regularizer=None,
+        **kwargs,
+    ):
+        generators = _check_generators({} if generators is None else generators)
+        if not generators and shared is None and conditional is None:
+            raise ValueError("There must be `generators`, `shared` or `conditional` tensors.")
+        num_conditions = _num_conditions(num_conditions, generators, conditional)
+        super().__init__(spec, num_conditions=num_conditions, **kwargs)
+        self.initializers_by_name = dict(initializers or {})
+        self.generators = generators
+        self.plain = {}
+        regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
+        for name, tensors in zip(PLAIN, (shared, conditional)):
+            if tensors is not None:
+                self.plain[name] = self._plain(name, WeightSpec.of(tensors), regularizers[name])
+        self.part_inputs = _check_part_inputs(part_inputs or {}, generators)
+        sources = self._sources()
+        entries = _by_name(self.spec, sources) if assembly is None else assembly
+        self.assembly = Assembly(self.spec, sources, entries)
+
+    def _plain(self, name, spec, regularizer):
+        known = {
+            n: i for n, i in self.initializers_by_name.items() if n in (*spec.names, *spec.roles)
+        }
+        conditions = self.num_conditions if name == "conditional" else None
+        regularizer = keras.regularizers.get(regularizer)
+        return PlainWeights(spec, known, regularizer, conditions, self.dtype_policy)
+
+    def _sources(self):
+        """`{piece: shape}`."""
+        sources = {}
+        for part, generator in (*self.generators.items(), *self.plain.items()):
+            for tensor in generator.spec:
+                name = tensor.name if part in self.plain else f"{part}/{tensor.name}"
+                if name in sources:
+                    raise ValueError(
+                        "Pieces must have names of their own: parts `part/tensor`, plain tensors "
+                        f"their names. Received twice: {name!r}"
+                    )
+                sources[name] = tensor.shape
+        return sources
+
+    @property
+    def accepted_inputs(self):
+        own = [
+            f"{part}/{name}"
+            for part, generator in self.generators.items()
+            for name in generator.accepted_inputs
+            if name not in (*inputs.VECTORS, "condition_id")
+        ]
+        return (*super().accepted_inputs, *own)
+
+    @property
+    def needs_vectors(self):
+        return False
+
+    @property
+    def ids_beside_vectors(self):
+        return "conditional" in self.plain or any(
+            generator.ids_beside_vectors for generator in self.generators.values()
+        )
+
+    @property
+    def conditional_variables(self):
+        parts = (*self.generators.values(), *self.plain.values())
+        return [variable for part in parts for variable in part.conditional_variables]
+
+    def knows_condition(self, given):
+        if "condition_id" in given:
+            return True
+        return "conditional" not in self.plain and all(
+            generator.num_conditions is None or generator.knows_condition(self._of(part, given))
+            for part, generator in self.generators.items()
+        )
+
+    def check_conditioning(self, conditioning):
+        super().check_conditioning(conditioning)
+        given = inputs.as_dict(conditioning)
+        for part, generator in self.generators.items():
+            generator.check_conditioning(self._of(part, given))
+
+    def _of(self, part, given):
+        """The inputs of a part, or their shapes."""
+        generator = self.generators[part]
+        wanted = self.part_inputs.get(part, inputs.VECTORS)
+        own = {name: given[name] for name in wanted if name in given}
+        start = f"{part}/"
+        own.update((n.removeprefix(start), x) for n, x in given.items() if n.startswith(start))
+        if generator.num_conditions is not None and not generator.knows_condition(own):
+            own.update((n, x) for n, x in given.items() if n == "condition_id")
+        return own
+
+    def initializers(self, initialization):
+        parts = self.generators.values()
+        return [slot for part in parts for slot in part.initializers(initialization)]
+
+    def build(self, conditioning_shape):
+        given = inputs.as_dict(conditioning_shape)
+        for part, generator in self.generators.items():
+            if not generator.built:
+                generator.build(self._of(part, given))
+                generator.built = True
+        for plain in self.plain.values():
+            plain.build({})
+            plain.built = True
+        super().build(conditioning_shape)
+
+    def call(self, conditioning, training=None):
+        given = inputs.as_dict(conditioning)
+        made = [
+            materialize(generator(self._of(part, given), training=training))
+            for part, generator in self.generators.items()
+        ]
+        made += [plain.call(given) for plain in self.plain.values()]
+        made, pieces = inputs.share_rows(made, witnesses=given.values()), {}
+        for part, flat in zip((*self.generators, *self.plain), made):
+            spec = (self.generators.get(part) or self.plain[part]).spec
+            start = "" if part in self.plain else f"{part}/"
+            tensors = split_weights(flat, spec)
+            pieces.update((start + name, tensor) for name, tensor in tensors.items())
+        return ops.concatenate(self.assembly(pieces), axis=-1)
+
+    def get_config(self):
+        plain = {name: self.plain[name].spec.get_config() for name in self.plain}
+        regularizers = {name: self.plain[name].regularizer for name in self.plain}
+        serialize = keras.regularizers.serialize
+        return {
+            **super().get_config(),
+            "generators": {
+                part: keras.saving.serialize_keras_object(generator)
+                for part, generator in self.generators.items()
+            },
+            **{name: plain.get(name) for name in PLAIN},
+            "num_conditions": self.num_conditions,
+            "assembly": self.assembly.get_config(),
+            "part_inputs": {part: list(names) for part, names in self.part_inputs.items()},
+            "initializers": {
+                name: keras.initializers.serialize(keras.initializers.get(initializer))
+                for name, initializer in self.initializers_by_name.items()
+            },
+            **{f"{name}_regularizer": serialize(regularizers.get(name)) for name in PLAIN},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        generators = {
+            part: keras.saving.deserialize_keras_object(generator)
+            for part, generator in config["generators"].items()
+        }
+        assembly = entries_from_config(config["assembly"])
+        return cls(**{**config, "generators": generators, "assembly": assembly})
+
+
+def _check_generators(generators):
+    if not isinstance(generators, dict):
+        raise TypeError(
+            f"`generators` must be a dict {{part: generator}}. Received: {generators!r}"
+        )
+    for part, generator in generators.items():
+        checks.instance(f"generators[{part!r}]", generator, Generator)
+        if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
+            raise ValueError(
+                "A part's name must be a string without a slash, other than "
+                f"{PLAIN}. Received: {part!r}"
+            )
+    return dict(generators)
+
+
+def _num_conditions(given, generators, conditional):
+    """The number of conditions that the parts, and the argument, agree on."""
+    counts = {part: g.num_conditions for part, g in generators.items() if g.num_conditions}
+    if given is not None:
+        counts["num_conditions"] = checks.positive_int("num_conditions", given)
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"All parts must have the same number of conditions. Received: {counts}")
+    if conditional is not None and not counts:
+        raise ValueError("`num_conditions` must be given for `conditional` tensors.")
+    if given is not None and conditional is None and len(counts) == 1:
+        raise ValueError(
+            "`num_conditions` is for `conditional` tensors and parts with conditions, of which "
+            f"there are none. Received: num_conditions={given}"
+        )
+    return next(iter(counts.values()), None)
+
+
+def _check_part_inputs(part_inputs, generators):
+    for part, names in part_inputs.items():
+        if part not in generators:
+            raise ValueError(f"`part_inputs` must name parts. Received: {part!r}")
+        for name in names:
+            checks.choice(f"part_inputs[{part!r}]", name, inputs.VECTORS)
+    return {part: tuple(names) for part, names in part_inputs.items()}
+
+
+def _by_name(spec, sources):
+    """Each target tensor from the piece of its name, a part's name left out."""
+    entries = {}
+    for name in spec.names:
+        found = [s for s in sources if s == name or s.partition("/")[2] == name]
+        if len(found) > 1:
+            raise ValueError(
+                f"`assembly` must say which piece {name!r} is made of. There are: {found}"
+            )
+        entries.update((name, piece) for piece in found)
+    return entries

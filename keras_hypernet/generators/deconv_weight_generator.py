@@ -1,0 +1,215 @@
+"""`DeconvWeightGenerator`: the weights are the pixels of an image."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_hypernet import checks
+from keras_hypernet.generators import hyper_image, inputs, self_attention
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.hidden_layer import HiddenLayer
+from keras_hypernet.generators.options import fresh
+from keras_hypernet.generators.self_attention import SelfAttention2D
+from keras_hypernet.generators.transposed_conv import TransposedConv
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class DeconvWeightGenerator(Generator):
+    """Generates all weights of a target as the pixels of an image, by transposed convolutions.
+
+    A dense layer makes a small image of `filters[0]` channels, which as many transposed
+    convolutions as there are `filters` grow to `image_shape`. Its pixels, channel by channel,
+    are the weights; those beyond `spec.total` are dropped. The dense layer is dense, batch
+    normalization, activation, and a convolution is transposed convolution, bias, batch
+    normalization, activation, in this order. The last convolution has neither of the last two.
+
+    Going back from `image_shape`, each convolution doubles its image (an odd size is rounded
+    down), and keeps the size of an axis that has 4 pixels or fewer.
+
+    Args:
+        spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
+        image_shape: `(width, height)` or `(width, height, channels)`, with `spec.total` pixels or
+            more.
+        filters: Channels after each layer but the last, whose channels are the image's: after
+            the dense layer, the first transposed convolution, and so on.
+        kernel_size: Of the transposed convolutions: an integer, a pair `(width, height)`, or a
+            list with one of these for each. Two integers are always a pair.
+        attention: Indices into `filters` of the layers that a self-attention follows, each with
+            8 filters or more. It takes memory as the square of the number of pixels there.
+        activation: Of all layers but the last: name, callable or `None`.
+        use_bias: Whether the dense layer and the transposed convolutions have biases.
+        batch_normalization: Whether all layers but the last normalize their batch.
+        momentum, epsilon: Of the batch normalization.
+        kernel_initializer, bias_initializer: Of all layers, those of the self-attention too.
+        kernel_regularizer, bias_regularizer: Of all layers, those of the self-attention too.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        conditioning: `(rows, size)`, floating. Or a dict of `noise`, `condition` or both, each
+            `(rows, size)` or `(1, size)`, joined in this order.
+        training: Whether batch normalization acts as in training.
+
+    Returns:
+        Flat weights `(rows, total)`.
+
+    Raises:
+        ValueError: on an image with too few pixels, a kernel smaller than its stride, arguments
+            outside the ranges above, and conditioning of another rank.
+        TypeError: on arguments of another type and conditioning that is not floating.
+
+    Example:
+
+    >>> generator = kh.DeconvWeightGenerator([(10, 20), (20,)], (16, 16), [16, 8], attention=[1])
+    >>> keras.ops.shape(generator(np.ones((5, 2), "float32")))
+    (5, 220)
+
+    Reference: von Oswald et al., 2020, Continual learning with hypernetworks
+    (https://arxiv.org/abs/1906.00695); self-attention: Zhang et al., 2019, Self-Attention
+    Generative Adversarial Networks (https://arxiv.org/abs/1805.08318).
+    """
+
+    no_initialization = "the kernels of a transposed convolution serve all weights alike."
+
+    def __init__(
+        self,
+        spec,
+        image_shape,
+        filters=(1024, 512, 256, 128),
+        kernel_size=5,
+        attention=(1, 3),
+        activation="relu",
+        use_bias=True,
+        batch_normalization=False,
+        momentum=0.99,
+        epsilon=1e-3,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        **kwargs,
+    ):
+        image_shape = hyper_image.image_shape_of(image_shape)
+        filters = checks.positive_ints("filters", checks.non_empty_list("filters", filters))
+        kernel_sizes = hyper_image.kernel_sizes_of(kernel_size, len(filters))
+        plan = hyper_image.plan(image_shape[:2], kernel_sizes)
+        attention = self_attention.check_places(attention, filters)
+        activation = checks.activation("activation", activation)
+        momentum = checks.fraction("momentum", momentum)
+        epsilon = checks.positive_number("epsilon", epsilon)
+        super().__init__(spec, num_conditions=None, **kwargs)
+        hyper_image.check_pixels(image_shape, self.spec.total)
+        self.image_shape = image_shape
+        self.filters = filters
+        self.kernel_size = kernel_sizes
+        self.attention = attention
+        self.activation = activation
+        self.use_bias = bool(use_bias)
+        self.batch_normalization = bool(batch_normalization)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self._make_layers(*plan)
+
+    def _make_layers(self, start_size, plans):
+        self.start_shape = (self.filters[0], *start_size)
+        self.dense = HiddenLayer(
+            math.prod(self.start_shape), **self._steps(last=False), **self._parts()
+        )
+        self.dense_attention = None
+        if 0 in self.attention:
+            parts = self._parts()
+            parts.pop("use_bias")
+            self.dense_attention = SelfAttention2D(self.filters[0], **parts)
+        channels = (*self.filters[1:], self.image_shape[2])
+        self.convs = [
+            TransposedConv(
+                count,
+                conv_plan,
+                attention=i in self.attention,
+                **self._steps(last=i == len(plans)),
+                **self._parts(),
+            )
+            for i, (count, conv_plan) in enumerate(zip(channels, plans), 1)
+        ]
+
+    def _steps(self, last):
+        """What follows a layer's weights."""
+        if last:
+            return {"activation": None, "batch_normalization": None}
+        normalization = {"momentum": self.momentum, "epsilon": self.epsilon}
+        return {
+            "activation": self.activation,
+            "batch_normalization": normalization if self.batch_normalization else None,
+        }
+
+    def _parts(self):
+        """What a layer's weights are."""
+        return {
+            "use_bias": self.use_bias,
+            "kernel_initializer": fresh(self.kernel_initializer),
+            "bias_initializer": fresh(self.bias_initializer),
+            "kernel_regularizer": self.kernel_regularizer,
+            "bias_regularizer": self.bias_regularizer,
+            "dtype": self.dtype_policy,
+        }
+
+    @property
+    def first(self):
+        """The first layer of weights: what it makes of a sum is the sum of what it makes."""
+        return self.dense.dense
+
+    def after_first(self, y, condition_id=None, training=None):
+        """From what `first` made of the inputs, `(rows, first size)`, to weights."""
+        y = self.dense.after_dense(y, training=training)
+        image = ops.transpose(ops.reshape(y, (-1, *self.start_shape)), (0, 2, 3, 1))
+        if self.dense_attention is not None:
+            image = self.dense_attention(image)
+        for conv in self.convs:
+            image = conv(image, training=training)
+        pixels = ops.reshape(ops.transpose(image, (0, 3, 1, 2)), (-1, math.prod(self.image_shape)))
+        return pixels[:, : self.spec.total]
+
+    def build(self, conditioning_shape):
+        super().build(conditioning_shape)
+        self.build_for(sum(self.input_sizes.values()))
+
+    def build_for(self, size):
+        """Builds the layers for joined inputs of a size."""
+        self.dense.build((None, size))
+        channels, *sizes = self.start_shape
+        shape = (None, *sizes, channels)
+        if self.dense_attention is not None:
+            self.dense_attention.build(shape)
+        for conv in self.convs:
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+
+    def call(self, conditioning, training=None):
+        joined = inputs.join(inputs.as_dict(conditioning))
+        return self.after_first(self.first(joined), training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_shape": list(self.image_shape),
+            "filters": list(self.filters),
+            "kernel_size": [list(pair) for pair in self.kernel_size],
+            "attention": list(self.attention),
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "batch_normalization": self.batch_normalization,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            **{name: serialize(getattr(self, name)) for name, serialize in _SERIALIZED.items()},
+        }
+
+
+_SERIALIZED = {
+    f"{of}_{kind}": getattr(keras, f"{kind}s").serialize
+    for of in ("kernel", "bias")
+    for kind in ("initializer", "regularizer")
+}

@@ -1,0 +1,190 @@
+"""Starting embeddings anew, and reading what belongs to one condition."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hypernet import _compat, checks
+from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.generators.chunk_set import ChunkSet
+
+
+def initialize_embeddings(
+    layer,
+    which="conditions",
+    mean=0.0,
+    stddev=1.0,
+    initializer=None,
+    function=None,
+    conditions=None,
+    seed=None,
+):
+    """Draws the embeddings of conditions, or of chunks, once more.
+
+    Args:
+        layer: A built layer with embeddings: `Hypernetwork`, `TaskWeights`, `ConditionEmbedding`,
+            `ChunkedWeightGenerator`... Those of all layers inside are drawn.
+        which: `"conditions"` or `"chunks"`.
+        mean, stddev: Of the normal numbers that are drawn.
+        initializer: A Keras initializer in place of these, called for each embedding's shape
+            `(size,)` of a condition, or `(number, size)` of the chunks.
+        function: In place of these, `function(condition)`, of a condition's id, which gives an
+            array `(size,)`; or `function(chunk, condition)`, of the index of a chunk among those
+            of its kind and the condition (`None` where conditions share it).
+        conditions: Ids of the conditions whose embeddings are drawn; all by default.
+        seed: Seed of the normal numbers.
+
+    Raises:
+        ValueError: if the layer is not built or has no such embeddings, ids are out of range, or
+            a function gives arrays of another shape.
+
+    Example:
+
+    >>> hyper = kh.Hypernetwork(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
+    >>> weights = hyper(np.array([0]))
+    >>> kh.initialize_embeddings(hyper, stddev=0.1)
+    >>> kh.initialize_embeddings(hyper, function=lambda i: np.full(8, i), conditions=[2, 3])
+    """
+    checks.choice("which", which, ("conditions", "chunks"))
+    if initializer is not None and function is not None:
+        raise ValueError("Either `initializer` or `function` makes embeddings: give one of them.")
+    tables = list(_tables(layer, which))
+    if not tables:
+        raise ValueError(f"`layer` must be built and have embeddings of {which}. Received: {layer}")
+    rng = np.random.default_rng(seed)
+    draw = _drawing(mean, stddev, initializer, rng)
+    new = []
+    for table, conditional in tables:
+        values = ops.convert_to_numpy(table).copy()
+        for condition in _chosen(conditions, len(values) if conditional else None):
+            place = ... if condition is None else condition
+            shape = values[place].shape
+            if function is None:
+                values[place] = draw(shape)
+            else:
+                values[place] = _of_function(function, which, condition, shape)
+        new.append((table, values))
+    for table, values in new:
+        table.assign(values)
+
+
+def condition_variables(layer, condition):
+    """What belongs to one condition only.
+
+    Args:
+        layer: A built generator, such as `Hypernetwork`.
+        condition: Id of the condition.
+
+    Returns:
+        Dict `{path of the variable: its row of the condition}`; empty where nothing does.
+
+    Raises:
+        ValueError: if the layer has no conditions, or the id is out of range.
+
+    Example:
+
+    >>> hyper = kh.Hypernetwork(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
+    >>> weights = hyper(np.array([0]))
+    >>> [keras.ops.shape(row) for row in kh.condition_variables(hyper, 3).values()]
+    [(8,)]
+    """
+    if layer.num_conditions is None:
+        raise ValueError(f"`layer` must have conditions. Received: {layer}")
+    _chosen([condition], layer.num_conditions)
+    return {v.path: ops.convert_to_tensor(v)[condition] for v in layer.conditional_variables}
+
+
+def perturb_unconditional(layer, changes):
+    """The unconditional variables of a hypernetwork, with something added to each.
+
+    Args:
+        layer: A built `Hypernetwork`.
+        changes: Tensors to add, in the order of `layer.unconditional_variables`, or a dict by
+            their paths.
+
+    Returns:
+        Dict `{path: variable + change}`, for `layer(conditioning, variables=...)`.
+
+    Raises:
+        ValueError: if there are more or fewer changes than variables, or a shape differs.
+
+    Example:
+
+    >>> hyper = kh.Hypernetwork(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
+    >>> weights = hyper(np.array([0]))
+    >>> changes = [0.01 * np.ones(v.shape) for v in hyper.unconditional_variables]
+    >>> perturbed = hyper(np.array([0]), variables=kh.perturb_unconditional(hyper, changes))
+    """
+    variables = {v.path: v for v in layer.unconditional_variables}
+    if not isinstance(changes, dict):
+        if len(changes) != len(variables):
+            raise ValueError(
+                f"`changes` must be one per unconditional variable ({len(variables)}). "
+                f"Received: {len(changes)}"
+            )
+        changes = dict(zip(variables, changes))
+    checks.exact_keys("changes", changes, variables)
+    for path, change in changes.items():
+        if tuple(change.shape) != tuple(variables[path].shape):
+            raise ValueError(
+                f"`changes` must have the shapes of the variables: {path} is "
+                f"{tuple(variables[path].shape)}. Received: shape {tuple(change.shape)}"
+            )
+    return {
+        path: ops.convert_to_tensor(v) + ops.cast(changes[path], v.dtype)
+        for path, v in variables.items()
+    }
+
+
+def _tables(layer, which):
+    """`(variable, whether it has a row per condition)` of all embeddings inside a layer."""
+    for inside in _compat.layers_in(layer):
+        if which == "conditions" and isinstance(inside, ConditionEmbedding) and inside.built:
+            yield inside.table.embeddings, True
+        if which == "chunks" and isinstance(inside, ChunkSet) and inside.embeddings is not None:
+            yield inside.embeddings, inside.mode == "conditional"
+
+
+def _chosen(conditions, count):
+    """Ids of conditions, checked; `None` stands for what all of them share."""
+    if count is None:
+        if conditions is not None:
+            raise ValueError(
+                "`conditions` must be None for embeddings that all conditions share. "
+                f"Received: conditions={conditions}"
+            )
+        return [None]
+    if conditions is None:
+        return range(count)
+    for condition in conditions:
+        if not 0 <= condition < count:
+            raise ValueError(f"`conditions` must be in 0 ... {count - 1}. Received: {condition}")
+    return conditions
+
+
+def _drawing(mean, stddev, initializer, rng):
+    if initializer is None:
+        stddev = checks.not_negative("stddev", stddev)
+        return lambda shape: rng.normal(mean, stddev, shape)
+    initializer = keras.initializers.get(initializer)
+
+    def draw(shape):
+        fresh = initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            fresh = initializer.clone()  # one instance would give all of them equal values
+        return ops.convert_to_numpy(fresh(shape, dtype="float32"))
+
+    return draw
+
+
+def _of_function(function, which, condition, shape):
+    if which == "conditions":
+        made = np.asarray(function(condition))
+    else:
+        made = np.stack([np.asarray(function(chunk, condition)) for chunk in range(shape[0])])
+    if made.shape != shape:
+        raise ValueError(
+            f"`function` must give embeddings of the shape {shape[-1:]}. "
+            f"Received: shape {made.shape}"
+        )
+    return made

@@ -1,0 +1,269 @@
+"""`Hypernetwork`: ids, condition vectors and noise in front of a generator."""
+
+import keras
+
+from keras_hypernet import _compat, checks, fans
+from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.functional_call import functional_call, replacements
+from keras_hypernet.generators import capacity, inputs
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.task_weights import TaskWeights
+from keras_hypernet.spec import WeightSpec
+from keras_hypernet.weights import materialize
+
+GROUPS = ("unconditional", "conditional")
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class Hypernetwork(Generator):
+    """A generator together with the learned vectors of its conditions.
+
+    `weights = generator([noise, condition])`, with `condition = embedding[condition_id]` where
+    an id is given. What belongs to single conditions (their vectors, conditional chunk
+    embeddings, conditional tensors) has a row for each; the rest is shared.
+
+    Args:
+        generator: The generator. It belongs to this layer: give it to no other.
+        num_conditions: Number of conditions; by default that of the generator.
+        embedding_size: Width of a condition's vector. 0 for none, where the generator itself has
+            something per condition.
+        noise_size: Width of the noise; 0 for none.
+        embeddings_initializer: Of the vectors. `None` is N(0, 1), the field's convention.
+        embeddings_regularizer: Of the vectors.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        conditioning: Ids `(rows,)`, of an integer dtype; or condition vectors `(rows, size)`; or a
+            dict of `condition_id` or `condition`, `noise (rows, noise_size)` and other inputs of
+            the generator. Each may have one row for all. Both id and vector only go to a
+            composed generator, where the id selects plain tensors and the vector feeds the parts.
+        variables: Dict of tensors to run with in place of variables: all `"unconditional"` or all
+            `"conditional"` ones, flat `(1, total)` in the order of `unconditional_spec` and
+            `conditional_spec`; or single ones by their paths. A hypernetwork can so be the target
+            of another one.
+        training: Whether the generator acts as in training.
+
+    Returns:
+        Flat weights `(rows, total)`.
+
+    Raises:
+        TypeError: if the generator is none, or an input has another dtype.
+        ValueError: if the generator has another number of conditions, noise is missing, not
+            wanted or of another width, both id and vector are given, or ids are out of range
+            where their values can be read.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
+    >>> hyper = kh.Hypernetwork(generator, num_conditions=10)
+    >>> keras.ops.shape(hyper(np.array([7, 7, 2])))
+    (3, 16)
+
+    Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
+    """
+
+    no_initialization = "give it to the generator inside."
+
+    def __init__(
+        self,
+        generator,
+        num_conditions=None,
+        embedding_size=8,
+        noise_size=0,
+        embeddings_initializer=None,
+        embeddings_regularizer=None,
+        **kwargs,
+    ):
+        _check_generator(generator)
+        own = generator.num_conditions
+        if num_conditions is None:
+            num_conditions = own
+        if own is not None and own != num_conditions:
+            raise ValueError(
+                f"`num_conditions` must be that of the generator ({own}). "
+                f"Received: num_conditions={num_conditions}"
+            )
+        embedding_size = checks.count("embedding_size", embedding_size)
+        if num_conditions is not None and own is None and embedding_size == 0:
+            raise ValueError(
+                "`embedding_size` may be 0 only where the generator has something per condition: "
+                "else all conditions would be equal. Received: embedding_size=0"
+            )
+        noise_size = checks.count("noise_size", noise_size)
+        super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
+        self.generator = generator
+        self.embedding_size = embedding_size
+        self.noise_size = noise_size
+        self.embedding = None
+        if num_conditions is not None and embedding_size:
+            self.embedding = ConditionEmbedding(
+                num_conditions,
+                embedding_size,
+                embeddings_initializer=embeddings_initializer,
+                embeddings_regularizer=embeddings_regularizer,
+                dtype=self.dtype_policy,
+                name="embedding",
+            )
+
+    # What there is.
+
+    @property
+    def weight_spec(self):
+        """The `WeightSpec` of the weights that are generated."""
+        return self.spec
+
+    @property
+    def conditional_variables(self):
+        """Trainable variables with a row for every condition."""
+        tables = [] if self.embedding is None else [self.embedding.table.embeddings]
+        return [*tables, *self.generator.conditional_variables]
+
+    @property
+    def unconditional_variables(self):
+        """Trainable variables that all conditions share."""
+        conditional = {id(v) for v in self.conditional_variables}
+        return [v for _, v in _compat.parameters(self) if id(v) not in conditional]
+
+    @property
+    def conditional_spec(self):
+        """The `WeightSpec` of the conditional variables: their paths, shapes and roles."""
+        return self._spec_of(self.conditional_variables)
+
+    @property
+    def unconditional_spec(self):
+        """The `WeightSpec` of the unconditional variables: their paths, shapes and roles."""
+        return self._spec_of(self.unconditional_variables)
+
+    def _spec_of(self, variables):
+        wanted = {id(v) for v in variables}
+        owned = [pair for pair in _compat.parameters(self) if id(pair[1]) in wanted]
+        return WeightSpec([fans.describe_variable(*pair) for pair in owned])
+
+    @property
+    def ids_beside_vectors(self):
+        return self.generator.ids_beside_vectors
+
+    @property
+    def accepted_inputs(self):
+        ids = () if self.num_conditions is None else ("condition_id",)
+        noise = ("noise",) if self.noise_size else ()
+        others = [n for n in self.generator.accepted_inputs if n not in ("noise", "condition_id")]
+        return (*noise, *ids, *others)
+
+    def initializers(self, initialization):
+        return self.generator.initializers(initialization)
+
+    # Inputs.
+
+    def __call__(self, conditioning, *args, **kwargs):
+        return super().__call__(_named(conditioning), *args, **kwargs)
+
+    def check_conditioning(self, conditioning):
+        given = inputs.as_dict(conditioning)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        if self.noise_size and "noise" not in given:
+            raise ValueError(
+                f"`noise` of width {self.noise_size} is missing. Received: {sorted(given)}"
+            )
+        if self.noise_size:
+            checks.last_axis("noise", given["noise"].shape, self.noise_size)
+        if "condition" in given and "condition_id" in given and not self.ids_beside_vectors:
+            raise ValueError(
+                "Either `condition_id` or `condition` says what the condition is: give one of "
+                "them. (Both only where a composed generator has tensors per condition.)"
+            )
+        if self.embedding is not None:
+            if not {"condition", "condition_id"} & set(given):
+                raise ValueError(
+                    f"`condition_id` or `condition` is missing. Received: {sorted(given)}"
+                )
+            if "condition" in given:
+                checks.last_axis("condition", given["condition"].shape, self.embedding_size)
+        self.generator.check_conditioning(self._inside(given, self._vector_stand_in))
+
+    def knows_condition(self, given):
+        return "condition_id" in given or self.generator.knows_condition(given)
+
+    def _vector_stand_in(self, ids):
+        return keras.KerasTensor((ids.shape[0], self.embedding_size), self.compute_dtype)
+
+    def _inside(self, given, embed):
+        """The generator's own inputs; `embed` makes condition vectors of ids."""
+        inside = {name: x for name, x in given.items() if name != "condition_id"}
+        if "condition_id" in given:
+            ids = given["condition_id"]
+            if self.embedding is not None and "condition" not in given:
+                inside["condition"] = embed(ids)
+            if self.generator.num_conditions is not None:
+                inside["condition_id"] = ids
+        return inside
+
+    def build(self, conditioning_shape, variables_shape=None):
+        shapes = dict(conditioning_shape)
+        if self.embedding is not None:
+            self.embedding.build((None,))
+            shapes.setdefault("condition", (None, self.embedding_size))
+        if not self.generator.built:
+            if self.generator.num_conditions is None:
+                shapes.pop("condition_id", None)
+            self.generator.build(shapes)
+            self.generator.built = True
+
+    def call(self, conditioning, variables=None, training=None):
+        def run():
+            inside = self._inside(inputs.as_dict(conditioning), self.embedding)
+            return materialize(self.generator(inside, training=training))
+
+        if variables is None:
+            return run()
+        groups = {name: getattr(self, f"{name}_variables") for name in GROUPS}
+        return functional_call(self, replacements(variables, groups), run)
+
+    def compute_output_shape(self, conditioning_shape, variables_shape=None):
+        return super().compute_output_shape(conditioning_shape)
+
+    def with_conditions(self, num_conditions):
+        """A new hypernetwork with room for more conditions and the values of this one.
+
+        Args:
+            num_conditions: New number of conditions, not below the old one.
+        """
+        return capacity.with_conditions(self, num_conditions)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["spec"], config["initialization"]  # the generator's
+        table = {} if self.embedding is None else self.embedding.get_config()
+        names = ("embeddings_initializer", "embeddings_regularizer")
+        return {
+            **config,
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "num_conditions": self.num_conditions,
+            "embedding_size": self.embedding_size,
+            "noise_size": self.noise_size,
+            **{name: table.get(name) for name in names},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        generator = keras.saving.deserialize_keras_object(config["generator"])
+        return cls(**{**config, "generator": generator})
+
+
+def _named(conditioning):
+    """Inputs by name: a tensor alone is ids where it has integers."""
+    if isinstance(conditioning, dict):
+        return conditioning
+    checks.tensor("conditioning", conditioning)
+    dtype = keras.backend.standardize_dtype(conditioning.dtype)
+    name = "condition_id" if keras.backend.is_int_dtype(dtype) else "condition"
+    return {name: conditioning}
+
+
+def _check_generator(generator):
+    checks.instance("generator", generator, Generator)
+    if isinstance(generator, (TaskWeights, Hypernetwork)):
+        raise TypeError(
+            f"`generator` must be a generator without ids of its own in front. "
+            f"Received: {type(generator).__name__}"
+        )

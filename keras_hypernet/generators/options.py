@@ -1,0 +1,28 @@
+"""Arguments of a generator inside another one."""
+
+import keras
+
+LAYER = ("name", "dtype", "trainable", "autocast", "activity_regularizer", "initialization")
+OWN = (*LAYER, "spec", "num_conditions", "factored")
+
+
+def of_layer(kwargs):
+    """Keyword arguments -> those of the outer layer, and those of the generator inside."""
+    if "factored" in kwargs:
+        raise ValueError(
+            "`factored` is for a `WeightGenerator`: weights that are put together from chunks are "
+            "flat. Received: factored=" + repr(kwargs["factored"])
+        )
+    layer = {name: value for name, value in kwargs.items() if name in LAYER}
+    return layer, {name: value for name, value in kwargs.items() if name not in LAYER}
+
+
+def of_generator(generator):
+    """The arguments of a generator inside, as the outer one's config has them."""
+    return {name: value for name, value in generator.get_config().items() if name not in OWN}
+
+
+def fresh(initializer):
+    """A copy: one instance gives two variables of equal shape equal values."""
+    is_keras = isinstance(initializer, keras.initializers.Initializer)
+    return initializer.clone() if is_keras else initializer

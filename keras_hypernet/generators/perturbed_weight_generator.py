@@ -1,0 +1,188 @@
+"""`PerturbedWeightGenerator`: noise on generated weights."""
+
+import keras
+
+from keras_hypernet import checks
+from keras_hypernet.generators import inputs
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.weights import materialize
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class PerturbedWeightGenerator(Generator):
+    """Adds noise to generated weights, so that their distribution has full support.
+
+    `weights = generator(z[:, :noise_size]) + sigma * z`, with noise z as wide as the weights: its
+    first entries are the generator's noise input too. It is an input of the call, or drawn inside.
+
+    Args:
+        generator: The generator of the weights. It belongs to this layer: give it to no other.
+        noise_size: Width of the generator's noise input; 0 for a generator without one.
+        sigma: Standard deviation of what is added, for noise of standard deviation 1.
+        when: `"always"`, or `"training"` for unperturbed weights in inference.
+        input_layer: Layer `noise -> noise input of the generator`, in place of the first entries.
+        output_layer: Layer `[weights, noise] -> weights`, in place of `weights + sigma * noise`.
+        seed: Seed of the noise that is drawn inside.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        conditioning: `(rows, size)`, floating. Or a dict of `noise (rows, total)` and the other
+            inputs of the generator. Without noise in it, normal noise is drawn.
+        training: Whether the generator acts, and weights are perturbed, as in training.
+
+    Returns:
+        Flat weights `(rows, total)`.
+
+    Raises:
+        TypeError: if the generator or a layer is none.
+        ValueError: if `noise_size` is more than the number of weights, `sigma` is negative, or
+            the noise of a call has another width than the weights.
+
+    Example:
+
+    >>> inside = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[8])
+    >>> generator = kh.PerturbedWeightGenerator(inside, noise_size=6, sigma=0.05)
+    >>> keras.ops.shape(generator({"noise": np.ones((5, 16), "float32")}))
+    (5, 16)
+
+    Reference: Ehret et al., hypnettorch, 2021 (https://github.com/chrhenning/hypnettorch).
+    """
+
+    no_initialization = "give it to the generator inside."
+
+    def __init__(
+        self,
+        generator,
+        noise_size=0,
+        sigma=0.02,
+        when="always",
+        input_layer=None,
+        output_layer=None,
+        seed=None,
+        **kwargs,
+    ):
+        checks.instance("generator", generator, Generator)
+        noise_size = checks.count("noise_size", noise_size)
+        if noise_size > generator.spec.total:
+            raise ValueError(
+                "`noise_size` must not be more than the number of weights "
+                f"({generator.spec.total}). Received: noise_size={noise_size}"
+            )
+        if noise_size and input_layer is not None:
+            raise ValueError(
+                "Either `noise_size` or `input_layer` says what noise the generator gets: give "
+                "one of them."
+            )
+        when = checks.choice("when", when, ("always", "training"))
+        for argument, layer in (("input_layer", input_layer), ("output_layer", output_layer)):
+            if layer is not None:
+                checks.instance(argument, layer, keras.layers.Layer)
+        super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
+        self.generator = generator
+        self.noise_size = noise_size
+        self.sigma = checks.not_negative("sigma", sigma)
+        self.when = when
+        self.input_layer = input_layer
+        self.output_layer = output_layer
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @property
+    def accepted_inputs(self):
+        return tuple(dict.fromkeys(("noise", *self.generator.accepted_inputs)))
+
+    @property
+    def needs_vectors(self):
+        return False
+
+    @property
+    def ids_beside_vectors(self):
+        return self.generator.ids_beside_vectors
+
+    @property
+    def conditional_variables(self):
+        return self.generator.conditional_variables
+
+    def knows_condition(self, given):
+        return self.generator.knows_condition(given)
+
+    def initializers(self, initialization):
+        return self.generator.initializers(initialization)
+
+    def check_conditioning(self, conditioning):
+        given = inputs.as_dict(conditioning)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        if not given:
+            raise ValueError("`noise` is missing: there is no other input that tells its rows.")
+        if "noise" in given and self.output_layer is None:
+            checks.last_axis("noise", given["noise"].shape, self.spec.total)
+        if self.input_layer is None:
+            self.generator.check_conditioning(self._inside(given))
+
+    def _inside(self, given):
+        """The generator's own inputs, with stand-ins for noise that is not drawn yet."""
+        inside = {name: tensor for name, tensor in given.items() if name != "noise"}
+        if self.noise_size:
+            rows = next(iter(given.values())).shape[0]
+            inside["noise"] = keras.KerasTensor((rows, self.noise_size), self.compute_dtype)
+        return inside
+
+    def build(self, conditioning_shape):
+        shapes = inputs.as_dict(conditioning_shape)
+        rows = inputs.rows(shapes)
+        noise_shape = tuple(shapes.get("noise", (rows, self.spec.total)))
+        inside = {name: shape for name, shape in shapes.items() if name != "noise"}
+        if self.input_layer is not None:
+            if not self.input_layer.built:
+                self.input_layer.build(noise_shape)
+            inside["noise"] = self.input_layer.compute_output_shape(noise_shape)
+        elif self.noise_size:
+            inside["noise"] = (rows, self.noise_size)
+        if self.output_layer is not None and not self.output_layer.built:
+            self.output_layer.build([(rows, self.spec.total), noise_shape])
+        if not self.generator.built:
+            self.generator.build(inside)
+            self.generator.built = True
+
+    def call(self, conditioning, training=None):
+        given = inputs.as_dict(conditioning)
+        noise = given.pop("noise", None)
+        if noise is None:
+            noise = self._draw(inputs.dynamic_rows(given))
+        if self.input_layer is not None:
+            given["noise"] = self.input_layer(noise)
+        elif self.noise_size:
+            given["noise"] = noise[:, : self.noise_size]
+        weights = materialize(self.generator(given, training=training))
+        if self.when == "training" and not training:
+            return weights
+        if self.output_layer is not None:
+            return self.output_layer([weights, noise])
+        return weights + self.sigma * noise
+
+    def _draw(self, rows):
+        shape = (rows, self.spec.total)
+        return keras.random.normal(shape, dtype=self.compute_dtype, seed=self.seed_generator)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["spec"], config["initialization"]  # the generator's
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **config,
+            "generator": serialize(self.generator),
+            "noise_size": self.noise_size,
+            "sigma": self.sigma,
+            "when": self.when,
+            "input_layer": self.input_layer and serialize(self.input_layer),
+            "output_layer": self.output_layer and serialize(self.output_layer),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {
+            name: config[name] and keras.saving.deserialize_keras_object(config[name])
+            for name in ("generator", "input_layer", "output_layer")
+        }
+        return cls(**{**config, **parts})

@@ -1,0 +1,1 @@
+"""How generators are initialized, so that what they generate starts well."""

@@ -1,0 +1,202 @@
+"""Hyperfan: generated weights start with the variances of a good initializer of the target."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_hypernet import checks
+from keras_hypernet.initializers.initialization import Initialization
+from keras_hypernet.initializers.pieces import Pieces
+
+# Mean of what is generated at the start where a role is not a kernel or a bias.
+CONSTANTS = {"scale": 1.0, "offset": 0.0, "embedding": 0.0, "other": 0.0}
+
+
+class HyperFan(Initialization):
+    """Hyperfan for one way to choose variances, which subclasses give."""
+
+    def __init__(
+        self,
+        scheme="kaiming",
+        condition_variance=1.0,
+        noise_variance=1.0,
+        chunk_embedding_variance=1.0,
+        head_kernel_means=None,
+        head_kernel_variances=None,
+        head_bias_means=None,
+        head_bias_variances=None,
+        target_variances=None,
+        floor=1e-5,
+        distribution="uniform",
+        seed=None,
+    ):
+        self.scheme = checks.choice("scheme", scheme, ("kaiming", "xavier"))
+        self.input_variances = {
+            "noise": checks.positive_number("noise_variance", noise_variance),
+            "chunk": checks.positive_number("chunk_embedding_variance", chunk_embedding_variance),
+            "condition": checks.positive_number("condition_variance", condition_variance),
+        }
+        self.overrides = {
+            "head_kernel_means": head_kernel_means,
+            "head_kernel_variances": head_kernel_variances,
+            "head_bias_means": head_bias_means,
+            "head_bias_variances": head_bias_variances,
+            "target_variances": target_variances,
+        }
+        for name, numbers in self.overrides.items():
+            self.overrides[name] = checks.numbers_by_name(name, numbers)
+            if name.endswith("variances") and min(self.overrides[name].values(), default=0) < 0:
+                raise ValueError(f"`{name}` must not be negative. Received: {numbers}")
+        self.floor = checks.positive_number("floor", floor)
+        self.distribution = checks.choice("distribution", distribution, ("uniform", "normal"))
+        self.seed = seed
+
+    def variance(self, tensor, biased):
+        """Wished variance of a kernel or a bias; `biased`: a bias is generated beside it."""
+        raise TypeError(f"{type(self).__name__} must define `variance`.")
+
+    @property
+    def gain(self):
+        return 2.0 if self.scheme == "kaiming" else 1.0
+
+    def head_variances(self, spec, features, feature_variance):
+        """Variance of the head's kernel for each tensor of a spec, before overrides."""
+        biased = {tensor.layer for tensor in spec if tensor.role == "bias"}
+        variances = []
+        for tensor in spec:
+            wished = 0.0
+            if tensor.role == "bias" or (tensor.role == "kernel" and tensor.fan_in is not None):
+                wished = self.variance(tensor, tensor.layer in biased)
+            variances.append(wished / (features * feature_variance))
+        return variances
+
+    def input_variance(self, sizes):
+        """Mean of the inputs' variances over their entries."""
+        total = sum(sizes.values())
+        return sum(size * self.input_variances[name] for name, size in sizes.items()) / total
+
+    def of_perceptron(self, generator, spec, sizes):
+        features = generator.features_size(sum(sizes.values()))
+        normalized = generator.batch_normalization and generator.trunk
+        variance = 1.0 if normalized else self.input_variance(sizes)
+        defaults = {
+            "head_kernel_means": [0.0] * len(spec),
+            "head_kernel_variances": self.head_variances(spec, features, variance),
+            "head_bias_means": [CONSTANTS.get(role, 0.0) for role in spec.roles],
+            "head_bias_variances": [float(role == "embedding") for role in spec.roles],
+        }
+        numbers = {
+            name: np.repeat(self._overridden(name, spec, default), spec.sizes)
+            for name, default in defaults.items()
+        }
+        slots = self._hidden(generator)
+        kernel = Pieces(
+            numbers["head_kernel_means"], numbers["head_kernel_variances"], seed=self._seed(0)
+        )
+        slots.append((generator.head, "kernel", kernel))
+        if generator.use_bias:
+            bias = Pieces(
+                numbers["head_bias_means"], numbers["head_bias_variances"], seed=self._seed(1)
+            )
+            slots.append((generator.head, "bias", bias))
+        elif numbers["head_bias_means"].any() or numbers["head_bias_variances"].any():
+            names = [t.name for t in spec if t.role not in ("kernel", "bias")]
+            raise ValueError(
+                "Hyperfan gives scales and embeddings their start in the bias of the head: the "
+                f"generator must have `use_bias=True`. Such tensors: {names}"
+            )
+        return slots
+
+    def of_chunks(self, chunks, spec, sizes):
+        generator = chunks.generator
+        if generator.batch_normalization:
+            raise ValueError(
+                "Hyperfan reaches chunks through the variance of their embeddings, which batch "
+                "normalization takes away: the generator must have `batch_normalization=False`."
+            )
+        if chunks.mode == "given":
+            raise ValueError(
+                "Hyperfan reaches chunks through the variance of their embeddings, which this "
+                'generator is given: `chunk_embeddings` must be "shared" or "conditional".'
+            )
+        wished = self.chunk_variances(spec, generator.spec.total, chunks.number)
+        variances = self.embedding_variances(wished, sizes, chunks.embedding_size)
+        head = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform", seed=self._seed(0))
+        slots = [*self._hidden(generator), (generator.head, "kernel", head)]
+        if generator.use_bias:
+            slots.append((generator.head, "bias", keras.initializers.Zeros()))
+        rows = Pieces(0.0, variances[:, None], self.distribution, self._seed(1))
+        return [*slots, (chunks, "embeddings", rows)]
+
+    def chunk_variances(self, spec, size, number):
+        """Mean over each chunk of the variances that its weights want."""
+        of_tensors = self._overridden(
+            "target_variances", spec, [self._alone(tensor) for tensor in spec]
+        )
+        starts = np.union1d(spec.offsets, np.arange(number) * size)
+        lengths = np.diff([*starts, number * size])  # the surplus belongs to the last tensor
+        owners = np.searchsorted(spec.offsets, starts, side="right") - 1
+        return np.bincount(starts // size, lengths * of_tensors[owners]) / size
+
+    def embedding_variances(self, wished, sizes, embedding_size):
+        """Variance of each chunk's embedding, so that the chunk has the wished one."""
+        others = sum(sizes.values())
+        given = others * self.input_variance(sizes) if others else 0.0
+        variances = ((others + embedding_size) * wished - given) / embedding_size
+        clipped = int(np.sum(variances < self.floor))
+        if clipped:
+            hint = "A smaller `floor` would avoid it."
+            bound = (others + embedding_size) * wished.min() - embedding_size * self.floor
+            if others and bound > 0:
+                hint = f"Inputs of variance {bound / others:.3g} or less would avoid it."
+            warnings.warn(
+                f"Hyperfan: {clipped} of {len(wished)} chunks want embeddings of a variance below "
+                f"{self.floor:g} and get this: their weights start too large. {hint}",
+                stacklevel=2,
+            )
+        return np.maximum(variances, self.floor)
+
+    def _alone(self, tensor):
+        """Wished variance of a tensor whose layer's other tensors do not count."""
+        if tensor.role == "kernel" and tensor.fan_in is not None:
+            return self.variance(tensor, biased=False)
+        if tensor.role == "bias":
+            return 1 / (3 * (tensor.fan_in or tensor.size))
+        return 1.0
+
+    def _hidden(self, generator):
+        zeros, ones, slots = keras.initializers.Zeros(), keras.initializers.Ones(), []
+        for i, layer in enumerate(generator.trunk):
+            kernel = keras.initializers.VarianceScaling(
+                self.gain, "fan_in", "uniform", seed=self._seed(2 + i)
+            )
+            slots.append((layer.dense, "kernel", kernel))
+            if generator.use_bias:
+                slots.append((layer.dense, "bias", zeros))
+            if generator.batch_normalization:
+                slots.append((layer.batch_normalization, "gamma", ones))
+                slots.append((layer.batch_normalization, "beta", zeros))
+        return slots
+
+    def _overridden(self, name, spec, defaults):
+        by_name = self.overrides[name]
+        checks.known_tensors(name, by_name, spec)
+        return np.array(
+            [by_name.get(t.name, by_name.get(t.role, d)) for t, d in zip(spec, defaults)]
+        )
+
+    def _seed(self, i):
+        return None if self.seed is None else self.seed + i
+
+    def get_config(self):
+        return {
+            "scheme": self.scheme,
+            "condition_variance": self.input_variances["condition"],
+            "noise_variance": self.input_variances["noise"],
+            "chunk_embedding_variance": self.input_variances["chunk"],
+            **self.overrides,
+            "floor": self.floor,
+            "distribution": self.distribution,
+            "seed": self.seed,
+        }

@@ -1,0 +1,34 @@
+"""`HyperFanHarmonic`: between `HyperFanIn` and `HyperFanOut`."""
+
+import keras
+
+from keras_hypernet.initializers.hyper_fan import HyperFan
+from keras_hypernet.initializers.hyper_fan_in import HyperFanIn
+from keras_hypernet.initializers.hyper_fan_out import HyperFanOut
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HyperFanHarmonic(HyperFan):
+    """Initializes a generator so that the target starts between fan-in and fan-out.
+
+    Variances are the harmonic means `2 / (1 / a + 1 / b)` of those of `HyperFanIn` and
+    `HyperFanOut`: for a kernel alone, that of Glorot's initializer times c. The rest is as there.
+
+    Args:
+        **kwargs: The arguments of `HyperFanIn`.
+
+    Raises:
+        ValueError: as `HyperFanIn`.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], initialization="hyper_fan_harmonic")
+
+    Reference: Chang et al., 2020, Principled Weight Initialization for Hypernetworks
+    (https://openreview.net/forum?id=H1lma24tPB).
+    """
+
+    def variance(self, tensor, biased):
+        a = HyperFanIn.variance(self, tensor, biased)
+        b = HyperFanOut.variance(self, tensor, biased)
+        return 2 * a * b / (a + b)

@@ -1,0 +1,85 @@
+"""What all ways to initialize a generator do alike."""
+
+import keras
+
+from keras_hypernet import checks
+
+
+class Initialization:
+    """Gives the variables of a generator their initializers, all together.
+
+    Subclasses say, as lists of `(layer, variable name, initializer)`, how to initialize a
+    perceptron (`of_perceptron`) and one that makes many equal chunks (`of_chunks`).
+    """
+
+    def of_perceptron(self, generator, spec, sizes):
+        """For a `WeightGenerator` whose output is `spec` and whose inputs have `sizes`.
+
+        Sizes are `{"noise": n, "chunk": e, "condition": c}`, as far as there are such inputs.
+        """
+        raise TypeError(f"{type(self).__name__} must define `of_perceptron`.")
+
+    def of_chunks(self, chunks, spec, sizes):
+        """For a `ChunkSet` that makes all of `spec`, from noise and condition of `sizes`."""
+        raise TypeError(f"{type(self).__name__} must define `of_chunks`.")
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def initialize(generator, initialization):
+    """Draws the variables of a built generator once more.
+
+    Args:
+        generator: A generator, such as `WeightGenerator` or `Hypernetwork`; the generators inside
+            are initialized too. Embeddings of conditions are left as they are.
+        initialization: `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or `BiasHyperInit`, or the
+            name of one, such as `"hyper_fan_in"`.
+
+    Raises:
+        ValueError: if the generator is not built, or cannot be initialized so.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
+    >>> weights = generator(np.ones((5, 2), "float32"))
+    >>> kh.initialize(generator, kh.HyperFanOut())
+    """
+    initialization = checks.instance("initialization", get(initialization), Initialization)
+    if not getattr(generator, "built", False):
+        raise ValueError(
+            "`generator` must be built: call it on data first, or give it the initialization as "
+            f"its argument. Received: generator={generator}"
+        )
+    draws = [
+        (getattr(layer, variable), initializer)
+        for layer, variable, initializer in generator.initializers(initialization)
+    ]
+    values = [initializer(variable.shape, dtype=variable.dtype) for variable, initializer in draws]
+    for (variable, _), value in zip(draws, values):
+        variable.assign(value)
+
+
+def get(identifier):
+    """An initialization from an object, its name, its config or `None`."""
+    if identifier is None or isinstance(identifier, Initialization):
+        return identifier
+    if isinstance(identifier, dict):
+        return keras.saving.deserialize_keras_object(identifier)
+    known = {_snake_case(c.__name__): c for c in _concrete(Initialization)}
+    checks.choice("initialization", identifier, tuple(sorted(known)))
+    return known[identifier]()
+
+
+def serialize(initialization):
+    return initialization and keras.saving.serialize_keras_object(initialization)
+
+
+def _concrete(parent):
+    for child in parent.__subclasses__():
+        yield from [*_concrete(child)] or [child]
+
+
+def _snake_case(name):
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
