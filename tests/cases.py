@@ -1,39 +1,13 @@
 """The table of public layers: one row each, and `test_battery.py` checks every row alike."""
 
-import dataclasses
-from collections.abc import Callable
-
 import keras
 import numpy as np
 
 import keras_hypernet as kh
 from tests import reference as ref
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A layer, arrays to call it with, its mathematics in NumPy, and a model around it."""
-
-    id: str
-    layer: Callable  # () -> layer
-    inputs: Callable  # (rows, rng) -> call inputs
-    reference: Callable  # (values of layer.weights, *inputs) -> outputs
-    model: Callable  # () -> functional model
-    model_inputs: Callable  # (rows, rng) -> its inputs
-    bad: tuple = ()  # (what is wrong, call that raises, exception, part of its message)
-
-
-def arrays(*shapes, scale=1.0):
-    """`(rows, rng) -> arrays`; the first axis of every shape is a multiple of the rows."""
-
-    def draw(rows, rng):
-        return [(rng.normal(size=(rows * n, *s)) * scale).astype("float32") for n, *s in shapes]
-
-    return draw
-
-
-def ids(num_conditions):
-    return lambda rows, rng: [rng.integers(num_conditions, size=rows).astype("int32")]
+from tests.case import Case, arrays, ids
+from tests.composed_cases import COMPOSED_CASES
+from tests.generator_cases import GENERATOR_CASES
 
 
 def factored(rows, rng, k, total):
@@ -482,4 +456,4 @@ CONDITIONS = [
     ),
 ]
 
-CASES = [*GENERATORS, *HYPER_DENSE, *APPLY, *CONDITIONS]
+CASES = [*GENERATORS, *GENERATOR_CASES, *COMPOSED_CASES, *HYPER_DENSE, *APPLY, *CONDITIONS]

@@ -59,6 +59,48 @@ def features_of(values, z, activation=relu):
     return z
 
 
+def side_by_side(*parts):
+    """Rows of several inputs, `None` left out, a single row for all."""
+    parts = [part for part in parts if part is not None]
+    rows = max(len(part) for part in parts)
+    return np.concatenate([np.broadcast_to(p, (rows, p.shape[1])) for p in parts], axis=1)
+
+
+def chunks(values, embeddings, noise=None, condition=None, make=mlp):
+    """Chunk after chunk, `(rows, chunks, size)`; embeddings `(rows or 1, chunks, e)`."""
+    made = [
+        make(values, side_by_side(noise, embeddings[:, j], condition))
+        for j in range(embeddings.shape[1])
+    ]
+    return np.stack(made, axis=1)
+
+
+def output_first(row, shapes):
+    """One flat vector whose kernels stand there with their output axis first -> row-major."""
+    tensors, start = [], 0
+    for shape in shapes:
+        piece = row[start : start + np.prod(shape)]
+        if len(shape) > 1:
+            piece = np.moveaxis(piece.reshape(shape[-1], *shape[:-1]), 0, -1)
+        tensors.append(piece.reshape(-1))
+        start += np.prod(shape)
+    return np.concatenate(tensors)
+
+
+def transposed_conv(x, kernel, strides, crops, size):
+    """Pixel by pixel: each one adds its kernel to what lies around its place."""
+    lengths = [(n - 1) * s + k for n, s, k in zip(x.shape[1:3], strides, kernel.shape)]
+    y = np.zeros((len(x), *lengths, kernel.shape[2]))
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            left, top = i * strides[0], j * strides[1]
+            y[:, left : left + kernel.shape[0], top : top + kernel.shape[1]] += np.einsum(
+                "bc,klfc->bklf", x[:, i, j], kernel
+            )
+    (left, _), (top, _) = crops
+    return y[:, left : left + size[0], top : top + size[1]]
+
+
 def spectral_kernel(kernel):
     """The kernel divided by its largest singular value, exactly."""
     return kernel / np.linalg.svd(kernel)[1][0]

@@ -13,6 +13,7 @@ from keras_hypernet.generators import hyper_image
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
 from keras_hypernet.generators.self_attention import SelfAttention2D
 from tests.backend import BACKEND, compiled, gradients, numpy_of
+from tests.reference import transposed_conv
 
 VECTORS = pathlib.Path(__file__).parent / "vectors"
 SHAPES = [(10, 20), (20,), (3, 7)]
@@ -54,7 +55,7 @@ def predecessor():
     set_dense(layer.first, stored["param.fc_weight"], stored["param.fc_bias"])
     for i, conv in enumerate(layer.convs):
         conv.conv.kernel.assign(stored[f"param.tconv_weight_{i}"].transpose(2, 3, 1, 0))
-        conv.bias.assign(stored[f"param.tconv_bias_{i}"])
+        conv.conv.bias.assign(stored[f"param.tconv_bias_{i}"])
     attentions = [layer.dense_attention, *(conv.attention for conv in layer.convs[:-1])]
     for i, attention in enumerate(attentions):
         set_attention(attention, stored, f"param.sa{i}.")
@@ -82,24 +83,7 @@ def test_new_attention_returns_its_input(rng):
     assert_close(SelfAttention2D(16)(x), x)
 
 
-def transposed_conv(x, kernel, strides, crops, size):
-    """Pixel by pixel: each one adds its kernel to what lies around its place."""
-    lengths = [
-        max(n, start + (x.shape[1 + axis] - 1) * strides[axis] + kernel.shape[axis])
-        for axis, (n, (start, _)) in enumerate(zip(size, crops))
-    ]
-    y = np.zeros((len(x), *lengths, kernel.shape[2]))
-    for i in range(x.shape[1]):
-        for j in range(x.shape[2]):
-            left, top = i * strides[0], j * strides[1]
-            y[:, left : left + kernel.shape[0], top : top + kernel.shape[1]] += np.einsum(
-                "bc,klfc->bklf", x[:, i, j], kernel
-            )
-    (left, _), (top, _) = crops
-    return y[:, left : left + size[0], top : top + size[1]]
-
-
-@pytest.mark.parametrize("kernel_size", [2, (5, 2), [2, (4, 3)]])
+@pytest.mark.parametrize("kernel_size", [3, (5, 4), [(2, 3), (4, 2)]])
 def test_values_with_several_kernels(kernel_size, rng):
     layer = small(
         image_shape=(7, 10, 3),
@@ -123,7 +107,7 @@ def test_values_with_several_kernels(kernel_size, rng):
     for conv in layer.convs:
         plan = conv.plan
         y = transposed_conv(y, numpy_of(conv.conv.kernel), plan.strides, plan.crop, plan.size)
-        y = y + numpy_of(conv.bias)
+        y = y + numpy_of(conv.conv.bias)
         if conv.batch_normalization is not None:
             y = normalized(y, conv.batch_normalization)
     assert layer.convs[-1].batch_normalization is None
@@ -181,12 +165,12 @@ def test_plan_of_the_predecessor(stored):
 
 def test_every_plan_makes_its_image():
     for size in range(1, 60):
-        for kernel in range(2, 8):
+        for kernel in range(3, 8):
             (before, _), convs = hyper_image.plan((size, size), [(kernel, kernel)] * 3)
             for conv in convs:
                 (start, end), stride = conv.crop[0], conv.strides[0]
                 assert start >= 0
-                assert end >= -1
+                assert end >= 0
                 before = (before - 1) * stride + kernel - start - end
                 assert before == conv.size[0]
             assert before == size
@@ -401,7 +385,7 @@ def test_defaults():
         ({"filters": (8, 0)}, ValueError, r"`filters\[1\]`"),
         ({"kernel_size": 0}, ValueError, "`kernel_size` must be a positive integer"),
         ({"kernel_size": 3.0}, TypeError, "`kernel_size` must be a positive integer"),
-        ({"kernel_size": 1}, ValueError, "at least 2 in transposed convolution 2"),
+        ({"kernel_size": 1}, ValueError, "at least 3 in transposed convolution 2"),
         ({"kernel_size": [3, 3, 3]}, ValueError, "each of the 2 transposed convolutions"),
         ({"kernel_size": [3, (3, 3, 3)]}, ValueError, r"`kernel_size\[1\]` must be an integer"),
         ({"attention": 1}, TypeError, "`attention` must be a list"),

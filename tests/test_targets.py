@@ -477,6 +477,16 @@ def test_layers_that_differ_in_outputs_become_one_kind():
     assert len(targets.plan_chunks(spec, 0.2).kinds) == 1
 
 
+def test_kinds_are_cut_together_where_that_alone_saves():
+    shapes = {f"a{i}/gain": (4,) for i in range(20)} | {f"b{i}/gain": (6,) for i in range(40)}
+    spec, options = kh.WeightSpec.from_shapes(shapes), {"hidden_sizes": (64,), "embedding_size": 8}
+    whole = targets.plan_chunks(spec, 10**6, **options)
+    assert [kind.number for kind in whole.kinds.values()] == [20, 40]
+    # Either kind in halves would cost more: 8 for each new chunk, 65 for each output less.
+    plan = targets.plan_chunks(spec, counted(whole, (64,)) - 1, **options)
+    assert [(name, kind.number) for name, kind in plan.kinds.items()] == [("gain_2", 160)]
+
+
 def test_tensors_are_cut_along_their_outputs():
     entries = targets.plan_chunks(cnn(), 900).assembly.entries
     axes = {name: entry["axis"] for name, entry in entries.items() if len(entry["join"]) > 1}

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_hypernet import checks
 from keras_hypernet.assembly import Assembly, entries_from_config
+from keras_hypernet.fans import ROLES
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
@@ -98,18 +99,21 @@ class ComposedWeightGenerator(Generator):
         for name, tensors in zip(PLAIN, (shared, conditional)):
             if tensors is not None:
                 self.plain[name] = self._plain(name, WeightSpec.of(tensors), regularizers[name])
+        _check_initializers(self.initializers_by_name, self.plain)
         self.part_inputs = _check_part_inputs(part_inputs or {}, generators)
         sources = self._sources()
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
 
     def _plain(self, name, spec, regularizer):
-        known = {
-            n: i for n, i in self.initializers_by_name.items() if n in (*spec.names, *spec.roles)
-        }
-        conditions = self.num_conditions if name == "conditional" else None
-        regularizer = keras.regularizers.get(regularizer)
-        return PlainWeights(spec, known, regularizer, conditions, self.dtype_policy)
+        known = (*spec.names, *ROLES)
+        return PlainWeights(
+            spec,
+            {n: i for n, i in self.initializers_by_name.items() if n in known},
+            keras.regularizers.get(regularizer),
+            self.num_conditions if name == "conditional" else None,
+            self.dtype_policy,
+        )
 
     def _sources(self):
         """`{piece: shape}`."""
@@ -266,6 +270,16 @@ def _num_conditions(given, generators, conditional):
             f"there are none. Received: num_conditions={given}"
         )
     return next(iter(counts.values()), None)
+
+
+def _check_initializers(initializers, plain):
+    known = [*ROLES, *(name for part in plain.values() for name in part.spec.names)]
+    unknown = [name for name in initializers if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`initializers` must have names of plain tensors, or roles: {known}. "
+            f"Received: {unknown}"
+        )
 
 
 def _check_part_inputs(part_inputs, generators):

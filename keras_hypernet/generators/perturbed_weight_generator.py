@@ -146,15 +146,16 @@ class PerturbedWeightGenerator(Generator):
 
     def call(self, conditioning, training=None):
         given = inputs.as_dict(conditioning)
+        perturbs = self.when == "always" or bool(training)
+        if "noise" not in given and (perturbs or self.noise_size or self.input_layer is not None):
+            given["noise"] = self._draw(inputs.dynamic_rows(given))
         noise = given.pop("noise", None)
-        if noise is None:
-            noise = self._draw(inputs.dynamic_rows(given))
         if self.input_layer is not None:
             given["noise"] = self.input_layer(noise)
         elif self.noise_size:
             given["noise"] = noise[:, : self.noise_size]
         weights = materialize(self.generator(given, training=training))
-        if self.when == "training" and not training:
+        if not perturbs:
             return weights
         if self.output_layer is not None:
             return self.output_layer([weights, noise])

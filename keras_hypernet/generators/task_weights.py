@@ -20,7 +20,7 @@ class TaskWeights(Generator):
     and dropout inside the generator then see tasks, each once and equally, instead of samples.
 
     Args:
-        generator: A `WeightGenerator`. It belongs to this layer: give it to no other.
+        generator: A generator, such as `WeightGenerator`. It belongs to this layer: give it to no other.
         num_conditions: Number of tasks; ids are `0 ... num_conditions - 1`.
         embedding_size: Width of the learned vector of a task.
         embeddings_initializer: Of these vectors. `None` is N(0, 1).
@@ -82,6 +82,9 @@ class TaskWeights(Generator):
     def once_per_task(self):
         """Whether the generator runs over the tasks, rather than over the batch."""
         return self.num_conditions < self.generator.features_size(self.embedding_size)
+
+    def initializers(self, initialization):
+        return self.generator.initializers(initialization)
 
     def check_conditioning(self, ids):
         check_ids(ids, self.num_conditions)

@@ -75,8 +75,8 @@ def plan_chunks(
             break
     else:
         raise ValueError(
-            f"`budget` must be at least {least}, the fewest parameters that cutting the chunks "
-            f"reaches. Received: budget={budget!r}, {limit} parameters for {spec.total} weights"
+            f"`budget` must be at least {least}, the fewest parameters found by cutting chunks. "
+            f"Received: budget={budget!r}, {limit} parameters for {spec.total} weights"
         )
     plan = search.plan(spec, units)
     if verbose:
