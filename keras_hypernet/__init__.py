@@ -1,5 +1,6 @@
 """Hypernetworks for Keras 3: networks that produce the weights of other networks."""
 
+from keras_hypernet import targets as targets
 from keras_hypernet.builder import apply_generated_weights as apply_generated_weights
 from keras_hypernet.builder import build as build
 from keras_hypernet.builder import build_weight_generator as build_weight_generator
@@ -45,6 +46,9 @@ from keras_hypernet.layers.apply_generated_weights import (
 from keras_hypernet.layers.hyper_dense import HyperDense as HyperDense
 from keras_hypernet.spec import WeightSpec as WeightSpec
 from keras_hypernet.target_weights import target_weights as target_weights
+from keras_hypernet.targets.chunkings import resnet_chunking as resnet_chunking
+from keras_hypernet.targets.chunkings import wrn_chunking as wrn_chunking
+from keras_hypernet.targets.plan_chunks import plan_chunks as plan_chunks
 from keras_hypernet.weights import pack_weights as pack_weights
 from keras_hypernet.weights import split_weights as split_weights
 
@@ -80,6 +84,10 @@ __all__ = [
     "initialize_embeddings",
     "pack_weights",
     "perturb_unconditional",
+    "plan_chunks",
+    "resnet_chunking",
     "split_weights",
     "target_weights",
+    "targets",
+    "wrn_chunking",
 ]

@@ -17,7 +17,10 @@ def check_functional(model):
 
 
 def generators(model):
-    """`[(generator, its conditioning, the tensors of its weights)]` of a model, as KerasTensors."""
+    """`[(generator, its conditioning, the tensors of its weights)]` of a model, as KerasTensors.
+
+    A conditioning is a KerasTensor or a dict of them.
+    """
     return [
         (operation, args[0] if args else kwargs["conditioning"], outputs)
         for operation in model.operations
@@ -52,15 +55,20 @@ def nested_models(model):
 
 def conditioning_inputs(model):
     """The inputs of a model that its generators depend on, in the model's order."""
-    tensors = [conditioning for _, conditioning, _ in generators(model)]
+    calls = [conditioning for _, conditioning, _ in generators(model)]
+    tensors = keras.tree.flatten(calls)
     for nested, fed in nested_models(model):
         tensors += [fed[tensor.name] for tensor in conditioning_inputs(nested)]
     sources = {id(x) for tensor in tensors for x in keras.utils.get_source_inputs(tensor)}
     return [tensor for tensor in model.inputs if id(tensor) in sources]
 
 
-def evaluate(tensor, values):
-    """Value of a KerasTensor, given values of the inputs that it depends on by name."""
+def evaluate(tensors, values):
+    """Values of a nest of KerasTensors, given values of the inputs they depend on by name."""
+    return keras.tree.map_structure(lambda tensor: _evaluate(tensor, values), tensors)
+
+
+def _evaluate(tensor, values):
     sources = keras.utils.get_source_inputs(tensor)
     if any(tensor is source for source in sources):
         return values[tensor.name]

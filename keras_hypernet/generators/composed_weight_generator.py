@@ -9,6 +9,7 @@ from keras_hypernet.fans import ROLES
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
+from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weights import materialize, split_weights
 
@@ -246,7 +247,7 @@ def _check_generators(generators):
             f"`generators` must be a dict {{part: generator}}. Received: {generators!r}"
         )
     for part, generator in generators.items():
-        checks.instance(f"generators[{part!r}]", generator, Generator)
+        check_without_ids(generator, f"generators[{part!r}]")
         if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
             raise ValueError(
                 "A part's name must be a string without a slash, other than "

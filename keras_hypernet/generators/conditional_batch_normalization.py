@@ -49,15 +49,15 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         )
 
     def call(self, x, condition_id, training=None):
-        x32 = ops.cast(x, "float32")
+        full = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         ids = condition_id + ops.zeros_like(x[:, 0], dtype=condition_id.dtype)  # (rows,)
         if training and self.trainable:
-            mean, variance = self._of_batch(x32, ids)
+            mean, variance = self._of_batch(full, ids)
         else:
             mean, variance = self.moving_mean, self.moving_variance
         mean, variance = (ops.take(sets, ids, axis=0) for sets in (mean, variance))
-        x32 = (x32 - mean) * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(x32, x.dtype) * self.gamma + self.beta
+        full = (full - mean) * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(full, x.dtype) * self.gamma + self.beta
 
     def _of_batch(self, x, ids):
         """Mean and variance of the rows of each condition, `(conditions, size)`, remembered."""

@@ -21,6 +21,7 @@ class Generator(keras.layers.Layer):
     """
 
     no_initialization = None  # or why there is no such argument
+    embeds_ids = False  # whether it has embeddings of conditions in front
 
     def __init__(self, spec, num_conditions=None, initialization=None, **kwargs):
         spec = WeightSpec.of(spec)
@@ -51,6 +52,10 @@ class Generator(keras.layers.Layer):
     def initializers(self, initialization):
         """`[(layer, variable, initializer)]` that an initialization gives this generator."""
         raise TypeError(f"{type(self).__name__} cannot be initialized: {self.no_initialization}")
+
+    def features_size(self, conditioning_size):
+        """Number of features in factored weights; `None` where weights are flat."""
+        return None
 
     @property
     def ids_beside_vectors(self):

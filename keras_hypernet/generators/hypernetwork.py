@@ -7,7 +7,7 @@ from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.functional_call import functional_call, replacements
 from keras_hypernet.generators import capacity, inputs
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.task_weights import TaskWeights
+from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weights import materialize
 
@@ -40,7 +40,8 @@ class Hypernetwork(Generator):
         variables: Dict of tensors to run with in place of variables: all `"unconditional"` or all
             `"conditional"` ones, flat `(1, total)` in the order of `unconditional_spec` and
             `conditional_spec`; or single ones by their paths. A hypernetwork can so be the target
-            of another one.
+            of another one. Freeze variables that are always given (`variable.trainable = False`):
+            they have no gradient.
         training: Whether the generator acts as in training.
 
     Returns:
@@ -63,6 +64,7 @@ class Hypernetwork(Generator):
     """
 
     no_initialization = "give it to the generator inside."
+    embeds_ids = True
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class Hypernetwork(Generator):
         embeddings_regularizer=None,
         **kwargs,
     ):
-        _check_generator(generator)
+        check_without_ids(generator)
         own = generator.num_conditions
         if num_conditions is None:
             num_conditions = own
@@ -115,14 +117,17 @@ class Hypernetwork(Generator):
     @property
     def conditional_variables(self):
         """Trainable variables with a row for every condition."""
-        tables = [] if self.embedding is None else [self.embedding.table.embeddings]
-        return [*tables, *self.generator.conditional_variables]
+        return self._parameters(conditional=True)
 
     @property
     def unconditional_variables(self):
         """Trainable variables that all conditions share."""
-        conditional = {id(v) for v in self.conditional_variables}
-        return [v for _, v in _compat.parameters(self) if id(v) not in conditional]
+        return self._parameters(conditional=False)
+
+    def _parameters(self, conditional):
+        tables = [] if self.embedding is None else [self.embedding.table.embeddings]
+        wanted = {id(v) for v in [*tables, *self.generator.conditional_variables]}
+        return [v for _, v in _compat.parameters(self) if (id(v) in wanted) == conditional]
 
     @property
     def conditional_spec(self):
@@ -258,12 +263,3 @@ def _named(conditioning):
     dtype = keras.backend.standardize_dtype(conditioning.dtype)
     name = "condition_id" if keras.backend.is_int_dtype(dtype) else "condition"
     return {name: conditioning}
-
-
-def _check_generator(generator):
-    checks.instance("generator", generator, Generator)
-    if isinstance(generator, (TaskWeights, Hypernetwork)):
-        raise TypeError(
-            f"`generator` must be a generator without ids of its own in front. "
-            f"Received: {type(generator).__name__}"
-        )

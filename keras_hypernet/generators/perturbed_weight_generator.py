@@ -5,6 +5,7 @@ import keras
 from keras_hypernet import checks
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.weights import materialize
 
 
@@ -61,7 +62,7 @@ class PerturbedWeightGenerator(Generator):
         seed=None,
         **kwargs,
     ):
-        checks.instance("generator", generator, Generator)
+        check_without_ids(generator)
         noise_size = checks.count("noise_size", noise_size)
         if noise_size > generator.spec.total:
             raise ValueError(

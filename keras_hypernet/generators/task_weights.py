@@ -20,7 +20,8 @@ class TaskWeights(Generator):
     and dropout inside the generator then see tasks, each once and equally, instead of samples.
 
     Args:
-        generator: A generator, such as `WeightGenerator`. It belongs to this layer: give it to no other.
+        generator: A generator, such as `WeightGenerator`. It belongs to this layer: give it to no
+            other.
         num_conditions: Number of tasks; ids are `0 ... num_conditions - 1`.
         embedding_size: Width of the learned vector of a task.
         embeddings_initializer: Of these vectors. `None` is N(0, 1).
@@ -50,6 +51,7 @@ class TaskWeights(Generator):
     """
 
     no_initialization = "give it to the generator inside."
+    embeds_ids = True
 
     def __init__(
         self,
@@ -60,10 +62,11 @@ class TaskWeights(Generator):
         embeddings_regularizer=None,
         **kwargs,
     ):
-        if not isinstance(generator, Generator) or isinstance(generator, TaskWeights):
-            raise TypeError(
-                "`generator` must be a generator of this package, such as `WeightGenerator`. "
-                f"Received: {type(generator).__name__}"
+        check_without_ids(generator)
+        if generator.num_conditions not in (None, num_conditions):
+            raise ValueError(
+                f"`num_conditions` must be that of the generator ({generator.num_conditions}). "
+                f"Received: num_conditions={num_conditions}"
             )
         super().__init__(generator.spec, **kwargs)
         self.generator = generator
@@ -81,7 +84,12 @@ class TaskWeights(Generator):
     @property
     def once_per_task(self):
         """Whether the generator runs over the tasks, rather than over the batch."""
-        return self.num_conditions < self.generator.features_size(self.embedding_size)
+        features = self.generator.features_size(self.embedding_size)
+        return features is None or self.num_conditions < features
+
+    @property
+    def conditional_variables(self):
+        return [self.embedding.table.embeddings, *self.generator.conditional_variables]
 
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
@@ -93,18 +101,28 @@ class TaskWeights(Generator):
         checks.rank("ids", ids_shape, 1)
         self.embedding.build(ids_shape)
         if not self.generator.built:
-            self.generator.build((None, self.embedding_size))
+            vectors = (None, self.embedding_size)
+            self.generator.build(self._inside((None,), vectors))
+            self.generator.built = True
+
+    def _inside(self, ids, vectors):
+        """The generator's inputs, or their shapes."""
+        if self.generator.num_conditions is None:
+            return vectors
+        return {"condition": vectors, "condition_id": ids}
 
     def call(self, ids, training=None):
         if self.once_per_task:
-            vectors = self.embedding.table(ops.arange(self.num_conditions, dtype="int32"))
+            tasks = ops.arange(self.num_conditions, dtype="int32")
+            inside = self._inside(tasks, self.embedding.table(tasks))
             weights = {
                 "features": ops.one_hot(ids, self.num_conditions),
-                "basis": materialize(self.generator(vectors, training=training)),
+                "basis": materialize(self.generator(inside, training=training)),
                 "offset": ops.zeros((self.spec.total,)),
             }
         else:
-            weights = self.generator(self.embedding(ids), factored=True, training=training)
+            inside = self._inside(ids, self.embedding(ids))
+            weights = self.generator(inside, factored=True, training=training)
         # The generator may have a dtype policy of its own.
         return {name: ops.cast(tensor, self.compute_dtype) for name, tensor in weights.items()}
 
@@ -136,3 +154,13 @@ class TaskWeights(Generator):
     def from_config(cls, config):
         generator = keras.saving.deserialize_keras_object(config["generator"])
         return cls(**{**config, "generator": generator})
+
+
+def check_without_ids(generator, argument="generator"):
+    """A generator that may stand behind embeddings: it has none of its own for ids."""
+    checks.instance(argument, generator, Generator)
+    if generator.embeds_ids:
+        raise TypeError(
+            f"`{argument}` must be one without embeddings of conditions in front of it. "
+            f"Received: {type(generator).__name__}"
+        )

@@ -15,7 +15,9 @@ class HyperFanHarmonic(HyperFan):
     `HyperFanOut`: for a kernel alone, that of Glorot's initializer times c. The rest is as there.
 
     Args:
-        **kwargs: The arguments of `HyperFanIn`.
+        scheme, condition_variance, noise_variance, chunk_embedding_variance: As in `HyperFanIn`.
+        head_kernel_means, head_kernel_variances, head_bias_means, head_bias_variances: As there.
+        target_variances, floor, distribution, seed: As there.
 
     Raises:
         ValueError: as `HyperFanIn`.

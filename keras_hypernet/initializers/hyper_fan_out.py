@@ -13,7 +13,9 @@ class HyperFanOut(HyperFan):
     `c (1 - i / o)` where that is positive, else with none. The rest is as in `HyperFanIn`.
 
     Args:
-        **kwargs: The arguments of `HyperFanIn`.
+        scheme, condition_variance, noise_variance, chunk_embedding_variance: As in `HyperFanIn`.
+        head_kernel_means, head_kernel_variances, head_bias_means, head_bias_variances: As there.
+        target_variances, floor, distribution, seed: As there.
 
     Raises:
         ValueError: as `HyperFanIn`.
