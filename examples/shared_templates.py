@@ -47,11 +47,8 @@ class UnitMeanSquare(keras.initializers.Initializer):
 def soft_sharing(templates):
     kernel = (WIDTH, WIDTH)
     layer = {"shapes": {"kernel": kernel}, "number": HIDDEN, "embedding_size": templates}
-    plan = kh.ChunkPlan(
-        dict.fromkeys(MIXED, kernel),
-        kinds={"layer": layer},
-        assembly={name: f"layer/{j}/kernel" for j, name in enumerate(MIXED)},
-    )
+    assembly = {name: f"layer/{j}/kernel" for j, name in enumerate(MIXED)}
+    plan = kh.ChunkPlan(dict.fromkeys(MIXED, kernel), {"layer": layer}, assembly)
     mixtures = kh.StructuredWeightGenerator(
         plan,
         chunk_embeddings="conditional",  # on an id, the only input: here there is one condition
@@ -86,7 +83,7 @@ def coefficients(model):
 
 def ordinary(width):
     dense = lambda *args: keras.layers.Dense(*args, kernel_initializer="he_uniform")  # noqa: E731
-    hidden = [dense(width, "relu") for _ in range(HIDDEN + 1)]
+    hidden = [dense(width, "relu") for _ in range(1 + HIDDEN)]
     return keras.Sequential([keras.Input((PIXELS,)), *hidden, dense(CLASSES)])
 
 
@@ -105,8 +102,7 @@ def draw(path, tables):
         for (j, t), value in np.ndenumerate(table):
             axis.text(t, j, f"{value:.2f}", ha="center", va="center", fontsize=8)
         axis.set(xlabel="template", xticks=range(table.shape[1]), yticks=range(HIDDEN))
-    axes[0].set_ylabel("layer")
-    plt.suptitle("mixing coefficients after training")
+    axes[0].set_ylabel("mixing coefficients of hidden layer")
     plt.savefig(path, dpi=120, bbox_inches="tight")
     print(f"picture: {path}")
 
@@ -140,13 +136,13 @@ def main():
     print(f"\n{'network':17}{'trained':>8}{'in use':>8}{'compression':>13}   test accuracy")
     for name, model in models.items():
         trained = model.count_params()
-        in_use = trained if name.startswith("plain") else SPEC.total
+        in_use = trained if "plain" in name else SPEC.total
         print(f"{name:17}{trained:8,}{in_use:8,}{in_use / trained:12.2f}x", end="   ")
         print(f"{np.mean(accuracies[name]):.1f} +- {np.std(accuracies[name]):.1f} %")
     print(f"means over {len(args.seeds)} seeds, {len(test_y)} test images")
 
-    mixing = [coefficients(model) for model in list(models.values())[2:]]
-    draw(args.output_dir / "shared_templates.png", mixing)
+    tables = [coefficients(model) for model in list(models.values())[2:]]
+    draw(args.output_dir / "shared_templates.png", tables)
 
 
 if __name__ == "__main__":

@@ -117,14 +117,14 @@ class Hypernetwork(Generator):
     @property
     def conditional_variables(self):
         """Trainable variables with a row for every condition."""
-        return self._parameters(conditional=True)
+        return self._trainable_where(conditional=True)
 
     @property
     def unconditional_variables(self):
         """Trainable variables that all conditions share."""
-        return self._parameters(conditional=False)
+        return self._trainable_where(conditional=False)
 
-    def _parameters(self, conditional):
+    def _trainable_where(self, conditional):
         tables = [] if self.embedding is None else [self.embedding.table.embeddings]
         wanted = {id(v) for v in [*tables, *self.generator.conditional_variables]}
         return [v for _, v in _compat.parameters(self) if (id(v) in wanted) == conditional]
