@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_hypernet import checks
 from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weights import FACTORS, materialize, pack_weights, split_weights
+from keras_hypernet.weights import FACTORS, as_tensors, materialize, pack_weights, split_weights
 
 FORMS = ("flat", "tensors", "samples")
 
@@ -60,4 +60,4 @@ def _flat(weights, spec):
     if isinstance(weights, dict) and set(weights) != set(FACTORS):
         return pack_weights(weights, spec)
     split_weights(weights, spec)  # raises on what does not fit
-    return ops.convert_to_tensor(materialize(weights))
+    return materialize(as_tensors(weights))

@@ -95,7 +95,7 @@ def split_weights(weights, spec):
     (5, 3, 2)
     """
     spec = WeightSpec.of(spec)
-    flat = materialize(_as_tensors(weights))
+    flat = materialize(as_tensors(weights))
     checks.rank("weights", flat.shape, 2)
     checks.last_axis("weights", flat.shape, spec.total)
     pieces = _compat.split(flat, spec.sizes)
@@ -130,7 +130,7 @@ def pack_weights(tensors, spec):
     if len(rows) > 1:
         raise ValueError(f"`tensors` must have equal rows. Received: {sorted(rows)}")
     for tensor, value in zip(spec, tensors):
-        value = _as_tensors(value)
+        value = as_tensors(value)
         checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))
         flat.append(ops.reshape(value, (-1, tensor.size)))
     return ops.concatenate(flat, axis=-1)
@@ -174,7 +174,8 @@ def _is_matrix(tensor):
     return tensor.role == "kernel" and len(tensor.shape) > 1
 
 
-def _as_tensors(weights):
+def as_tensors(weights):
+    """Weights of any form, as tensors of the backend."""
     if isinstance(weights, dict):
-        return {name: _as_tensors(tensor) for name, tensor in weights.items()}
+        return {name: as_tensors(tensor) for name, tensor in weights.items()}
     return weights if keras.utils.is_keras_tensor(weights) else ops.convert_to_tensor(weights)

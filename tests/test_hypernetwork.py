@@ -155,6 +155,55 @@ def test_capacity_only_grows():
         hypernetwork().with_conditions(5.0)
 
 
+# Targets of other kinds.
+
+CNN = kh.WeightSpec.from_shapes(
+    {
+        "conv/kernel": (3, 3, 2, 4),
+        "conv/bias": (4,),
+        "norm/gamma": (4,),
+        "norm/beta": (4,),
+        "table/embeddings": (5, 3),
+        "dense/kernel": (4, 2),
+    }
+)
+
+
+def cnn_composed():
+    return kh.ComposedWeightGenerator(
+        CNN,
+        generators={"conv": kh.WeightGenerator({"conv/kernel": (3, 3, 2, 4), "conv/bias": (4,)})},
+        shared={"norm/gamma": (4,), "norm/beta": (4,), "table/embeddings": (5, 3)},
+        conditional={"dense/kernel": (4, 2)},
+        num_conditions=K,
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kh.WeightGenerator(CNN, initialization="hyper_fan_in"),
+        lambda: kh.ChunkedWeightGenerator(CNN, 20, hidden_sizes=[8]),
+        lambda: kh.StructuredWeightGenerator(
+            kh.plan_chunks(CNN, 400, input_size=8), hidden_sizes=()
+        ),
+        cnn_composed,
+        lambda: kh.DeconvWeightGenerator(CNN, (8, 8, 2), [8, 8], attention=[1]),
+        lambda: kh.ChunkedDeconvWeightGenerator(CNN, (5, 5), [8], attention=[0]),
+        lambda: kh.PerturbedWeightGenerator(kh.WeightGenerator(CNN), when="training"),
+    ],
+)
+def test_a_cnn_shaped_target_is_saved_and_loaded(make, tmp_path):
+    ids = keras.Input((), dtype="int32")
+    model = keras.Model(ids, kh.Hypernetwork(make(), num_conditions=K)(ids))
+    i = np.array([3, 0, 3], "int32")
+    expected = model.predict(i, verbose=0)
+    assert expected.shape == (3, CNN.total)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded.predict(i, verbose=0), expected)
+
+
 # What belongs to conditions.
 
 

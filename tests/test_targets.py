@@ -607,3 +607,66 @@ def test_examples_in_docstrings_run(name):
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(tests[0])
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("target", ["mlp", "cnn", "text", "scalars"])
+@pytest.mark.parametrize("heads", [{"hidden_sizes": (4,)}, {"input_size": 3, "use_bias": False}])
+def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
+    spec = kh.WeightSpec.of(TARGETS[target]()) if target == "scalars" else None
+    spec = spec or kh.WeightSpec.from_model(TARGETS[target]())
+    for budget in (10**9, 2000):
+        plan = targets.plan_chunks(spec, budget, **heads)
+        inputs = {"condition_id": np.array([0, 0])}
+        if "input_size" in heads:
+            inputs["condition"] = np.ones((2, heads["input_size"]), "float32")
+        options = {name: value for name, value in heads.items() if name != "input_size"}
+        generator = kh.StructuredWeightGenerator(
+            plan, "conditional", num_conditions=1, **{"hidden_sizes": (), **options}
+        )
+        assert tuple(generator(inputs).shape) == (2, spec.total)
+        assert generator.count_params() == sum(targets.parameters_of(plan, **heads).values())
+
+
+def test_economical_ensemble_of_wide_resnets():
+    """Kernels from linear generators, norm tensors shared, output tensors of every member."""
+    members, sizes = 5, [10, 7, 14, 14, 14, 7, 7, 7]
+    spec = spec_of_net(WRN_28_10)
+    plan = targets.wrn_chunking(spec).with_embedding_sizes(sizes)
+    rest = [tensor for tensor in spec if tensor.name not in plan.spec]
+    norm = {t.name: t.shape for t in rest if t.role in ("scale", "offset")}
+    output = {t.name: t.shape for t in rest if t.name not in norm}
+    kernels = kh.StructuredWeightGenerator(
+        plan,
+        chunk_embeddings="conditional",
+        num_conditions=members,
+        hidden_sizes=(),
+        use_bias=False,
+    )
+    hyper = kh.Hypernetwork(
+        kh.ComposedWeightGenerator(
+            spec, generators={"kernels": kernels}, shared=norm, conditional=output
+        ),
+        embedding_size=0,
+    )
+    weights = ops.convert_to_numpy(hyper(np.array([3])))
+    assert weights.shape == (1, 36479194)
+    templates = sum(
+        size * kind.spec.total for size, kind in zip(sizes, plan.kinds.values(), strict=True)
+    )
+    coefficients = sum(
+        size * kind.number for size, kind in zip(sizes, plan.kinds.values(), strict=True)
+    )
+    plain = sum(math.prod(shape) for shape in norm.values())
+    plain += members * sum(math.prod(shape) for shape in output.values())
+    assert hyper.count_params() == templates + members * coefficients + plain
+    compression = members * spec.total / hyper.count_params()
+    assert compression == pytest.approx(4.86, abs=0.01)
+    tensors = spec.split(weights[0])
+    for name in norm:
+        np.testing.assert_array_equal(tensors[name], float(spec[name].role == "scale"))
+    mixed = kernels.kind("group_2")
+    table = ops.convert_to_numpy(mixed.embeddings)[3]
+    first = (table[0] @ ops.convert_to_numpy(mixed.generator.head.kernel)).reshape(3, 3, 160, 320)
+    joined = plan.assembly.entries
+    target = next(name for name in joined if joined[name]["join"][0] == "group_2/0/kernel")
+    np.testing.assert_allclose(tensors[target][:, :, :160], first, rtol=1e-4, atol=1e-5)
