@@ -23,7 +23,7 @@ class Assembly:
 
     def __init__(self, spec, sources, entries):
         self.spec = spec
-        self.function = None
+        self.function, self.entries = None, {}
         self.used = {}  # {piece: [tensors that it goes to]}; nothing is known of a function
         if callable(entries):
             self.function = check_registered("assembly", entries)

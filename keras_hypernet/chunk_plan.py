@@ -63,6 +63,9 @@ class ChunkPlan:
         }
         self.assembly = Assembly(self.spec, sources, assembly)
         self.kinds = {name: self._as_in_target(name, kind) for name, kind in kinds.items()}
+        self.runs = {
+            target: _runs(entry["join"]) for target, entry in self.assembly.entries.items()
+        }
 
     def _as_in_target(self, name, kind):
         """The kind with the roles and (mean) fans of the tensors that its chunks go to."""
@@ -79,6 +82,21 @@ class ChunkPlan:
             tensors.append(dataclasses.asdict(tensor))
         return dataclasses.replace(kind, spec=WeightSpec(tensors))
 
+    def cuts(self, kind, tensor):
+        """Where to cut all chunks of a kind so that every run of this tensor is a piece.
+
+        Returns `[(start, stop)]` of all chunks in order, or `None` where runs overlap.
+        """
+        own = {r[2:] for runs in self.runs.values() for r in runs if r[:2] == (kind, tensor)}
+        cuts, end = [], 0
+        for start, stop in sorted(own):
+            if start < end:
+                return None
+            cuts += [(end, start)] * (start > end) + [(start, stop)]
+            end = stop
+        number = self.kinds[kind].number
+        return cuts + [(end, number)] * (end < number)
+
     @property
     def num_chunks(self):
         return sum(kind.number for kind in self.kinds.values())
@@ -91,7 +109,15 @@ class ChunkPlan:
     def with_embedding_sizes(self, sizes):
         """The same plan with other embedding sizes: `{kind: size}`, or a list in order."""
         if not isinstance(sizes, dict):
-            sizes = dict(zip(self.kinds, checks.non_empty_list("sizes", sizes), strict=True))
+            sizes = checks.non_empty_list("sizes", sizes)
+            if len(sizes) != len(self.kinds):
+                raise ValueError(
+                    f"`sizes` must have one entry per kind ({len(self.kinds)}). Received: {sizes}"
+                )
+            sizes = dict(zip(self.kinds, sizes))
+        unknown = [name for name in sizes if name not in self.kinds]
+        if unknown:
+            raise ValueError(f"`sizes` must name kinds: {list(self.kinds)}. Received: {unknown}")
         config = self.get_config()
         for name, size in sizes.items():
             config["kinds"][name]["embedding_size"] = size
@@ -138,6 +164,18 @@ class ChunkPlan:
         title = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts)
         title += f", {self.chunk_outputs} chunk outputs for {self.spec.total} weights"
         return f"ChunkPlan: {title}\n" + format_table([tuple(map(str, row)) for row in rows])
+
+
+def _runs(pieces):
+    """Names of pieces -> `[(kind, tensor, start, stop)]`, chunks that follow each other as one."""
+    runs = []
+    for piece in pieces:
+        kind, index, tensor = piece.split("/", 2)
+        if runs and (*runs[-1][:2], runs[-1][3]) == (kind, tensor, int(index)):
+            runs[-1] = (*runs[-1][:3], int(index) + 1)
+        else:
+            runs.append((kind, tensor, int(index), int(index) + 1))
+    return runs
 
 
 def _checked_kind(name, kind):

@@ -34,7 +34,7 @@ def structured(**options):
 
 def chunked(size, hidden_sizes=()):
     return lambda **options: kh.ChunkedWeightGenerator(
-        TARGET, size, hidden_sizes=hidden_sizes, **options
+        TARGET, size, chunk_embedding_size=32, hidden_sizes=hidden_sizes, **options
     )
 
 

@@ -1,5 +1,7 @@
 """`StructuredWeightGenerator`: chunks that follow the layers of the target."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -110,21 +112,46 @@ class StructuredWeightGenerator(ChunkedGenerator):
         return slots
 
     def call(self, conditioning, training=None):
-        pieces = {}
+        made = {}
         for name, chunks in self.generate(conditioning, training).items():
-            pieces.update(self._pieces(name.removeprefix(INPUT), chunks))
-        return ops.concatenate(self.plan.assembly(pieces), axis=-1)
+            kind = name.removeprefix(INPUT)
+            spec = self.plan.kinds[kind].spec
+            for tensor, values in zip(spec, _compat.split(chunks, spec.sizes)):
+                made[kind, tensor.name] = values  # (rows, number, size)
+        if self.plan.assembly.function:
+            flat = self.plan.assembly(self._pieces(made))
+        else:
+            flat = self._assembled(made)
+        return ops.concatenate(flat, axis=-1)
 
-    def _pieces(self, kind, chunks):
-        """`(rows, number, outputs)` -> `{kind/index/tensor: (rows, *shape)}` of what is used."""
-        number, spec = self.plan.kinds[kind].number, self.plan.kinds[kind].spec
-        used, pieces = self.plan.assembly.used, {}
-        for tensor, values in zip(spec, _compat.split(chunks, spec.sizes)):
-            values = ops.reshape(values, (-1, number, *tensor.shape))
-            names = [f"{kind}/{i}/{tensor.name}" for i in range(number)]
-            if self.plan.assembly.function or used.keys() & set(names):
-                pieces.update(zip(names, ops.unstack(values, number, axis=1)))
+    def _pieces(self, made):
+        """`{kind/index/tensor: (rows, *shape)}` of all chunks."""
+        pieces = {}
+        for (kind, tensor), values in made.items():
+            number, shape = values.shape[1], self.plan.kinds[kind].spec[tensor].shape
+            values = ops.unstack(ops.reshape(values, (-1, number, *shape)), number, axis=1)
+            pieces.update((f"{kind}/{i}/{tensor}", piece) for i, piece in enumerate(values))
         return pieces
+
+    def _assembled(self, made):
+        """`[(rows, size)]` of the target's tensors; chunks in a row are joined by a reshape.
+
+        A piece for each chunk would cost a copy of all of them each in the backward pass.
+        """
+        runs = {}
+        for (kind, tensor), values in made.items():
+            runs.update(_cut(kind, tensor, values, self.plan))
+        flat = []
+        for target in self.plan.spec:
+            axis = self.plan.assembly.entries[target.name]["axis"]
+            parts = [
+                _joined(runs[run], self.plan.kinds[run[0]].spec[run[1]].shape, axis)
+                for run in self.plan.runs[target.name]
+            ]
+            axis = axis + 1 if axis >= 0 else axis  # rows come first
+            whole = ops.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+            flat.append(ops.reshape(whole, (-1, target.size)))
+        return flat
 
     def get_config(self):
         config = super().get_config()
@@ -138,6 +165,27 @@ class StructuredWeightGenerator(ChunkedGenerator):
                 for name, generator in generators.items()
             },
         }
+
+
+def _cut(kind, tensor, values, plan):
+    """`{run: (rows, chunks of the run * size)}` of a tensor of all chunks."""
+    size, cuts = plan.kinds[kind].spec[tensor].size, plan.cuts(kind, tensor)
+    values = ops.reshape(values, (-1, values.shape[1] * size))
+    if cuts is not None:
+        pieces = _compat.split(values, [(stop - start) * size for start, stop in cuts])
+        return {(kind, tensor, *cut): piece for cut, piece in zip(cuts, pieces)}
+    used = {run for runs in plan.runs.values() for run in runs if run[:2] == (kind, tensor)}
+    return {run: values[:, run[2] * size : run[3] * size] for run in used}
+
+
+def _joined(values, shape, axis):
+    """`(rows, number * size)` of chunks of a shape -> the chunks joined along an axis."""
+    number = values.shape[-1] // math.prod(shape)
+    axis = axis % len(shape) if shape else 0
+    values = ops.reshape(values, (-1, number, *shape))
+    values = ops.moveaxis(values, 1, axis + 1)  # (rows, *before, number, *from the axis on)
+    joined = (*shape[:axis], *(number * n for n in shape[axis : axis + 1]), *shape[axis + 1 :])
+    return ops.reshape(values, (-1, *joined))
 
 
 def _check_kinds(kinds, plan):
