@@ -22,7 +22,9 @@ PLAN = kh.ChunkPlan(
     TARGET,
     kinds={"layer": {"shapes": {"kernel": (WIDTH, WIDTH), "bias": (WIDTH,)}, "number": DEPTH}},
     assembly={
-        f"layer_{i}/{part}": f"layer/{i}/{part}" for i in range(DEPTH) for part in ("kernel", "bias")
+        f"layer_{i}/{part}": f"layer/{i}/{part}"
+        for i in range(DEPTH)
+        for part in ("kernel", "bias")
     },
 )
 

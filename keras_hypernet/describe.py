@@ -25,7 +25,8 @@ class Description(list):
         for row in self:
             cells = {
                 **row,
-                "shapes": " ".join(str(shape).replace(" ", "") for shape in row["shapes"]),
+                "target": _shortened(row["target"].split(", "), ", "),
+                "shapes": _shortened([str(s).replace(" ", "") for s in row["shapes"]], " "),
                 "parameters": f"{row['parameters']:,}",
                 "weights": f"{row['weights']:,}",
                 "compression": f"{row['compression']:.3g}x",
@@ -34,6 +35,13 @@ class Description(list):
         return format_table(rows)
 
     __str__ = __repr__
+
+
+def _shortened(words, separator):
+    """The first words, and how many there are where these are not all."""
+    if len(words) <= 4:
+        return separator.join(words)
+    return separator.join([*words[:3], f"... {len(words)} in all"])
 
 
 def describe(model):

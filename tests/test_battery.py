@@ -1,5 +1,6 @@
 """What every public layer must do: each test runs over every row of the table in `cases.py`."""
 
+import contextlib
 import json
 
 import keras
@@ -108,11 +109,8 @@ def test_symbolic_outputs_are_what_comes_out(case, rng):
     inputs = case.inputs(6, rng)
     symbolic = tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype.name), inputs)
     for policy in ("float32", "mixed_bfloat16"):
-        keras.config.set_dtype_policy(policy)
-        try:
+        with policy_of(policy):
             layer = case.layer()
-        finally:
-            keras.config.set_dtype_policy("float32")
         specs, outputs = layer(*symbolic), layer(*inputs)
         tree.assert_same_structure(specs, outputs)
         for spec, out in zip(tree.flatten(specs), tree.flatten(outputs), strict=True):
@@ -146,14 +144,18 @@ def test_saved_and_loaded(case, rng, tmp_path):
 
 
 @every_case
-def test_fit(case, rng):
+@pytest.mark.parametrize(
+    "jit", {"jax": [True], "tensorflow": [False, True], "torch": [False]}[BACKEND]
+)
+def test_fit(case, jit, rng):
     model, inputs, y = model_data(case, 24, rng)
-    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=BACKEND != "torch")
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=jit)
     check_fit(model, inputs, y, epochs=12)
 
 
 @every_class
-def test_fit_without_compilation(case, rng):
+@pytest.mark.skipif(BACKEND == "jax", reason="slow op by op, and eager calls are tested above")
+def test_fit_eagerly(case, rng):
     model, inputs, y = model_data(case, 24, rng)
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False, run_eagerly=True)
     check_fit(model, inputs, y, epochs=2)
@@ -170,24 +172,13 @@ def check_fit(model, inputs, y, epochs):
 
 
 @every_case
-def test_mixed_bfloat16(case, rng):
-    check_mixed_precision(case, "mixed_bfloat16", rng)
-
-
-@every_class
-def test_mixed_float16(case, rng):
-    check_mixed_precision(case, "mixed_float16", rng)
-
-
-def check_mixed_precision(case, policy, rng):
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(case, policy, rng):
     inputs = case.inputs(6, rng)
     full = case.layer()
     expected = numpy_of(full(*inputs))
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed, (model, model_inputs, y) = case.layer(), model_data(case, 6, rng)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    with policy_of(policy):
+        mixed = case.layer()
     mixed(*inputs)
     mixed.set_weights(full.get_weights())
     outputs = mixed(*inputs)
@@ -196,10 +187,27 @@ def check_mixed_precision(case, policy, rng):
         assert keras.backend.standardize_dtype(out.dtype) == policy.removeprefix("mixed_")
     outputs = tree.map_structure(lambda x: ops.cast(x, "float32"), outputs)
     assert_close(numpy_of(outputs), expected, rtol=0.05, atol=0.1)
-    if model.trainable_variables:
-        model.compile("adam", "mse")
-        history = model.fit(model_inputs, y, batch_size=4, verbose=0).history
-        assert np.isfinite(history["loss"][0])
+
+
+@every_class
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_fit_in_mixed_precision(case, policy, rng):
+    with policy_of(policy):
+        model, inputs, y = model_data(case, 6, rng)
+    if not model.trainable_variables:
+        pytest.skip("a hyper layer alone has nothing to train")
+    model.compile("adam", "mse")
+    history = model.fit(inputs, y, batch_size=4, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+
+
+@contextlib.contextmanager
+def policy_of(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 @every_case

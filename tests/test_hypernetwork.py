@@ -296,6 +296,25 @@ def test_statistics_are_those_of_the_rows_of_a_condition(rng):
     np.testing.assert_allclose(numpy_of(normalization.moving_variance), variance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: full(batch_normalization=True, num_conditions=K),
+        lambda: chunked(chunk_embeddings="shared", batch_normalization=True),
+    ],
+)
+def test_one_row_is_normalized_for_every_condition(make, training, rng):
+    layer, z = make(), rng.normal(size=(1, 5)).astype("float32")
+    many = {"condition": np.repeat(z, 3, axis=0), "condition_id": np.array([2, 0, 2])}
+    layer(many)
+    start = layer.get_weights()
+    expected = numpy_of(layer(many, training=training))
+    layer.set_weights(start)
+    found = numpy_of(layer({**many, "condition": z}, training=training))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 # Given variables.
 
 

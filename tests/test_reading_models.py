@@ -167,3 +167,15 @@ def test_summary_and_plot(tmp_path):
     for name in ("conditioning", "data_input", "hyper_weight_gen_1"):
         assert name in dot
     assert dot.count("->") == 5
+
+
+def test_a_table_of_many_layers_is_short():
+    layers = [(3, 4), *[(4, 4)] * 20]
+    spec = kh.WeightSpec.from_layer_sizes(layers)
+    z, x = keras.Input((2,)), keras.Input((3,))
+    weights = kh.WeightGenerator(spec, hidden_sizes=[5])(z)
+    model = keras.Model([z, x], kh.ApplyGeneratedWeights(layers)(x, weights))
+    text = str(kh.describe(model))
+    assert "(3,4) (4,) (4,4) ... 42 in all" in text
+    assert "... 21 in all" in text
+    assert max(map(len, text.splitlines())) < 250

@@ -64,9 +64,9 @@ class ChunkSet(keras.layers.Layer):
         y = self._first(given, embeddings, training)  # (rows or 1, number, first size)
         ids = None
         if self.generator.num_conditions is not None:
-            ids = given["condition_id"]
-            ids = ids[:, None] + ops.zeros_like(y[:, :, 0], dtype=ids.dtype)
-            ids = ops.reshape(ids, (-1,))
+            ids = given["condition_id"][:, None]  # (rows or 1, 1)
+            y = y + ops.zeros_like(ids, dtype=y.dtype)[:, :, None]
+            ids = ops.reshape(ids + ops.zeros_like(y[:, :, 0], dtype=ids.dtype), (-1,))
         y = ops.reshape(y, (-1, self.generator.first.units))
         y = self.generator.after_first(y, condition_id=ids, training=training)
         return ops.reshape(y, (-1, self.number, self.generator.spec.total))

@@ -186,9 +186,11 @@ class WeightGenerator(Generator):
 
     def call(self, conditioning, factored=None, training=None):
         given = inputs.as_dict(conditioning)
-        features = inputs.join(given)
+        features, ids = inputs.join(given), given.get("condition_id")
+        if ids is not None:
+            (features,) = inputs.share_rows([features], witnesses=[ids])
         for layer in self.trunk:
-            features = layer(features, condition_id=given.get("condition_id"), training=training)
+            features = layer(features, condition_id=ids, training=training)
         if not self._is_factored(factored):
             return self.head(features)
         zeros = ops.zeros((self.spec.total,), self.compute_dtype)
