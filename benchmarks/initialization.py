@@ -2,7 +2,8 @@
 
 The target has five ReLU layers of 500 units. Printed is the variance of what goes into each layer's
 ReLU: the median over 20 conditions and several seeds. An ordinary network with He's initializer has
-2 in every layer.
+2 in every layer. `spread` is how much single seeds differ in the last layer: the standard deviation of
+the logarithm of their medians.
 
     KERAS_BACKEND=torch python benchmarks/initialization.py
 """
@@ -86,10 +87,13 @@ def main():
             found = []
             for seed in seeds:
                 keras.utils.set_random_seed(seed)
-                found += variances(make(**options), stddev, seed)
-            median = np.median(found, axis=0)
-            rows.append((name, start, *(f"{value:.2g}" for value in median)))
-    print_table(["generator", "start", *(f"layer {i + 1}" for i in range(DEPTH))], rows)
+                found.append(variances(make(**options), stddev, seed))
+            median = np.median(found, axis=(0, 1))
+            spread = np.log(np.median(found, axis=1)[:, -1]).std()
+            cells = [f"{value:.2g}" for value in (*median, spread)]
+            rows.append((name, start, *cells))
+    layers = [f"layer {i + 1}" for i in range(DEPTH)]
+    print_table(["generator", "start", *layers, "spread"], rows)
 
 
 if __name__ == "__main__":
