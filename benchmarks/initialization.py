@@ -2,8 +2,8 @@
 
 The target has five ReLU layers of 500 units. Printed is the variance of what goes into each layer's
 ReLU: the median over 20 conditions and several seeds. An ordinary network with He's initializer has
-2 in every layer. `spread` is how much single seeds differ in the last layer: the standard deviation of
-the logarithm of their medians.
+2 in every layer. `spread` is how much single seeds differ in the last layer: the standard deviation
+of the logarithm of their medians.
 
     KERAS_BACKEND=torch python benchmarks/initialization.py
 """

@@ -50,7 +50,7 @@ class PlainWeights(Generator):
 
     def call(self, conditioning, training=None):
         if self.num_conditions is None:
-            return ops.convert_to_tensor(self.table)
+            return ops.copy(self.table)  # never the variable itself
         return ops.take(self.table, conditioning["condition_id"], axis=0)
 
 
