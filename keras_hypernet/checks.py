@@ -22,11 +22,14 @@ def positive_int(argument, value):
 
 def count(argument, value):
     """Zero or a positive integer, as an `int`."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value == 0:
-        return 0
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value < 0:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{argument}` must be zero or a positive integer. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    if value < 0:
         raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
-    return positive_int(argument, value)
+    return operator.index(value)
 
 
 def positive_ints(argument, values):
@@ -100,16 +103,26 @@ def fraction(argument, value):
     return float(value)
 
 
+def number(argument, value):
+    """A real number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"`{argument}` must be a number. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return float(value)
+
+
 def positive_number(argument, value):
     """A number above zero."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
+    if not number(argument, value) > 0:
         raise ValueError(f"`{argument}` must be above zero. Received: {argument}={value!r}")
     return float(value)
 
 
 def not_negative(argument, value):
     """A number of zero or above."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= 0:
+    if not number(argument, value) >= 0:
         raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
     return float(value)
 

@@ -41,6 +41,11 @@ def replacements(tensors, groups):
             `(1, total)` has one after another, or the path of a single variable.
         groups: `{name: [variables]}`.
     """
+    if not isinstance(tensors, dict):
+        raise TypeError(
+            f"`variables` must be a dict of tensors by name. Received: {type(tensors).__name__}. "
+            'Several inputs are one dict: `{"condition_id": ids, "noise": noise}`.'
+        )
     by_path = {variable.path: variable for group in groups.values() for variable in group}
     pairs = []
     for name, tensor in tensors.items():

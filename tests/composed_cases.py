@@ -166,7 +166,20 @@ COMPOSED_BAD = (
         "noise missing",
         lambda: composed()({"condition": Z, "condition_id": IDS}),
         ValueError,
-        "needs `noise`",
+        "Part 'noisy': This generator needs `noise`",
+    ),
+    (
+        "a tensor that goes nowhere",
+        lambda: kh.ComposedWeightGenerator(SMALL, shared={**SMALL, "c": (2,)}),
+        ValueError,
+        r"does not: \['c'\]",
+    ),
+    ("inputs a string", lambda: composed(part_inputs={"noisy": "noise"}), TypeError, "a list of"),
+    (
+        "one generator twice",
+        lambda: [part := inside(), kh.Hypernetwork(part, 3), kh.TaskWeights(part, 3)],
+        ValueError,
+        "belongs to another layer",
     ),
 )
 
@@ -242,6 +255,12 @@ def processed_reference(values, given):
     return ref.mlp([hidden, bias, head, head_bias], z) * given["noise"]
 
 
+def owned():
+    generator = inside()
+    kh.PerturbedWeightGenerator(generator)
+    return generator
+
+
 PERTURBED_BAD = (
     ("no generator", lambda: kh.PerturbedWeightGenerator(3), TypeError, "`generator`"),
     ("noise_size", lambda: perturbed(noise_size=17), ValueError, r"number of weights \(16\)"),
@@ -250,7 +269,8 @@ PERTURBED_BAD = (
     ("when", lambda: perturbed(when="never"), ValueError, "`when`"),
     ("both", lambda: processed(noise_size=3), ValueError, "`noise_size` or `input_layer`"),
     ("a callback", lambda: perturbed(output_layer=lambda x: x), TypeError, "`output_layer`"),
-    ("nothing", lambda: perturbed()({}), ValueError, "`noise` is missing"),
+    ("nothing", lambda: perturbed()({}), ValueError, "There must be an input"),
+    ("two owners", lambda: kh.Hypernetwork(owned(), 3), ValueError, "belongs to another layer"),
     (
         "noise width",
         lambda: perturbed()({"noise": np.ones((2, 6), "float32")}),
@@ -327,7 +347,14 @@ HYPERNETWORK_BAD = (
         ValueError,
         "Either `condition_id` or `condition`",
     ),
-    ("nothing", lambda: hypernetwork()({}), ValueError, "is missing"),
+    ("nothing", lambda: hypernetwork()({}), ValueError, "There must be an input"),
+    (
+        "only noise",
+        lambda: hypernetwork(noise_size=5)({"noise": Z}),
+        ValueError,
+        "`condition_id` or `condition` is missing",
+    ),
+    ("float ids", lambda: hypernetwork()(keras.Input(())), TypeError, "integer dtype"),
     ("a list", lambda: hypernetwork()([0, 1]), TypeError, "must be a tensor"),
     (
         "noise missing",
@@ -357,7 +384,7 @@ HYPERNETWORK_BAD = (
         "ids without conditions",
         lambda: kh.Hypernetwork(inside())(IDS),
         ValueError,
-        r"\['condition_id'\]",
+        r"its `num_conditions`.*\['condition_id'\]",
     ),
 )
 

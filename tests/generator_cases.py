@@ -157,7 +157,14 @@ CHUNKED_BAD = (
     ),
     ("conditions for nothing", lambda: chunked(num_conditions=2), ValueError, "`num_conditions`"),
     ("factored", lambda: chunked(factored=True), ValueError, "`factored`"),
-    ("unknown argument", lambda: chunked(units=3), ValueError, "units"),
+    ("unknown argument", lambda: chunked(units=3), ValueError, "'units'"),
+    (
+        "typo",
+        lambda: chunked(hidden_size=[3]),
+        ValueError,
+        r"'hidden_size'. Nearest: \['hidden_sizes'",
+    ),
+    ("no input", lambda: chunked()({}), ValueError, "There must be an input"),
     ("no id", lambda: conditional()({"condition": Z}), ValueError, "needs `condition_id`"),
     (
         "id out of range",

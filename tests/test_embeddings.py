@@ -106,12 +106,14 @@ def test_chunks_of_chosen_conditions_are_drawn():
             "give one of them",
         ),
         (lambda h: kh.initialize_embeddings(kh.Hypernetwork(chunked(), 3)), "must be built"),
+        (lambda h: kh.initialize_embeddings(h, conditions=2), "`conditions` must be a list"),
+        (lambda h: kh.initialize_embeddings(None), "`layer` must be a Layer"),
     ],
 )
 def test_embeddings_that_cannot_be(call, message):
     hyper = hypernetwork()
     before = table_of(hyper)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call(hyper)
     np.testing.assert_array_equal(table_of(hyper), before)
 

@@ -149,7 +149,7 @@ def test_more_conditions_keep_what_was_learned(make, rng):
 def test_capacity_only_grows():
     with pytest.raises(ValueError, match="must not be below"):
         hypernetwork().with_conditions(3)
-    with pytest.raises(ValueError, match="built: False"):
+    with pytest.raises(ValueError, match="must be built"):
         kh.Hypernetwork(full(), num_conditions=3).with_conditions(5)
     with pytest.raises(TypeError, match="`num_conditions`"):
         hypernetwork().with_conditions(5.0)
@@ -230,8 +230,14 @@ def test_variables_of_one_condition():
         np.testing.assert_array_equal(numpy_of(row), expected[path])
     with pytest.raises(ValueError, match="Received: 4"):
         kh.condition_variables(hyper, 4)
-    with pytest.raises(ValueError, match="must have conditions"):
+    with pytest.raises(TypeError, match="`condition`"):
+        kh.condition_variables(hyper, "1")
+    with pytest.raises(ValueError, match="must be built"):
         kh.condition_variables(full(), 0)
+    built = full()
+    built(np.ones((1, 2), "float32"))
+    with pytest.raises(ValueError, match="must have conditions"):
+        kh.condition_variables(built, 0)
 
 
 def test_one_row_is_for_all(rng):
@@ -372,6 +378,10 @@ def test_changes_are_added_to_unconditional_variables(rng):
     np.testing.assert_allclose(found, numpy_of(hyper(np.array([1]))), rtol=1e-5)
     with pytest.raises(ValueError, match="one per unconditional variable"):
         kh.perturb_unconditional(hyper, changes[1:])
+    with pytest.raises(TypeError, match="`changes` must be a list"):
+        kh.perturb_unconditional(hyper, 0.1)
+    with pytest.raises(TypeError, match="must be a `Hypernetwork`"):
+        kh.perturb_unconditional(hyper.generator, changes)
     with pytest.raises(ValueError, match="shapes of the variables"):
         kh.perturb_unconditional(hyper, [change[:1] for change in changes])
 
@@ -388,6 +398,11 @@ def test_variables_that_do_not_fit(variables, message):
     hyper = hypernetwork()
     with pytest.raises(ValueError, match=message):
         hyper(np.array([0]), variables=variables)
+
+
+def test_other_inputs_are_no_variables():
+    with pytest.raises(TypeError, match="Several inputs are one dict"):
+        hypernetwork()(np.array([0]), np.ones((1, 2), "float32"))
 
 
 def hyper_of_hyper(make=full):

@@ -354,6 +354,7 @@ def unbuilt(spec=SPEC, **options):
         ),
         (lambda: kh.initialize(kh.WeightGenerator(SPEC), "hyper_fan_in"), ValueError, "built"),
         (lambda: kh.initialize(kh.WeightGenerator(SPEC), None), TypeError, "`initialization`"),
+        (lambda: kh.initialize(keras.layers.Dense(3), "hyper_fan_in"), TypeError, "`generator`"),
     ],
 )
 def test_mistakes(call, exception, message):

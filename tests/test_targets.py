@@ -614,17 +614,18 @@ def test_examples_in_docstrings_run(name):
 def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
     spec = kh.WeightSpec.of(TARGETS[target]()) if target == "scalars" else None
     spec = spec or kh.WeightSpec.from_model(TARGETS[target]())
-    for budget in (10**9, 2000):
-        plan = targets.plan_chunks(spec, budget, **heads)
+    for budget in (10**9, 2500):
+        plan = targets.plan_chunks(spec, budget, num_conditions=3, **heads)
         inputs = {"condition_id": np.array([0, 0])}
         if "input_size" in heads:
             inputs["condition"] = np.ones((2, heads["input_size"]), "float32")
         options = {name: value for name, value in heads.items() if name != "input_size"}
         generator = kh.StructuredWeightGenerator(
-            plan, "conditional", num_conditions=1, **{"hidden_sizes": (), **options}
+            plan, "conditional", num_conditions=3, **{"hidden_sizes": (), **options}
         )
         assert tuple(generator(inputs).shape) == (2, spec.total)
-        assert generator.count_params() == sum(targets.parameters_of(plan, **heads).values())
+        counted = targets.parameters_of(plan, num_conditions=3, **heads)
+        assert generator.count_params() == sum(counted.values()) <= budget
 
 
 def test_economical_ensemble_of_wide_resnets():

@@ -94,7 +94,7 @@ def check_ids(ids, num_conditions, argument="ids"):
     """Ids are integers `(batch,)`, in range where their values can be read."""
     checks.tensor(argument, ids)
     checks.int_tensor(argument, ids)
-    checks.rank(argument, ids.shape, 1)
+    checks.rank(argument, ids.shape, 1, hint=" In a model: `keras.Input((), dtype='int32')`.")
     if not _compat.is_concrete(ids) or 0 in tuple(ids.shape):
         return
     values = ops.convert_to_numpy(ids)

@@ -10,10 +10,11 @@ def with_conditions(layer, num_conditions):
     """A new layer of the same kind with more conditions, and the values of the old one."""
     num_conditions = checks.positive_int("num_conditions", num_conditions)
     present = layer.num_conditions
-    if present is None or not layer.built or num_conditions < present:
+    if not layer.built:
+        raise ValueError(f"The layer must be built: call it on data first. Received: {layer.name}")
+    if present is None or num_conditions < present:
         raise ValueError(
-            "`num_conditions` must not be below the present number, of a built layer that has "
-            f"conditions (built: {layer.built}, conditions: {present}). "
+            f"`num_conditions` must not be below the present number ({present}). "
             f"Received: num_conditions={num_conditions}"
         )
     larger = type(layer).from_config(_resized(layer.get_config(), num_conditions))

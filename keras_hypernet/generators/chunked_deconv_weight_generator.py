@@ -66,7 +66,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
         image_shape,
         filters=(1024, 512, 256, 128),
         kernel_size=5,
-        attention=(1, 3),
+        attention="auto",
         chunk_embedding_size=8,
         chunk_embeddings="shared",
         num_conditions=None,
@@ -77,7 +77,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
     ):
         image_shape = hyper_image.image_shape_of(image_shape)
         chunk_size = check_chunk_size("pixels of `image_shape`", math.prod(image_shape), spec)
-        layer, arguments = options.of_layer(kwargs)
+        layer, arguments = options.of_layer(kwargs, DeconvWeightGenerator)
 
         def image(dtype):
             return DeconvWeightGenerator(

@@ -71,7 +71,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
         **kwargs,
     ):
         chunk_size = check_chunk_size("chunk_size", chunk_size, spec)
-        layer, arguments = options.of_layer(kwargs)
+        layer, arguments = options.of_layer(kwargs, WeightGenerator)
         if arguments.get("batch_normalization"):
             arguments["num_conditions"] = num_conditions
         super().__init__(

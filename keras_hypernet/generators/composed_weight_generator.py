@@ -44,8 +44,8 @@ class ComposedWeightGenerator(Generator):
     Call arguments:
         conditioning: `(rows, size)`, floating. Or a dict of any of `noise (rows, n)`, `condition
             (rows, c)` and `condition_id (rows,)`, which selects the conditional tensors and goes
-            to the parts that have conditions; `<part>/<input>` goes to one part. Each may have
-            one row for all.
+            to the parts that have conditions; `<part>/chunk_embeddings` goes to one part. Each
+            may have one row for all.
         training: Whether batch normalization and dropout act as in training.
 
     Returns:
@@ -90,10 +90,14 @@ class ComposedWeightGenerator(Generator):
     ):
         generators = _check_generators({} if generators is None else generators)
         if not generators and shared is None and conditional is None:
-            raise ValueError("There must be `generators`, `shared` or `conditional` tensors.")
+            raise ValueError(
+                "There must be `generators`, `shared` or `conditional` tensors. Received: none"
+            )
         num_conditions = _num_conditions(num_conditions, generators, conditional)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.initializers_by_name = dict(initializers or {})
+        for generator in generators.values():
+            generator.owned = True
         self.generators = generators
         self.plain = {}
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
@@ -105,6 +109,7 @@ class ComposedWeightGenerator(Generator):
         sources = self._sources()
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
+        self._check_plain_are_used()
 
     def _plain(self, name, spec, regularizer):
         known = (*spec.names, *ROLES)
@@ -115,6 +120,16 @@ class ComposedWeightGenerator(Generator):
             self.num_conditions if name == "conditional" else None,
             self.dtype_policy,
         )
+
+    def _check_plain_are_used(self):
+        """A plain tensor that goes nowhere would never be trained."""
+        names = [name for plain in self.plain.values() for name in plain.spec.names]
+        unused = [name for name in names if name not in self.assembly.used]
+        if unused and not self.assembly.function:
+            raise ValueError(
+                f"`assembly` must use every plain tensor. Received tensors that it does not: "
+                f"{unused}"
+            )
 
     def _sources(self):
         """`{piece: shape}`."""
@@ -167,7 +182,10 @@ class ComposedWeightGenerator(Generator):
         super().check_conditioning(conditioning)
         given = inputs.as_dict(conditioning)
         for part, generator in self.generators.items():
-            generator.check_conditioning(self._of(part, given))
+            try:
+                generator.check_conditioning(self._of(part, given))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Part {part!r}: {error}") from error
 
     def _of(self, part, given):
         """The inputs of a part, or their shapes."""
@@ -286,7 +304,13 @@ def _check_initializers(initializers, plain):
 def _check_part_inputs(part_inputs, generators):
     for part, names in part_inputs.items():
         if part not in generators:
-            raise ValueError(f"`part_inputs` must name parts. Received: {part!r}")
+            raise ValueError(
+                f"`part_inputs` must name parts: {list(generators)}. Received: {part!r}"
+            )
+        if not isinstance(names, (list, tuple)):
+            raise TypeError(
+                f"`part_inputs[{part!r}]` must be a list of {inputs.VECTORS}. Received: {names!r}"
+            )
         for name in names:
             checks.choice(f"part_inputs[{part!r}]", name, inputs.VECTORS)
     return {part: tuple(names) for part, names in part_inputs.items()}

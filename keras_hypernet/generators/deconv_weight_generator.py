@@ -36,7 +36,8 @@ class DeconvWeightGenerator(Generator):
         kernel_size: Of the transposed convolutions: an integer, a pair `(width, height)`, or a
             list with one of these for each. Two integers are always a pair.
         attention: Indices into `filters` of the layers that a self-attention follows, each with
-            8 filters or more. It takes memory as the square of the number of pixels there.
+            8 filters or more. `"auto"` is 1 and 3, as far as there are such. It takes memory as
+            the square of the number of pixels there.
         activation: Of all layers but the last: name, callable or `None`.
         use_bias: Whether the dense layer and the transposed convolutions have biases.
         batch_normalization: Whether all layers but the last normalize their batch.
@@ -77,7 +78,7 @@ class DeconvWeightGenerator(Generator):
         image_shape,
         filters=(1024, 512, 256, 128),
         kernel_size=5,
-        attention=(1, 3),
+        attention="auto",
         activation="relu",
         use_bias=True,
         batch_normalization=False,

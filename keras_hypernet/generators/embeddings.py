@@ -46,6 +46,9 @@ def initialize_embeddings(
     >>> kh.initialize_embeddings(hyper, function=lambda i: np.full(8, i), conditions=[2, 3])
     """
     checks.choice("which", which, ("conditions", "chunks"))
+    checks.instance("layer", layer, keras.layers.Layer)
+    if conditions is not None:
+        conditions = [checks.count("conditions", c) for c in _listed("conditions", conditions)]
     if initializer is not None and function is not None:
         raise ValueError("Either `initializer` or `function` makes embeddings: give one of them.")
     tables = list(_tables(layer, which))
@@ -88,9 +91,14 @@ def condition_variables(layer, condition):
     >>> [keras.ops.shape(row) for row in kh.condition_variables(hyper, 3).values()]
     [(8,)]
     """
+    _check_generator(layer, "conditional_variables")
     if layer.num_conditions is None:
         raise ValueError(f"`layer` must have conditions. Received: {layer}")
-    _chosen([condition], layer.num_conditions)
+    checks.count("condition", condition)
+    if condition >= layer.num_conditions:
+        raise ValueError(
+            f"`condition` must be in 0 ... {layer.num_conditions - 1}. Received: {condition}"
+        )
     return {v.path: ops.convert_to_tensor(v)[condition] for v in layer.conditional_variables}
 
 
@@ -115,8 +123,10 @@ def perturb_unconditional(layer, changes):
     >>> changes = [0.01 * np.ones(v.shape) for v in hyper.unconditional_variables]
     >>> perturbed = hyper(np.array([0]), variables=kh.perturb_unconditional(hyper, changes))
     """
+    _check_generator(layer, "unconditional_variables")
     variables = {v.path: v for v in layer.unconditional_variables}
     if not isinstance(changes, dict):
+        changes = _listed("changes", changes)
         if len(changes) != len(variables):
             raise ValueError(
                 f"`changes` must be one per unconditional variable ({len(variables)}). "
@@ -134,6 +144,20 @@ def perturb_unconditional(layer, changes):
         path: ops.convert_to_tensor(v) + ops.cast(changes[path], v.dtype)
         for path, v in variables.items()
     }
+
+
+def _check_generator(layer, attribute):
+    """A built layer that tells which variables belong to conditions."""
+    if not hasattr(type(layer), attribute):
+        raise TypeError(f"`layer` must be a `Hypernetwork`. Received: {type(layer).__name__}")
+    if not layer.built:
+        raise ValueError(f"`layer` must be built: call it on data first. Received: {layer}")
+
+
+def _listed(argument, values):
+    if not isinstance(values, (list, tuple, range)):
+        raise TypeError(f"`{argument}` must be a list. Received: {argument}={values!r}")
+    return values
 
 
 def _tables(layer, which):

@@ -37,6 +37,7 @@ class Generator(keras.layers.Layer):
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
         self.input_sizes = None
+        self.owned = False  # whether it is part of another layer
 
     @property
     def accepted_inputs(self):
@@ -68,6 +69,10 @@ class Generator(keras.layers.Layer):
         return []
 
     def __call__(self, conditioning, *args, **kwargs):
+        if not self.owned and not inputs.as_dict(conditioning):
+            raise ValueError(
+                "There must be an input: at least one that tells the number of rows. Received: {}"
+            )
         self.check_conditioning(conditioning)
         return super().__call__(conditioning, *args, **kwargs)
 

@@ -93,6 +93,7 @@ class Hypernetwork(Generator):
             )
         noise_size = checks.count("noise_size", noise_size)
         super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
+        generator.owned = True
         self.generator = generator
         self.embedding_size = embedding_size
         self.noise_size = noise_size
@@ -165,6 +166,11 @@ class Hypernetwork(Generator):
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)
+        if "condition_id" in given and self.num_conditions is None:
+            raise ValueError(
+                "Ids need conditions: give the hypernetwork its `num_conditions`. "
+                f"Received: {sorted(given)}"
+            )
         inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
         if self.noise_size and "noise" not in given:
             raise ValueError(
@@ -230,6 +236,8 @@ class Hypernetwork(Generator):
     def with_conditions(self, num_conditions):
         """A new hypernetwork with room for more conditions and the values of this one.
 
+        It has this one's name: a functional model around it is to be built anew.
+
         Args:
             num_conditions: New number of conditions, not below the old one.
         """
@@ -261,5 +269,11 @@ def _named(conditioning):
         return conditioning
     checks.tensor("conditioning", conditioning)
     dtype = keras.backend.standardize_dtype(conditioning.dtype)
-    name = "condition_id" if keras.backend.is_int_dtype(dtype) else "condition"
-    return {name: conditioning}
+    if keras.backend.is_int_dtype(dtype):
+        return {"condition_id": conditioning}
+    if len(conditioning.shape) == 1:
+        raise TypeError(
+            "Ids must have an integer dtype, in a model `keras.Input((), dtype='int32')`, and "
+            f"vectors two axes. Received: dtype={dtype}, shape {tuple(conditioning.shape)}"
+        )
+    return {"condition": conditioning}

@@ -34,11 +34,14 @@ def check(conditioning, accepted, num_conditions=None):
             continue
         argument = label(conditioning, name)
         checks.tensor(argument, tensor)
-        checks.float_tensor(
-            argument, tensor, hint=" For integer ids use `ConditionEmbedding` or `Hypernetwork`."
-        )
+        hint = ""
+        if name == "condition":
+            hint = " For integer ids use `ConditionEmbedding` or `Hypernetwork`"
+            hint += "; where this generator takes them, `{'condition_id': ids}`."
+        checks.float_tensor(argument, tensor, hint=hint)
         rank = 2 if name in VECTORS else 3
-        hint = " Flatten or pool what has more, such as an image." if rank == 2 else ""
+        more = rank == 2 and len(tensor.shape) > 2
+        hint = " Flatten or pool what has more, such as an image." if more else ""
         checks.rank(argument, tensor.shape, rank, hint=hint)
     counts = {name: _known(tensor.shape[0]) for name, tensor in inputs.items()}
     if len(set(counts.values()) - {None, 1}) > 1:

@@ -1,13 +1,21 @@
 """Arguments of a generator inside another one."""
 
+import difflib
+import inspect
+
 import keras
 
 LAYER = ("name", "dtype", "trainable", "autocast", "activity_regularizer", "initialization")
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 
 
-def of_layer(kwargs):
-    """Keyword arguments -> those of the outer layer, and those of the generator inside."""
+def of_layer(kwargs, inside):
+    """Keyword arguments -> those of the outer layer, and those of the generator class inside."""
+    known = [*LAYER, "factored", *inspect.signature(inside).parameters]
+    for name in kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise ValueError(f"Unknown argument: {name!r}. Nearest: {near}")
     if "factored" in kwargs:
         raise ValueError(
             "`factored` is for a `WeightGenerator`: weights that are put together from chunks are "

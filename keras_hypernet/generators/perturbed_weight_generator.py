@@ -20,7 +20,8 @@ class PerturbedWeightGenerator(Generator):
         generator: The generator of the weights. It belongs to this layer: give it to no other.
         noise_size: Width of the generator's noise input; 0 for a generator without one.
         sigma: Standard deviation of what is added, for noise of standard deviation 1.
-        when: `"always"`, or `"training"` for unperturbed weights in inference.
+        when: `"always"`, so that `predict` is random too, or `"training"` for unperturbed weights
+            in inference.
         input_layer: Layer `noise -> noise input of the generator`, in place of the first entries.
         output_layer: Layer `[weights, noise] -> weights`, in place of `weights + sigma * noise`.
         seed: Seed of the noise that is drawn inside.
@@ -28,7 +29,8 @@ class PerturbedWeightGenerator(Generator):
 
     Call arguments:
         conditioning: `(rows, size)`, floating. Or a dict of `noise (rows, total)` and the other
-            inputs of the generator. Without noise in it, normal noise is drawn.
+            inputs of the generator; a tensor alone is its condition. Without noise in it, normal
+            noise is drawn.
         training: Whether the generator acts, and weights are perturbed, as in training.
 
     Returns:
@@ -79,6 +81,7 @@ class PerturbedWeightGenerator(Generator):
             if layer is not None:
                 checks.instance(argument, layer, keras.layers.Layer)
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
+        generator.owned = True
         self.generator = generator
         self.noise_size = noise_size
         self.sigma = checks.not_negative("sigma", sigma)

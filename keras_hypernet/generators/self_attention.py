@@ -7,6 +7,7 @@ from keras_hypernet import checks
 from keras_hypernet.generators.options import fresh
 from keras_hypernet.naming import unique_name
 
+AUTO = (1, 3)
 REDUCTION = 8  # the query and the key have this many times fewer channels than the image
 
 
@@ -75,9 +76,11 @@ class SelfAttention2D(keras.layers.Layer):
 
 def check_places(attention, filters):
     """Indices of layers with enough filters, each once, as a tuple."""
+    if attention == "auto":
+        return tuple(i for i in AUTO if i < len(filters) and filters[i] >= REDUCTION)
     if not isinstance(attention, (list, tuple)):
         raise TypeError(
-            "`attention` must be a list of indices into `filters`. "
+            "`attention` must be a list of indices into `filters`, empty for none. "
             f"Received: attention={attention!r} of type {type(attention).__name__}"
         )
     indices = tuple(checks.count(f"attention[{i}]", index) for i, index in enumerate(attention))

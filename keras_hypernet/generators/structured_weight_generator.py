@@ -77,7 +77,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
     ):
         plan = ChunkPlan.of(plan)
         kinds = _check_kinds({} if kinds is None else kinds, plan)
-        layer, common = options.of_layer(kwargs)
+        layer, common = options.of_layer(kwargs, WeightGenerator)
 
         def sets(dtype):
             found = {}

@@ -69,6 +69,7 @@ class TaskWeights(Generator):
                 f"Received: num_conditions={num_conditions}"
             )
         super().__init__(generator.spec, **kwargs)
+        generator.owned = True
         self.generator = generator
         self.embedding = ConditionEmbedding(
             num_conditions,
@@ -163,4 +164,9 @@ def check_without_ids(generator, argument="generator"):
         raise TypeError(
             f"`{argument}` must be one without embeddings of conditions in front of it. "
             f"Received: {type(generator).__name__}"
+        )
+    if generator.owned:
+        raise ValueError(
+            f"`{argument}` belongs to another layer already: a saved model could not be loaded. "
+            f"Make one for each. Received: {generator.name}"
         )

@@ -149,7 +149,11 @@ class HyperFan(Initialization):
             hint = "A smaller `floor` would avoid it."
             bound = (others + embedding_size) * wished.min() - embedding_size * self.floor
             if others and bound > 0:
-                hint = f"Inputs of variance {bound / others:.3g} or less would avoid it."
+                hint = (
+                    f"Inputs of variance {bound / others:.3g} or less would avoid it: give it to "
+                    "them (`embeddings_initializer`, `initialize_embeddings`) and name it here "
+                    "(`condition_variance`, `noise_variance`)."
+                )
             warnings.warn(
                 f"Hyperfan: {clipped} of {len(wished)} chunks want embeddings of a variance below "
                 f"{self.floor:g} and get this: their weights start too large. {hint}",

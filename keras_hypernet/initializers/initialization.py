@@ -33,7 +33,8 @@ def initialize(generator, initialization):
 
     Args:
         generator: A generator, such as `WeightGenerator` or `Hypernetwork`; the generators inside
-            are initialized too. Embeddings of conditions are left as they are.
+            are initialized too. Embeddings of conditions are left as they are: they have variance
+            1 at first, and `initialize_embeddings` draws them with another.
         initialization: `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or `BiasHyperInit`, or the
             name of one, such as `"hyper_fan_in"`.
 
@@ -47,6 +48,11 @@ def initialize(generator, initialization):
     >>> kh.initialize(generator, kh.HyperFanOut())
     """
     initialization = checks.instance("initialization", get(initialization), Initialization)
+    if not hasattr(generator, "initializers"):
+        raise TypeError(
+            "`generator` must be a generator of this package, such as `WeightGenerator`. "
+            f"Received: {type(generator).__name__}"
+        )
     if not getattr(generator, "built", False):
         raise ValueError(
             "`generator` must be built: call it on data first, or give it the initialization as "

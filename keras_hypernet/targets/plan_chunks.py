@@ -18,12 +18,14 @@ def plan_chunks(
     embedding_size=None,
     input_size=0,
     use_bias=True,
+    num_conditions=1,
     verbose=False,
 ):
     """A chunk plan of any model whose `StructuredWeightGenerator` keeps to a budget.
 
     What is counted is, for every kind of chunks, a perceptron from the embedding and the other
-    inputs to the chunk, and one embedding per chunk.
+    inputs to the chunk, and the embeddings of all chunks. It holds for a generator that is made
+    with the same `hidden_sizes`, `use_bias` and `num_conditions`.
 
     All tensors of a layer that have an entry for each output are a chunk, and layers of equal
     shapes are of one kind. While that is too much, the kind that costs most is cut along its
@@ -40,6 +42,7 @@ def plan_chunks(
         input_size: Width of what each perceptron gets besides the embedding: the noise and the
             embedding of the condition.
         use_bias: Whether the perceptrons' layers have biases.
+        num_conditions: Number of sets of embeddings, where each condition has its own.
         verbose: Whether to print the plan's `plan_table`.
 
     Returns:
@@ -66,7 +69,7 @@ def plan_chunks(
     """
     spec = spec_of("target", target)
     limit = _limit(budget, spec.total)
-    heads = Heads.checked(hidden_sizes, input_size, use_bias)
+    heads = Heads.checked(hidden_sizes, input_size, use_bias, num_conditions)
     units, least = list(slices.units_of(spec)), math.inf
     for sizes in _embedding_sizes(embedding_size, heads):
         search = _Search(units, heads, *sizes)
@@ -76,11 +79,12 @@ def plan_chunks(
     else:
         raise ValueError(
             f"`budget` must be at least {least}, the fewest parameters found by cutting chunks. "
+            "Smaller `hidden_sizes`, `input_size` or `embedding_size` need fewer. "
             f"Received: budget={budget!r}, {limit} parameters for {spec.total} weights"
         )
     plan = search.plan(spec, units)
     if verbose:
-        print(plan_table(plan, hidden_sizes, input_size, use_bias))
+        print(plan_table(plan, hidden_sizes, input_size, use_bias, num_conditions))
     return plan
 
 

@@ -17,20 +17,25 @@ class Heads:
     hidden_sizes: tuple
     input_size: int
     use_bias: bool
+    num_conditions: int
 
     @classmethod
-    def checked(cls, hidden_sizes, input_size, use_bias):
-        hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
-        return cls(hidden_sizes, checks.count("input_size", input_size), bool(use_bias))
+    def checked(cls, hidden_sizes, input_size, use_bias, num_conditions):
+        return cls(
+            checks.positive_ints("hidden_sizes", hidden_sizes),
+            checks.count("input_size", input_size),
+            bool(use_bias),
+            checks.positive_int("num_conditions", num_conditions),
+        )
 
     def parameters(self, outputs, number, embedding_size):
         """Of one kind: its perceptron's, and the embeddings of its chunks."""
         sizes = [embedding_size + self.input_size, *self.hidden_sizes, outputs]
         perceptron = sum((i + self.use_bias) * o for i, o in itertools.pairwise(sizes))
-        return perceptron + number * embedding_size
+        return perceptron + self.num_conditions * number * embedding_size
 
 
-def parameters_of(plan, hidden_sizes=(), input_size=0, use_bias=True):
+def parameters_of(plan, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
     """Number of parameters of each kind of a plan: its perceptron and its embeddings.
 
     Args:
@@ -38,6 +43,7 @@ def parameters_of(plan, hidden_sizes=(), input_size=0, use_bias=True):
         hidden_sizes: Hidden layers of every kind's perceptron.
         input_size: Width of what each perceptron gets besides the embedding.
         use_bias: Whether the perceptrons' layers have biases.
+        num_conditions: Number of sets of embeddings.
 
     Returns:
         `{kind: number of parameters}`.
@@ -54,14 +60,14 @@ def parameters_of(plan, hidden_sizes=(), input_size=0, use_bias=True):
     >>> kh.targets.parameters_of(plan)  # (3 + 1) * 24 and 2 * 3
     {'half': 102}
     """
-    heads = Heads.checked(hidden_sizes, input_size, use_bias)
+    heads = Heads.checked(hidden_sizes, input_size, use_bias, num_conditions)
     return {
         name: heads.parameters(kind.spec.total, kind.number, kind.embedding_size)
         for name, kind in ChunkPlan.of(plan).kinds.items()
     }
 
 
-def plan_table(plan, hidden_sizes=(), input_size=0, use_bias=True):
+def plan_table(plan, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
     """A table of what each kind of a plan covers and costs, with the total.
 
     `weights` are the weights of the target that are made of the kind's chunks. They are not known
@@ -72,6 +78,7 @@ def plan_table(plan, hidden_sizes=(), input_size=0, use_bias=True):
         hidden_sizes: As for `parameters_of`.
         input_size: As for `parameters_of`.
         use_bias: As for `parameters_of`.
+        num_conditions: As for `parameters_of`.
 
     Returns:
         Text of several lines.
@@ -90,7 +97,7 @@ def plan_table(plan, hidden_sizes=(), input_size=0, use_bias=True):
       half   a       kernel (6, 4)  2       3          102         48       0.47x
       total  1                      2                  102         48       0.47x
     """
-    parameters = parameters_of(plan, hidden_sizes, input_size, use_bias)
+    parameters = parameters_of(plan, hidden_sizes, input_size, use_bias, num_conditions)
     plan = ChunkPlan.of(plan)
     covered, rows = _covered(plan), [(*HEADINGS, "compression")]
     for name, kind in plan.kinds.items():
