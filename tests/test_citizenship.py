@@ -12,11 +12,20 @@ from keras import ops
 
 import keras_hypernet as kh
 from tests.backend import BACKEND, numpy_of
+from tests.test_hypernetwork import GENERATORS, mlp_data, mlp_model
 
 only = {
     backend: pytest.mark.skipif(backend != BACKEND, reason=f"a feature of {backend}")
     for backend in ("jax", "tensorflow", "torch")
 }
+
+
+@pytest.fixture
+def fresh_compiler():
+    """Past a number of models, torch.compile runs what comes next as it is, without a word."""
+    import torch
+
+    torch._dynamo.reset()
 
 
 def model_and_data(rng, rows=8, groups=None, **options):
@@ -195,7 +204,7 @@ np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 @pytest.mark.slow
 @only["torch"]
 @pytest.mark.parametrize("contraction", ["materialize", "project", "outer"])
-def test_torch_compile(contraction, rng):
+def test_torch_compile(contraction, rng, fresh_compiler):
     model, inputs = model_and_data(rng, rows=16, contraction=contraction)
     eager = model.predict(inputs, verbose=0)
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
@@ -207,7 +216,7 @@ def test_torch_compile(contraction, rng):
 
 @pytest.mark.slow
 @only["torch"]
-def test_torch_compile_of_task_weights(rng):
+def test_torch_compile_of_task_weights(rng, fresh_compiler):
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     generator = kh.WeightGenerator([(3, 2), (2,)], batch_normalization=True, dropout=0.1)
     model = keras.Model([ids, x], kh.HyperDense(2)(x, kh.TaskWeights(generator, 4)(ids)))
@@ -226,3 +235,16 @@ def test_a_wheel_needs_only_keras_and_numpy():
     printed = run(code)
     assert printed.strip().splitlines()[-1] in ("set()", "{'keras'}")
     assert ops.shape(np.zeros(2)) == (2,)
+
+
+@pytest.mark.slow
+@only["torch"]
+@pytest.mark.parametrize("name", ["chunked", "composed"])
+def test_torch_compile_of_other_generators(name, rng, fresh_compiler):
+    model, _ = mlp_model(GENERATORS[name])
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
+    inputs, y = mlp_data(rng)
+    history = model.fit(inputs, y, batch_size=16, epochs=10, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    compiled = model.predict(inputs, batch_size=16, verbose=0)
+    np.testing.assert_allclose(compiled, numpy_of(model(inputs)), rtol=1e-4, atol=1e-5)

@@ -15,7 +15,8 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
 
     `chunk_j = image([noise, embedding_j, condition])`, by the transposed convolutions of
     `DeconvWeightGenerator`; the weights are the pixels of the images one after another, the
-    surplus of the last one dropped. All images are made in one batched pass.
+    surplus of the last one dropped. All images are made in one batched pass. The generator with the
+    fewest parameters, for very large targets; it is slow on a CPU.
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.

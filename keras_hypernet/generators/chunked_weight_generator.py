@@ -14,7 +14,9 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
     `chunk_j = mlp([noise, embedding_j, condition])`; the weights are the chunks one after another,
     the surplus of the last one dropped. Each chunk has a learned embedding. All chunks are made in
     one batched pass; inputs are not repeated for them, so that beside its output a pass keeps the
-    hidden activations of the perceptron (`rows x chunks x width`) and nothing else of that size.
+    hidden activations of the perceptron (`rows x chunks x width`) and nothing else of that size. It
+    has about as many parameters as a chunk has weights, times the last hidden width: for large
+    targets of any kind.
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.

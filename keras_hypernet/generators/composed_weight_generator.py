@@ -22,6 +22,7 @@ class ComposedWeightGenerator(Generator):
 
     `weights = assembly(generators(inputs), shared, conditional[condition_id])`. Shared and
     conditional tensors are plain variables that start as an ordinary layer's would, by their role.
+    For targets whose parts are made differently, such as generated kernels with shared norms.
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.

@@ -25,7 +25,9 @@ class DeconvWeightGenerator(Generator):
     normalization, activation, in this order. The last convolution has neither of the last two.
 
     Going back from `image_shape`, each convolution doubles its image (an odd size is rounded
-    down), and keeps the size of an axis that has 4 pixels or fewer.
+    down), and keeps the size of an axis that has 4 pixels or fewer. With few filters it has few
+    parameters however large the target is; the default ones are for large images (tens of millions
+    of parameters). It is slow on a CPU.
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.

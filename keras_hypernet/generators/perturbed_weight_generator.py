@@ -15,6 +15,7 @@ class PerturbedWeightGenerator(Generator):
 
     `weights = generator(z[:, :noise_size]) + sigma * z`, with noise z as wide as the weights: its
     first entries are the generator's noise input too. It is an input of the call, or drawn inside.
+    For distributions over weights.
 
     Args:
         generator: The generator of the weights. It belongs to this layer: give it to no other.
