@@ -176,6 +176,12 @@ COMPOSED_BAD = (
     ),
     ("inputs a string", lambda: composed(part_inputs={"noisy": "noise"}), TypeError, "a list of"),
     (
+        "one generator for two parts",
+        lambda: [part := inside(), composed(generators={"a": part, "b": part})],
+        ValueError,
+        "one for each part",
+    ),
+    (
         "one generator twice",
         lambda: [part := inside(), kh.Hypernetwork(part, 3), kh.TaskWeights(part, 3)],
         ValueError,

@@ -146,6 +146,21 @@ def test_more_conditions_keep_what_was_learned(make, rng):
     assert len(set(paths)) == len(paths)
 
 
+def test_a_failed_owner_leaves_its_generator_free():
+    generator = full()
+    for fail in (
+        lambda: kh.Hypernetwork(generator, 3, embeddings_initializer="no"),
+        lambda: kh.TaskWeights(generator, 0),
+        lambda: kh.PerturbedWeightGenerator(generator, sigma=-1.0),
+        lambda: kh.ComposedWeightGenerator({"no": (3,)}, generators={"part": generator}),
+    ):
+        with pytest.raises(ValueError, match=r"no|num_conditions|sigma"):
+            fail()
+    kh.Hypernetwork(generator, 3)
+    with pytest.raises(ValueError, match="belongs to another layer"):
+        kh.TaskWeights(generator, 3)
+
+
 def test_capacity_only_grows():
     with pytest.raises(ValueError, match="must not be below"):
         hypernetwork().with_conditions(3)

@@ -97,8 +97,6 @@ class ComposedWeightGenerator(Generator):
         num_conditions = _num_conditions(num_conditions, generators, conditional)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.initializers_by_name = dict(initializers or {})
-        for generator in generators.values():
-            generator.owned = True
         self.generators = generators
         self.plain = {}
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
@@ -111,6 +109,8 @@ class ComposedWeightGenerator(Generator):
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
         self._check_plain_are_used()
+        for generator in generators.values():
+            generator.owned = True
 
     def _plain(self, name, spec, regularizer):
         known = (*spec.names, *ROLES)
@@ -265,6 +265,8 @@ def _check_generators(generators):
         raise TypeError(
             f"`generators` must be a dict {{part: generator}}. Received: {generators!r}"
         )
+    if len({id(generator) for generator in generators.values()}) < len(generators):
+        raise ValueError("`generators` must be one for each part. Received one of them twice.")
     for part, generator in generators.items():
         check_without_ids(generator, f"generators[{part!r}]")
         if not isinstance(part, str) or not part or "/" in part or part in PLAIN:

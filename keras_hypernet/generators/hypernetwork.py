@@ -93,7 +93,6 @@ class Hypernetwork(Generator):
             )
         noise_size = checks.count("noise_size", noise_size)
         super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
-        generator.owned = True
         self.generator = generator
         self.embedding_size = embedding_size
         self.noise_size = noise_size
@@ -107,6 +106,7 @@ class Hypernetwork(Generator):
                 dtype=self.dtype_policy,
                 name="embedding",
             )
+        generator.owned = True
 
     # What there is.
 

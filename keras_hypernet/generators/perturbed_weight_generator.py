@@ -82,7 +82,6 @@ class PerturbedWeightGenerator(Generator):
             if layer is not None:
                 checks.instance(argument, layer, keras.layers.Layer)
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
-        generator.owned = True
         self.generator = generator
         self.noise_size = noise_size
         self.sigma = checks.not_negative("sigma", sigma)
@@ -91,6 +90,7 @@ class PerturbedWeightGenerator(Generator):
         self.output_layer = output_layer
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        generator.owned = True
 
     @property
     def accepted_inputs(self):

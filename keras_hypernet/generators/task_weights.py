@@ -69,7 +69,6 @@ class TaskWeights(Generator):
                 f"Received: num_conditions={num_conditions}"
             )
         super().__init__(generator.spec, **kwargs)
-        generator.owned = True
         self.generator = generator
         self.embedding = ConditionEmbedding(
             num_conditions,
@@ -81,6 +80,7 @@ class TaskWeights(Generator):
         )
         self.num_conditions = self.embedding.num_conditions
         self.embedding_size = self.embedding.size
+        generator.owned = True
 
     @property
     def once_per_task(self):
