@@ -72,20 +72,19 @@ class ChunkSet(keras.layers.Layer):
         return ops.reshape(y, (-1, self.number, self.generator.spec.total))
 
     def _first(self, given, embeddings, training):
-        vectors = inputs.share_rows([given[name] for name in inputs.VECTORS if name in given])
-        vectors = dict(zip([name for name in inputs.VECTORS if name in given], vectors))
+        vectors = {name: given[name] for name in inputs.VECTORS if name in given}
         embeddings = self._embeddings(given, embeddings)
         first, units = self.generator.first, self.generator.first.units
         if embeddings is None:
-            return first(_side_by_side(vectors, None), training=training)[:, None]
+            return first(inputs.join(vectors), training=training)[:, None]
         embeddings = ops.reshape(embeddings, (-1, self.embedding_size))  # (sets * number, e)
         if not vectors:
             y = first(embeddings, training=training)
             return ops.reshape(y, (-1, self.number, units))
-        of_rows = _side_by_side(vectors, ops.zeros((1, self.embedding_size), embeddings.dtype))
+        of_rows = inputs.join(vectors, ops.zeros((1, self.embedding_size), embeddings.dtype))
         nothing = {n: ops.zeros((1, size), embeddings.dtype) for n, size in self.sizes.items()}
-        of_chunks = _side_by_side(nothing, embeddings)
-        nothing = _side_by_side(nothing, ops.zeros((1, self.embedding_size), embeddings.dtype))
+        of_chunks = inputs.join(nothing, embeddings)
+        nothing = inputs.join(nothing, ops.zeros((1, self.embedding_size), embeddings.dtype))
         y = first(ops.concatenate([nothing, of_chunks, of_rows], axis=0), training=training)
         end = 1 + ops.shape(embeddings)[0]
         of_chunks = ops.reshape(y[1:end] - y[:1], (-1, self.number, units))  # without bias
@@ -98,10 +97,3 @@ class ChunkSet(keras.layers.Layer):
         if self.mode == "conditional":
             return ops.take(self.embeddings, given["condition_id"], axis=0)
         return ops.convert_to_tensor(self.embeddings)[None]
-
-
-def _side_by_side(vectors, embeddings):
-    """`[noise, embeddings, condition]` with rows shared, `(rows, size)`."""
-    parts = [vectors.get("noise"), embeddings, vectors.get("condition")]
-    parts = [part for part in parts if part is not None]
-    return ops.concatenate(inputs.share_rows(parts), axis=-1)

@@ -6,7 +6,7 @@ from keras_hypernet import checks
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.options import fresh
+from keras_hypernet.initializers.fresh import fresh
 
 MODES = ("shared", "conditional", "given")
 
@@ -16,8 +16,8 @@ class ChunkedGenerator(Generator):
 
     Args:
         spec: The `WeightSpec` of the target.
-        sets: `{name: (generator of a chunk, number, embedding size)}`; an embedding is given in a
-            call under that name.
+        make_sets: Dtype policy -> `{name: (generator of a chunk, number, embedding size)}`; an
+            embedding is given in a call under that name.
         chunk_embeddings: `"shared"` by all conditions, `"conditional"` or `"given"`.
         num_conditions: Number of conditions.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1), the field's convention.
@@ -58,19 +58,23 @@ class ChunkedGenerator(Generator):
         self._check_num_conditions()
 
     def _check_num_conditions(self):
-        statistics = any(chunks.generator.num_conditions for chunks in self.sets.values())
         conditional = self.chunk_embeddings == "conditional"
         if conditional and self.num_conditions is None:
             raise ValueError(
                 "`num_conditions` must be given where chunk embeddings are conditional. "
                 "Received: num_conditions=None"
             )
-        if self.num_conditions is not None and not conditional and not statistics:
+        if self.num_conditions is not None and not conditional and not self._has_statistics:
             raise ValueError(
                 '`num_conditions` is for `chunk_embeddings="conditional"` and for batch '
                 "normalization: nothing else in this generator belongs to a condition. "
                 f"Received: num_conditions={self.num_conditions}"
             )
+
+    @property
+    def _has_statistics(self):
+        """Whether conditions have batch normalization's statistics of their own."""
+        return any(chunks.generator.num_conditions for chunks in self.sets.values())
 
     @property
     def num_chunks(self):
@@ -111,8 +115,7 @@ class ChunkedGenerator(Generator):
     def knows_condition(self, given):
         if "condition_id" in given:
             return True
-        statistics = any(chunks.generator.num_conditions for chunks in self.sets.values())
-        return not statistics and all(name in given for name in self.embedded)
+        return not self._has_statistics and all(name in given for name in self.embedded)
 
     def initializers(self, initialization):
         (chunks,) = self.sets.values()

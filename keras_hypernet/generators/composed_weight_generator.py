@@ -10,6 +10,7 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
+from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weights import materialize, split_weights
 
@@ -96,14 +97,14 @@ class ComposedWeightGenerator(Generator):
             )
         num_conditions = _num_conditions(num_conditions, generators, conditional)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
-        self.initializers_by_name = dict(initializers or {})
+        self.start = BiasHyperInit(initializers)
         self.generators = generators
         self.plain = {}
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
         for name, tensors in zip(PLAIN, (shared, conditional)):
             if tensors is not None:
                 self.plain[name] = self._plain(name, WeightSpec.of(tensors), regularizers[name])
-        _check_initializers(self.initializers_by_name, self.plain)
+        _check_initializers(self.start.initializers, self.plain)
         self.part_inputs = _check_part_inputs(part_inputs or {}, generators)
         sources = self._sources()
         entries = _by_name(self.spec, sources) if assembly is None else assembly
@@ -113,10 +114,9 @@ class ComposedWeightGenerator(Generator):
             generator.owned = True
 
     def _plain(self, name, spec, regularizer):
-        known = (*spec.names, *ROLES)
         return PlainWeights(
             spec,
-            {n: i for n, i in self.initializers_by_name.items() if n in known},
+            self.start,
             keras.regularizers.get(regularizer),
             self.num_conditions if name == "conditional" else None,
             self.dtype_policy,
@@ -208,10 +208,8 @@ class ComposedWeightGenerator(Generator):
         for part, generator in self.generators.items():
             if not generator.built:
                 generator.build(self._of(part, given))
-                generator.built = True
         for plain in self.plain.values():
             plain.build({})
-            plain.built = True
         super().build(conditioning_shape)
 
     def call(self, conditioning, training=None):
@@ -243,10 +241,7 @@ class ComposedWeightGenerator(Generator):
             "num_conditions": self.num_conditions,
             "assembly": self.assembly.get_config(),
             "part_inputs": {part: list(names) for part, names in self.part_inputs.items()},
-            "initializers": {
-                name: keras.initializers.serialize(keras.initializers.get(initializer))
-                for name, initializer in self.initializers_by_name.items()
-            },
+            **self.start.get_config(),
             **{f"{name}_regularizer": serialize(regularizers.get(name)) for name in PLAIN},
         }
 

@@ -9,9 +9,9 @@ from keras_hypernet import checks
 from keras_hypernet.generators import hyper_image, inputs, self_attention
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.hidden_layer import HiddenLayer
-from keras_hypernet.generators.options import fresh
 from keras_hypernet.generators.self_attention import SelfAttention2D
 from keras_hypernet.generators.transposed_conv import TransposedConv
+from keras_hypernet.initializers.fresh import fresh
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

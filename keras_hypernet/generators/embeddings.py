@@ -7,6 +7,7 @@ from keras import ops
 from keras_hypernet import _compat, checks
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.chunk_set import ChunkSet
+from keras_hypernet.initializers.fresh import fresh
 
 
 def initialize_embeddings(
@@ -191,14 +192,7 @@ def _drawing(mean, stddev, initializer, rng):
         stddev = checks.not_negative("stddev", stddev)
         return lambda shape: rng.normal(mean, stddev, shape)
     initializer = keras.initializers.get(initializer)
-
-    def draw(shape):
-        fresh = initializer
-        if isinstance(initializer, keras.initializers.Initializer):
-            fresh = initializer.clone()  # one instance would give all of them equal values
-        return ops.convert_to_numpy(fresh(shape, dtype="float32"))
-
-    return draw
+    return lambda shape: ops.convert_to_numpy(fresh(initializer)(shape, dtype="float32"))
 
 
 def _of_function(function, which, condition, shape):

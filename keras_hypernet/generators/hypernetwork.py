@@ -218,7 +218,6 @@ class Hypernetwork(Generator):
             if self.generator.num_conditions is None:
                 shapes.pop("condition_id", None)
             self.generator.build(shapes)
-            self.generator.built = True
 
     def call(self, conditioning, variables=None, training=None):
         def run():

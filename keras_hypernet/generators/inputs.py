@@ -80,14 +80,13 @@ def rows(shapes):
     return counts.pop() if counts else 1
 
 
-def join(inputs):
-    """The vectors side by side, `(rows, width)`; `None` where there are none."""
-    vectors = [inputs[name] for name in VECTORS if name in inputs]
-    if not vectors:
-        return None
-    if len(vectors) == 1:
-        return vectors[0]
-    return ops.concatenate(share_rows(vectors), axis=-1)
+def join(inputs, embeddings=None):
+    """`[noise, embeddings, condition]` side by side, as far as there are such, `(rows, width)`."""
+    parts = [inputs.get("noise"), embeddings, inputs.get("condition")]
+    parts = [part for part in parts if part is not None]
+    if len(parts) == 1:
+        return parts[0]
+    return ops.concatenate(share_rows(parts), axis=-1)
 
 
 def share_rows(tensors, witnesses=()):

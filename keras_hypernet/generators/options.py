@@ -3,8 +3,6 @@
 import difflib
 import inspect
 
-import keras
-
 LAYER = ("name", "dtype", "trainable", "autocast", "activity_regularizer", "initialization")
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 
@@ -28,9 +26,3 @@ def of_layer(kwargs, inside):
 def of_generator(generator):
     """The arguments of a generator inside, as the outer one's config has them."""
     return {name: value for name, value in generator.get_config().items() if name not in OWN}
-
-
-def fresh(initializer):
-    """A copy: one instance gives two variables of equal shape equal values."""
-    is_keras = isinstance(initializer, keras.initializers.Initializer)
-    return initializer.clone() if is_keras else initializer

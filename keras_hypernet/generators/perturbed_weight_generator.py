@@ -147,7 +147,6 @@ class PerturbedWeightGenerator(Generator):
             self.output_layer.build([(rows, self.spec.total), noise_shape])
         if not self.generator.built:
             self.generator.build(inside)
-            self.generator.built = True
 
     def call(self, conditioning, training=None):
         given = inputs.as_dict(conditioning)

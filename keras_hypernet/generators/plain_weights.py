@@ -3,8 +3,6 @@
 from keras import ops
 
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.options import fresh
-from keras_hypernet.initializers.bias_hyper_init import start_of
 from keras_hypernet.initializers.pieces import Samples
 from keras_hypernet.naming import unique_name
 
@@ -14,17 +12,17 @@ class PlainWeights(Generator):
 
     Args:
         spec: The `WeightSpec` of the tensors.
-        initializers: Dict of initializers by name or role.
+        start: The `BiasHyperInit` that draws them.
         regularizer: Of the weights.
         num_conditions: Number of conditions; `None` is one row for all of them.
         dtype: Dtype policy.
     """
 
-    def __init__(self, spec, initializers, regularizer, num_conditions, dtype):
+    def __init__(self, spec, start, regularizer, num_conditions, dtype):
         super().__init__(
             spec, num_conditions=num_conditions, dtype=dtype, name=unique_name("plain")
         )
-        self.samples = start_of(self.spec, initializers)
+        self.start = start
         self.regularizer = regularizer
 
     @property
@@ -44,21 +42,19 @@ class PlainWeights(Generator):
         self.table = self.add_weight(
             name="weights",
             shape=(rows, self.spec.total),
-            initializer=_rows(self.spec, self.samples),
+            initializer=self._drawn,
             regularizer=self.regularizer,
         )
+
+    def _drawn(self, shape, dtype=None):
+        """`(rows, total)`, each row drawn anew."""
+        rows = []
+        for _ in range(shape[0]):
+            initializers = [self.start.initializer_of(tensor) for tensor in self.spec]
+            rows.append(Samples(self.spec, initializers)((self.spec.total,), dtype))
+        return ops.stack(rows)
 
     def call(self, conditioning, training=None):
         if self.num_conditions is None:
             return ops.copy(self.table)  # never the variable itself
         return ops.take(self.table, conditioning["condition_id"], axis=0)
-
-
-def _rows(spec, samples):
-    """`(rows, total)`, each row drawn anew."""
-
-    def initializer(shape, dtype=None):
-        rows = [Samples(spec, [fresh(s) for s in samples])(None, dtype) for _ in range(shape[0])]
-        return ops.stack(rows)
-
-    return initializer

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks
-from keras_hypernet.generators.options import fresh
+from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
 
 AUTO = (1, 3)

@@ -104,7 +104,6 @@ class TaskWeights(Generator):
         if not self.generator.built:
             vectors = (None, self.embedding_size)
             self.generator.build(self._inside((None,), vectors))
-            self.generator.built = True
 
     def _inside(self, ids, vectors):
         """The generator's inputs, or their shapes."""

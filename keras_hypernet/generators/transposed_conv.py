@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_hypernet.generators.options import fresh
 from keras_hypernet.generators.self_attention import SelfAttention2D
+from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
 
 

@@ -7,7 +7,7 @@ from keras_hypernet import checks
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.hidden_layer import HiddenLayer
-from keras_hypernet.generators.options import fresh
+from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
 from keras_hypernet.weights import specs_of
 

@@ -3,9 +3,9 @@
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Samples
-from keras_hypernet.spec import WeightSpec
 
 DEFAULTS = {
     "kernel": "glorot_uniform",
@@ -70,18 +70,12 @@ class BiasHyperInit(Initialization):
         )
 
     def initializer_of(self, tensor):
+        """A new initializer for a tensor of the target."""
         given = self.initializers.get(tensor.name, self.initializers.get(tensor.role))
         if given is None:
             return keras.initializers.get(DEFAULTS[tensor.role])
-        return given.clone() if isinstance(given, keras.initializers.Initializer) else given
+        return fresh(given)
 
     def get_config(self):
         serialize = keras.initializers.serialize
         return {"initializers": {name: serialize(i) for name, i in self.initializers.items()}}
-
-
-def start_of(spec, initializers):
-    """Initializers for the tensors of a spec, by name or role, else Keras' defaults."""
-    start = BiasHyperInit(initializers)
-    checks.known_tensors("initializers", start.initializers, WeightSpec.of(spec))
-    return [start.initializer_of(tensor) for tensor in spec]

@@ -1,5 +1,6 @@
 """Hyperfan: generated weights start with the variances of a good initializer of the target."""
 
+import abc
 import warnings
 
 import keras
@@ -52,9 +53,9 @@ class HyperFan(Initialization):
         self.distribution = checks.choice("distribution", distribution, ("uniform", "normal"))
         self.seed = seed
 
+    @abc.abstractmethod
     def variance(self, tensor, biased):
         """Wished variance of a kernel or a bias; `biased`: a bias is generated beside it."""
-        raise TypeError(f"{type(self).__name__} must define `variance`.")
 
     @property
     def gain(self):

@@ -1,27 +1,29 @@
 """What all ways to initialize a generator do alike."""
 
+import abc
+
 import keras
 
 from keras_hypernet import checks
 
 
-class Initialization:
+class Initialization(abc.ABC):
     """Gives the variables of a generator their initializers, all together.
 
     Subclasses say, as lists of `(layer, variable name, initializer)`, how to initialize a
     perceptron (`of_perceptron`) and one that makes many equal chunks (`of_chunks`).
     """
 
+    @abc.abstractmethod
     def of_perceptron(self, generator, spec, sizes):
         """For a `WeightGenerator` whose output is `spec` and whose inputs have `sizes`.
 
         Sizes are `{"noise": n, "chunk": e, "condition": c}`, as far as there are such inputs.
         """
-        raise TypeError(f"{type(self).__name__} must define `of_perceptron`.")
 
+    @abc.abstractmethod
     def of_chunks(self, chunks, spec, sizes):
         """For a `ChunkSet` that makes all of `spec`, from noise and condition of `sizes`."""
-        raise TypeError(f"{type(self).__name__} must define `of_chunks`.")
 
     @classmethod
     def from_config(cls, config):
