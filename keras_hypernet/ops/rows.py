@@ -1,0 +1,72 @@
+"""The rows rule: data row `b` uses weight row `b // (batch // rows)`.
+
+A tensor of weights is `(rows, *shape)`. A row count that is 1 when the graph is built is one set for
+the whole batch, and the ordinary operation serves it.
+"""
+
+from keras import ops
+
+
+def is_shared(tensor):
+    """Whether a tensor of weights is known to have a single row."""
+    return tensor.shape[0] == 1
+
+
+def count(tensor):
+    """The number of rows: an integer, or a scalar tensor where it is dynamic."""
+    return ops.shape(tensor)[0]
+
+
+def per_row(batch, rows):
+    """Data rows that share a row of weights."""
+    if ops.is_tensor(rows):
+        return batch // ops.maximum(rows, 1)
+    return batch // max(rows, 1)  # an empty batch has no rows either
+
+
+def group(x, rows):  # (batch, ...) -> (rows, batch // rows, ...)
+    """Data by the row of weights that serves it. Never -1: it would hide rows that do not divide."""
+    batch, *inner = ops.shape(x)
+    return ops.reshape(x, (rows, per_row(batch, rows), *inner))
+
+
+def ungroup(x):  # (rows, n, ...) -> (rows * n, ...)
+    rows, n, *inner = ops.shape(x)
+    return ops.reshape(x, (rows * n, *inner))
+
+
+def along(tensor, axes, rank):  # (rows, *shape) -> (rows, 1, ..., shape at axes, ..., 1)
+    """A tensor of weights beside grouped data `(rows, n, ...)` of a rank (without the row axis).
+
+    Args:
+        tensor: `(rows, *shape)`.
+        axes: For each axis of `shape` the axis of the data, batch being 0, in ascending order.
+        rank: Of the data, batch included.
+    """
+    rows, *sizes = ops.shape(tensor)
+    sizes = dict(zip(axes, sizes))
+    return ops.reshape(tensor, (rows, *(sizes.get(axis, 1) for axis in range(rank))))
+
+
+def apply(function, x, *tensors_and_axes):
+    """`function(x, *tensors)` where tensors of weights lie along axes of the data.
+
+    Args:
+        function: Of the data and the tensors, which broadcast against each other.
+        x: `(batch, ...)`.
+        *tensors_and_axes: Pairs `(tensor (rows, *shape), axes)`, as in `along`.
+    """
+    rank = len(x.shape)
+    tensors = [along(tensor, axes, rank) for tensor, axes in tensors_and_axes]
+    if all(is_shared(tensor) for tensor, _ in tensors_and_axes):
+        return function(x, *(tensor[0] for tensor in tensors))
+    rows = [count(tensor) for tensor, _ in tensors_and_axes if not is_shared(tensor)][0]
+    return ungroup(function(group(x, rows), *tensors))
+
+
+def add(x, tensor, axes):
+    """A tensor of weights added along axes of the data."""
+    if is_shared(tensor):
+        return apply(ops.add, x, (tensor, axes))
+    # The data second: Keras on TensorFlow takes a second argument with one long axis for a bias.
+    return apply(lambda x, tensor: ops.add(tensor, x), x, (tensor, axes))
