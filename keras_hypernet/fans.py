@@ -40,18 +40,16 @@ def names_of_shapes(shapes):
 
 def describe_variable(layer, variable):
     """A tensor of a spec, from a variable and the layer that made it."""
-    role = role_of_name(variable.name)
-    shape = tuple(variable.shape)
+    return {**describe(layer, variable.name, tuple(variable.shape)), "name": variable.path}
+
+
+def describe(layer, name, shape):
+    """A tensor of a spec, from a layer's name for it."""
+    role = role_of_name(name)
     fan_in = fan_out = None
     if role == "kernel":
-        fan_in, fan_out = _in_layer(layer, variable.name, shape)
-    return {
-        "name": variable.path,
-        "shape": shape,
-        "role": role,
-        "fan_in": fan_in,
-        "fan_out": fan_out,
-    }
+        fan_in, fan_out = _in_layer(layer, name, shape)
+    return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}
 
 
 def _in_layer(layer, name, shape):

@@ -1,7 +1,8 @@
 """The forms of generated weights: flat `(rows, total)`, or factored.
 
 Factored weights are a dict `{"features": (rows, k), "basis": (k, total), "offset": (total,)}`
-that means `offset + features @ basis`: everything affine in few weight vectors.
+that means `offset + features @ basis`: everything affine in few weight vectors. The weights of a
+single layer may also come tensor by tensor: `named_weights.py`.
 """
 
 import keras
@@ -47,13 +48,6 @@ def check_shapes(shapes, total):
             checks.last_axis(name, shape, total)
     if "features" in shapes:
         checks.last_axis("features", shapes["features"], shapes["basis"][0])
-
-
-def shapes_of(weights):
-    """Static shapes of weights, in their form."""
-    if isinstance(weights, dict):
-        return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    return tuple(weights.shape)
 
 
 def specs_of(shapes, dtype):

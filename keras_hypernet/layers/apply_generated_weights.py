@@ -78,13 +78,9 @@ class ApplyGeneratedWeights(HyperLayer):
         """Number of weights of each layer."""
         return [inputs * outputs + outputs for inputs, outputs in self.target_layer_sizes]
 
-    def weight_sets(self, weights):
-        return list(weights) if isinstance(weights, (list, tuple)) else [weights]
-
-    def shapes_of(self, weights):
-        if isinstance(weights, (list, tuple)):
-            return [forms.shapes_of(each) for each in weights]
-        return forms.shapes_of(weights)
+    def check_weights(self, weights):
+        for each in weights if isinstance(weights, (list, tuple)) else [weights]:
+            forms.check_weights(each)
 
     def check_shapes(self, x_shape, weights_shape):
         checks.last_axis("x", x_shape, self.target_layer_sizes[0][0])

@@ -5,42 +5,25 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import checks
+from keras_hypernet import checks, named_weights
 from keras_hypernet import weights as forms
-from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.hyper_layer import shapes_of
+from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import contraction as contractions
+from keras_hypernet.ops import low_rank, rows
 from keras_hypernet.ops.dense import dense, shared_dense
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class HyperDense(HyperLayer):
+class HyperDense(HyperTwin):
     """A dense layer whose kernel and bias are generated, one set per row.
 
-    `y[b] = activation(x[b] @ kernel[g] + bias[g])` with `g = b // (batch // rows)`.
+    `y[b] = activation(x[b] @ kernel[g] + bias[g])` with `g = b // (batch // rows)`. All inner
+    positions of `x (batch, ..., inputs)` use their row's weights.
 
-    Args:
-        units: Size of the output.
-        activation: Name of a Keras activation, a callable, or `None`.
-        use_bias: Whether the weights end in a bias.
-        contraction: Order of the product for factored weights. `"materialize"` builds the kernel
-            of every row; `"project"` and `"outer"` never do. `"auto"` chooses the cheapest from
-            static shapes and the backend. All give the same numbers up to rounding.
-        shared: Whether the weights have a single row for the whole batch.
-        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
-
-    Call arguments:
-        x: `(batch, ..., inputs)`. All inner positions use their row's weights.
-        weights: Kernel `(inputs, units)`, row-major, then bias `(units,)`: flat
-            `(rows, inputs * units + units)`, floating, or factored. `rows` divides `batch`.
-
-    Returns:
-        `(batch, ..., units)`.
-
-    Raises:
-        ValueError: if the width of the weights is not that of the kernel and bias, if rows do not
-            divide the batch, or if flat weights meet a contraction that needs factored ones. Where
-            shapes are not static, the backend raises its own error.
-        TypeError: if the weights are not floating tensors.
+    `contraction` is the order of the product for factored weights. `"materialize"` builds the
+    kernel of every row, as regularizers need; `"project"` and `"outer"` never do. `"auto"` chooses
+    the cheapest from static shapes and the backend. All give the same numbers up to rounding.
 
     Example:
 
@@ -48,28 +31,34 @@ class HyperDense(HyperLayer):
     >>> y = kh.HyperDense(5)(x, weights)  # rows 0, 1 use the first weights, 2, 3 the second
     >>> keras.ops.shape(y)
     (4, 5)
-
-    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
     """
 
-    def __init__(
-        self,
-        units,
-        activation=None,
-        use_bias=True,
-        contraction="auto",
-        shared=False,
-        **kwargs,
-    ):
+    twin = keras.layers.Dense
+    tensors = ("kernel", "bias")
+
+    def __init__(self, units, activation=None, use_bias=True, *, contraction="auto", **kwargs):
         units = checks.positive_int("units", units)
         activation = checks.activation("activation", activation)
         contraction = contractions.check(contraction)
-        super().__init__(shared=shared, **kwargs)
+        super().__init__(units, activation=activation, use_bias=use_bias, **kwargs)
         self.units = units
         self.activation = activation
         self.use_bias = bool(use_bias)
         self.contraction = contraction
         self.inputs_size = None
+
+    @property
+    def regularized(self):
+        twin = self.twin_layer()
+        return not (twin.kernel_regularizer is None and twin.bias_regularizer is None)
+
+    def weight_shapes(self, x_shape):
+        checks.known_last_axis("x", x_shape)
+        bias = {"bias": (self.units,)} if self.use_bias else {}
+        return {"kernel": (x_shape[-1], self.units), **bias}
+
+    def updates(self, name, shape, rank):
+        return low_rank.last_axis(shape, rank) if name == "kernel" else super().updates(name, shape, rank)
 
     def check_shapes(self, x_shape, weights_shape):
         if len(x_shape) < 2:
@@ -77,31 +66,67 @@ class HyperDense(HyperLayer):
                 f"`x` must have two or more axes, (batch, ..., inputs). Received: shape {x_shape}"
             )
         checks.last_axis("x", x_shape, self.inputs_size)
-        forms.check_shapes(weights_shape, x_shape[-1] and self._total(x_shape[-1]))
-        contractions.check_form(self.contraction, forms.is_factored(weights_shape))
+        if x_shape[-1] is None and not self.built:
+            checks.known_last_axis("x", x_shape)
         super().check_shapes(x_shape, weights_shape)
+        named = named_weights.is_named(weights_shape, self.tensors)
+        kernel = weights_shape["kernel"] if named else weights_shape
+        if self.regularized and self.contraction not in ("auto", "materialize"):
+            raise ValueError(
+                "`contraction` must be 'auto' or 'materialize' with regularizers, which need the "
+                f"weights of every row. Received: contraction={self.contraction!r}"
+            )
+        if not named_weights.is_update(kernel):
+            contractions.check_form(self.contraction, forms.is_factored(kernel))
 
     def build(self, x_shape, weights_shape):
-        checks.known_last_axis("x", x_shape)
-        self.check_shapes(x_shape, weights_shape)
+        super().build(x_shape, weights_shape)
         self.inputs_size = x_shape[-1]
         self._built_shapes = (x_shape, weights_shape)
 
     def call(self, x, weights):
         x = ops.cast(x, self.compute_dtype)
-        sizes = (self.inputs_size, self.units, self.use_bias)
-        if self.has_one_row(weights):
-            y = shared_dense(x, weights, *sizes)
+        if self.regularized or named_weights.is_named(weights, self.tensors):
+            return super().call(x, weights)
+        return self.activation(self._product(x, weights, self.use_bias))
+
+    def tensors_of(self, weights):
+        if self.regularized or not named_weights.is_named(weights, self.tensors):
+            return super().tensors_of(weights)
+        # The kernel may stay factored.
+        rest = {name: shape for name, shape in self._shapes.items() if name != "kernel"}
+        others = named_weights.tensors_of(weights, rest, self.shared) if rest else {}
+        return {"kernel": weights["kernel"], **others}
+
+    def apply(self, x, tensors):
+        kernel = tensors["kernel"]
+        if named_weights.is_update(kernel):
+            y = low_rank.low_rank(low_rank.matmul, x, kernel)
+        elif isinstance(kernel, dict):
+            y = self._product(x, kernel, use_bias=False)
         else:
-            order = self.chosen_contraction(tuple(x.shape), forms.shapes_of(weights))
-            y = dense(x, weights, *sizes, contraction=order)
+            y = low_rank.matmul(x, kernel)
+        if self.use_bias:
+            y = rows.add(y, tensors["bias"], [len(y.shape) - 1])
         return self.activation(y)
+
+    def _product(self, x, weights, use_bias):
+        """Data times flat or factored weights."""
+        sizes = (self.inputs_size, self.units, use_bias)
+        if self.shared or forms.row_count(shapes_of(weights)) == 1:
+            return shared_dense(x, weights, *sizes)
+        order = self.chosen_contraction(tuple(x.shape), shapes_of(weights))
+        return dense(x, weights, *sizes, contraction=order)
 
     def chosen_contraction(self, x_shape=None, weights_shape=None):
         """The order in which given (or the built) shapes are contracted."""
         if x_shape is None:
             x_shape, weights_shape = self._built_shapes
-        if not forms.is_factored(weights_shape):
+        if named_weights.is_named(weights_shape, self.tensors):
+            weights_shape = weights_shape["kernel"]
+        if named_weights.is_update(weights_shape):
+            return "low rank"
+        if self.regularized or not forms.is_factored(weights_shape):
             return "materialize"
         if self.contraction != "auto":
             return self.contraction
@@ -109,28 +134,21 @@ class HyperDense(HyperLayer):
         positions = self._positions(x_shape, weights_shape)
         return contractions.choose(self.inputs_size, self.units, features, positions)
 
-    def _total(self, inputs):
-        return (inputs + self.use_bias) * self.units
-
     def _positions(self, x_shape, weights_shape):
         """Data positions per row of weights: static, or as built (TensorFlow hides sizes)."""
         built_x, built_weights = self._built_shapes
         if len(built_x) == len(x_shape):
             x_shape = [now if now is not None else then for now, then in zip(x_shape, built_x)]
-        rows = forms.row_count(weights_shape) or forms.row_count(built_weights)
+        counts = [weights_shape, built_weights]
+        known = [r for s in counts for r in named_weights.row_counts(s, self.tensors) if r]
+        rows = known[0] if known else None
         if None in x_shape[1:-1] or (x_shape[0] is None and rows is not None):
             return None
         per_row = max(1, x_shape[0] // rows) if x_shape[0] and rows else 1
         return per_row * math.prod(x_shape[1:-1])
 
-    def compute_output_shape(self, x_shape, weights_shape):
-        return (*x_shape[:-1], self.units)
+    def targets(self, weights):
+        return [(self.name, self.chosen_contraction(), weights)]
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "contraction": self.contraction,
-        }
+        return {**super().get_config(), "contraction": self.contraction}

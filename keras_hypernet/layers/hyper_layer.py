@@ -1,6 +1,7 @@
 """What all hyper layers do alike: weights as a call input, checked before a tensor is made."""
 
 import keras
+from keras import tree
 
 from keras_hypernet import checks
 from keras_hypernet import weights as forms
@@ -29,38 +30,40 @@ class HyperLayer(keras.layers.Layer):
                 f"Received: x={type(x).__name__}, weights=None"
             )
         checks.tensor("x", x)
-        for tensor in self.weight_sets(weights):
-            forms.check_weights(tensor)
-        self.check_shapes(tuple(x.shape), self.shapes_of(weights))
+        self.check_weights(weights)
+        self.check_shapes(tuple(x.shape), shapes_of(weights))
         return super().__call__(x, weights, *args, **kwargs)
 
-    def weight_sets(self, weights):
-        """The generated weights among the call input `weights`, as a list."""
-        return [weights]
+    def check_weights(self, weights):
+        """Raises on weights that are not floating tensors in a form that this layer takes."""
+        forms.check_weights(weights)
 
-    def shapes_of(self, weights):
-        return forms.shapes_of(weights)
-
-    def check_shapes(self, x_shape, weights_shape):
-        """Raises `ValueError` on shapes that this layer does not take."""
-        rows, batch = forms.row_count(weights_shape), x_shape[0]
-        if self.shared and rows not in (None, 1):
+    def check_rows(self, batch, counts):
+        """Raises on static numbers of rows that break the rows rule."""
+        known = {rows for rows in counts if rows is not None}
+        if self.shared and known - {1}:
             raise ValueError(
-                f"`weights` must have a single row when `shared=True`. Received: {rows} rows"
+                f"`weights` must have a single row when `shared=True`. Received: {max(known)} rows"
             )
-        if None not in (rows, batch) and (batch % rows if rows else batch):
+        if len(known - {1}) > 1:
             raise ValueError(
-                "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
-                f"b // (batch // rows)). Received: {rows} rows of weights, {batch} rows of data"
+                f"The tensors of `weights` must have equal rows, or one. Received: {sorted(known)}"
             )
-
-    def has_one_row(self, weights):
-        """Whether one set of weights is known to serve the whole batch."""
-        return self.shared or forms.row_count(forms.shapes_of(weights)) == 1
+        for rows in known:
+            if batch is not None and (batch % rows if rows else batch):
+                raise ValueError(
+                    "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
+                    f"b // (batch // rows)). Received: {rows} rows of weights, {batch} of data"
+                )
 
     def targets(self, weights):
         """`[(name of the target layer, contraction, its weights)]`, to describe a graph."""
-        return [(self.name, self.chosen_contraction(), weights)]
+        return [(self.name, "materialize", weights)]
 
     def get_config(self):
         return {**super().get_config(), "shared": self.shared}
+
+
+def shapes_of(weights):
+    """Static shapes of a nest of tensors."""
+    return tree.map_structure(lambda tensor: tuple(tensor.shape), weights)

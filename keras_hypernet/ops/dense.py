@@ -5,13 +5,16 @@ matrix `(in + 1, out)`, they take inputs with a one appended. So no order has to
 the kernel, which would copy the largest tensor, forwards and backwards.
 """
 
+import math
+
 from keras import ops
 
 from keras_hypernet import _compat
+from keras_hypernet.ops.rows import per_row
 from keras_hypernet.weights import is_factored, materialize
 
 
-def dense(x, weights, inputs, units, use_bias, contraction):
+def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
     """Applies row `g` of the weights to the data rows of group `g`.
 
     Args:
@@ -26,8 +29,7 @@ def dense(x, weights, inputs, units, use_bias, contraction):
     """
     rows = ops.shape(weights["features"] if is_factored(weights) else weights)[0]
     lead = ops.shape(x)[:-1]
-    # Never -1: it would hide rows that do not divide the batch.
-    positions = _positions(lead, rows)
+    positions = per_row(lead[0], rows) * math.prod(lead[1:])
     grouped = ops.reshape(x, (rows, positions, inputs))
     if contraction == "materialize":
         many = len(lead) > 1 or (isinstance(positions, int) and positions > 1)
@@ -47,18 +49,6 @@ def shared_dense(x, weights, inputs, units, use_bias):
     flat = ops.reshape(materialize(weights), ((inputs + use_bias) * units,))
     y = ops.matmul(x, ops.reshape(flat[: inputs * units], (inputs, units)))
     return y + flat[inputs * units :] if use_bias else y
-
-
-def _positions(lead, rows):
-    """Data positions that share a row of weights."""
-    if ops.is_tensor(rows):
-        rows = ops.maximum(rows, 1)
-    elif rows == 0:
-        rows = 1  # an empty batch has no rows either
-    positions = lead[0] // rows
-    for size in lead[1:]:
-        positions = positions * size
-    return positions
 
 
 def _with_one(x):  # (..., in) -> (..., in + 1)

@@ -1,0 +1,188 @@
+"""What the hyper layers that mirror a Keras layer, their twin, do alike."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from keras_hypernet import fans, named_weights
+from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.spec import WeightSpec
+
+_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "autocast")
+_VARIABLES = ("lora_rank", "lora_alpha", "quantization_config", "gptq_unpacked_column_size", "weights")
+_SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+_SECTIONS = """
+
+    Args:
+        *args, **kwargs: The arguments of `{twin}`, without initializers and constraints: there
+            are no variables that they would be for. Regularizers penalize the generated
+            weights, mean over rows.
+        shared: Whether the weights have a single row for the whole batch: then the ordinary
+            Keras operation runs.
+
+    Call arguments:
+        x: What `{twin}` takes.
+        weights: {tensors}, as far as the arguments ask for them: flat `(rows, total)` in this order, each row-major, or factored, or a
+            dict of tensors by name, each `(rows, *shape)` or `(1, *shape)`; floating. `rows`
+            divides the batch. `layer.spec(x_shape)` is what a generator has to make.{more}
+
+    Returns:
+        What `{twin}` returns.
+
+    Raises:
+        ValueError: where the twin raises it, if shapes of weights do not fit, or if rows do not
+            divide the batch.
+        TypeError: on other arguments than the twin's, and on weights that are not floating.
+
+    Reference: {reference}
+"""
+
+_REFERENCE = "Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106)."
+
+
+class Held:
+    """Keeps a layer out of sight of everything that tracks or saves layers."""
+
+    __slots__ = ("layer",)
+
+    def __init__(self, layer):
+        self.layer = layer
+
+
+class HyperTwin(HyperLayer):
+    """A hyper layer with the arguments and the behaviour of a Keras layer.
+
+    A subclass gives `twin`, the Keras class; `weight_shapes(x_shape)`, the shapes of its tensors
+    by name; and `apply(x, tensors, **kwargs)`, the layer on tensors by name, each `(rows, *shape)`
+    or an update of low rank where `updates` says so.
+    """
+
+    twin = None
+    tensors = ()  # their names, in order
+    more = ""  # further call arguments, for the docstring
+    reference = _REFERENCE
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "twin" in cls.__dict__:
+            twin = f"keras.layers.{cls.twin.__name__}"
+            cls.__doc__ += _SECTIONS.format(
+                twin=twin,
+                tensors=", ".join(f"`{name}`" for name in cls.tensors),
+                more=cls.more,
+                reference=cls.reference,
+            )
+            cls.__signature__ = _signature(cls)
+
+    def __init__(self, *args, shared=False, **kwargs):
+        twin_arguments = dict(kwargs)
+        own = {n: twin_arguments.pop(n) for n in _LAYER_ARGUMENTS if n in kwargs}
+        _refuse(type(self).__name__, twin_arguments)
+        twin = self.twin(*args, **twin_arguments, dtype=own.get("dtype"), name="twin")
+        super().__init__(shared=shared, activity_regularizer=twin.activity_regularizer, **own)
+        self.input_spec = twin.input_spec
+        self.autocast = self.autocast and twin.autocast
+        self.supports_masking = twin.supports_masking
+        self._held = Held(twin)
+        self._shapes = None
+
+    def twin_layer(self):
+        """The Keras layer that this one behaves like: its arguments, and no weights."""
+        return self._held.layer
+
+    def spec(self, x_shape):
+        """The `WeightSpec` of what is to be generated, for data of a shape."""
+        tensors = []
+        for name, shape in self.weight_shapes(tuple(x_shape)).items():
+            described = fans.describe(self.twin_layer(), name, shape)
+            tensors.append({**described, "name": f"{self.name}/{name}"})
+        return WeightSpec(tensors)
+
+    @property
+    def tensor_names(self):
+        """Names of the tensors that there are, in order."""
+        twin = self.twin_layer()
+        return [n for n in self.tensors if getattr(twin, _SWITCHES.get(n, ""), True)]
+
+    def updates(self, name, shape, rank):
+        """Shapes of `down` and `up` that update a tensor by a product of low rank."""
+        raise ValueError(
+            f"`{type(self).__name__}` takes no update of low rank of its {name}. "
+            f"Received: one of rank {rank}"
+        )
+
+    # Checks.
+
+    def check_weights(self, weights):
+        named_weights.check_weights(weights, self.tensor_names)
+
+    def check_shapes(self, x_shape, weights_shape):
+        shapes = self._shapes or self.weight_shapes(x_shape)
+        named_weights.check_shapes(weights_shape, shapes, self.updates)
+        self.check_rows(x_shape[0], named_weights.row_counts(weights_shape, shapes))
+
+    # Running.
+
+    def build(self, x_shape, weights_shape, **others):
+        self._shapes = self.weight_shapes(x_shape)
+        self.check_shapes(x_shape, weights_shape)
+
+    def call(self, x, weights, **kwargs):
+        tensors = self.tensors_of(weights)
+        self._regularize(tensors)
+        return self.apply(x, tensors, **kwargs)
+
+    def tensors_of(self, weights):
+        """`{name: tensor (rows, *shape) or update}`."""
+        return named_weights.tensors_of(weights, self._shapes, self.shared)
+
+    def _regularize(self, tensors):
+        for name, tensor in tensors.items():
+            regularizer = getattr(self.twin_layer(), self.regularizer_of(name), None)
+            if regularizer is not None:
+                self.add_loss(mean_over_rows(regularizer, tensor))
+
+    def regularizer_of(self, name):
+        """The twin's argument with the regularizer of a tensor."""
+        return f"{name.removesuffix('_kernel')}_regularizer"
+
+    def compute_output_shape(self, x_shape, weights_shape, **others):
+        return self.twin_layer().compute_output_shape(x_shape)
+
+    def get_config(self):
+        taken = {n: v for n, v in self.twin_layer().get_config().items() if _taken(n)}
+        own = super().get_config()
+        return {**taken, **own}
+
+
+def mean_over_rows(regularizer, tensor):
+    """A penalty of one set of weights, mean over sets `(rows, *shape)`."""
+    return ops.mean(ops.vectorized_map(regularizer, tensor))
+
+
+def _taken(argument):
+    """Whether a twin's argument is for more than its variables."""
+    if argument.startswith("moving_"):  # state, which hyper layers have
+        return True
+    return not argument.endswith(("_initializer", "_constraint")) and argument not in _VARIABLES
+
+
+def _refuse(name, arguments):
+    refused = sorted(n for n in arguments if not _taken(n) and arguments[n] is not None)
+    if refused:
+        raise TypeError(
+            f"`{name}` has no variables of its own, which these arguments are for; initialize the "
+            f"generator instead (`initialization=`). Received: {refused}"
+        )
+
+
+def _signature(cls):
+    """The twin's arguments, then the hyper layer's own."""
+    taken = [p for p in inspect.signature(cls.twin).parameters.values() if _taken(p.name)]
+    own = inspect.signature(cls.__init__).parameters.values()
+    own = [p for p in own if p.kind == p.KEYWORD_ONLY and p.name != "shared"]
+    own.append(inspect.Parameter("shared", inspect.Parameter.KEYWORD_ONLY, default=False))
+    variadic = [p for p in taken if p.kind == p.VAR_KEYWORD]
+    return inspect.Signature([p for p in taken if p not in variadic] + own + variadic)
