@@ -35,6 +35,7 @@ from keras_hypernet.generators.structured_weight_generator import (
 from keras_hypernet.generators.task_weights import TaskWeights as TaskWeights
 from keras_hypernet.generators.weight_generator import WeightGenerator as WeightGenerator
 from keras_hypernet.grouped_dataset import GroupedDataset as GroupedDataset
+from keras_hypernet.hypernetize import hypernetize as hypernetize
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit as BiasHyperInit
 from keras_hypernet.initializers.hyper_fan_harmonic import HyperFanHarmonic as HyperFanHarmonic
 from keras_hypernet.initializers.hyper_fan_in import HyperFanIn as HyperFanIn

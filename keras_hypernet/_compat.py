@@ -85,3 +85,84 @@ def without_autocast():
     from keras.src.backend.common.variables import AutocastScope
 
     return AutocastScope(None)
+
+
+def functional(model):
+    """The functional model that a model is or, where it is sequential, has inside; else `None`."""
+    inner = model if hasattr(model, "_nodes_by_depth") else getattr(model, "_functional", None)
+    return inner if isinstance(model, keras.Model) else None
+
+
+def nodes(model):
+    """The calls in a functional model, each after those it depends on.
+
+    `[(operation, args, kwargs, [output KerasTensors])]`.
+    """
+    by_depth = functional(model)._nodes_by_depth
+    return [
+        (node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if not node.is_input
+    ]
+
+
+def einsum_shapes(equation, bias_axes, x_shape, output_shape):
+    """Shapes of the kernel, of the bias (or `None`) and of the output of an `EinsumDense`."""
+    from keras.src.layers.core.einsum_dense import _analyze_einsum_string
+
+    found = _analyze_einsum_string(equation, bias_axes, x_shape, output_shape)
+    kernel, bias, output = found[:3]
+    return tuple(kernel), None if bias is None else tuple(bias), tuple(output)
+
+
+def take_per_row(tables, ids):
+    """`(rows, entries, size)`, `(rows, ...)` -> `(rows, ..., size)`.
+
+    Ids from 0; another one does what it does in `keras.ops.take`, and never reads another row.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # XLA clamps ids, so that into one long table they would lead to another row.
+        return tf.gather(tables, ids, axis=1, batch_dims=1)
+    from keras import ops
+
+    rows, entries, size = ops.shape(tables)
+    starts = ops.reshape(ops.arange(rows, dtype=ids.dtype) * entries, (rows, *[1] * (ids.ndim - 1)))
+    inside = ops.logical_and(ids >= 0, ids < entries)
+    ids = ops.where(inside, ids + starts, rows * entries)
+    return ops.take(ops.reshape(tables, (rows * entries, size)), ids, axis=0)
+
+
+def build_attention(layer, rank):
+    """Builds what a `MultiHeadAttention` does on projected data of a rank, and no projections."""
+    layer._build_attention(rank)
+    layer.built = True
+
+
+def attention_mask(layer, query, value, **masks):
+    """The mask that a `MultiHeadAttention` makes of masks (or `None`), data not yet projected."""
+    return layer._compute_attention_mask(query, value, **masks)
+
+
+def attend(layer, query, key, value, mask, training, return_scores, causal):
+    """A `MultiHeadAttention` on projected data: `(output, scores)`."""
+    extra = {"use_causal_mask": True} if causal else {}
+    return layer._compute_attention(query, key, value, mask, training, return_scores, **extra)
+
+
+def take_mask(tensor):
+    """The Keras mask of a tensor (or `None`), which the tensor then has no longer."""
+    from keras.src import backend
+
+    mask = backend.get_keras_mask(tensor)
+    backend.set_keras_mask(tensor, None)
+    return mask
+
+
+def set_mask(tensor, mask):
+    """Gives a tensor a Keras mask."""
+    from keras.src import backend
+
+    backend.set_keras_mask(tensor, mask)

@@ -8,7 +8,7 @@ from keras import ops
 from keras_hypernet import _compat
 
 
-def functional_call(layer, replaced, function):
+def functional_call(layer, replaced, function, owner=None):
     """What `function()`, which calls the layer or its parts, returns with other variables.
 
     An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
@@ -18,6 +18,7 @@ def functional_call(layer, replaced, function):
         layer: The built layer whose variables the function reads.
         replaced: `[(variable, tensor)]`.
         function: Callable without arguments.
+        owner: The layer that losses are added to; `None` is `layer`.
     """
     given = {id(variable): tensor for variable, tensor in replaced}
     variables = list(layer.variables)
@@ -29,7 +30,7 @@ def functional_call(layer, replaced, function):
         if id(variable) not in given and not variable.trainable:
             variable.assign(scope.get_current_value(variable))
     for loss in scope.losses:
-        layer.add_loss(loss)
+        (owner or layer).add_loss(loss)
     return outputs
 
 

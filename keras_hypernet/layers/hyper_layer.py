@@ -30,9 +30,13 @@ class HyperLayer(keras.layers.Layer):
                 f"Received: x={type(x).__name__}, weights=None"
             )
         checks.tensor("x", x)
+        self.check_call(x, weights, *args, **kwargs)
+        return super().__call__(x, weights, *args, **kwargs)
+
+    def check_call(self, x, weights, *args, **kwargs):
+        """Raises on call arguments that do not fit."""
         self.check_weights(weights)
         self.check_shapes(tuple(x.shape), shapes_of(weights))
-        return super().__call__(x, weights, *args, **kwargs)
 
     def check_weights(self, weights):
         """Raises on weights that are not floating tensors in a form that this layer takes."""

@@ -1,12 +1,14 @@
 """What the hyper layers that mirror a Keras layer, their twin, do alike."""
 
 import inspect
+import string
 
 import keras
 from keras import ops
 
 from keras_hypernet import fans, named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.ops.rows import is_shared
 from keras_hypernet.spec import WeightSpec
 
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "autocast")
@@ -42,6 +44,10 @@ _SECTIONS = """
 _REFERENCE = "Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106)."
 
 
+# Keras class -> hyper layer class.
+TWINS = {}
+
+
 class Held:
     """Keeps a layer out of sight of everything that tracks or saves layers."""
 
@@ -75,6 +81,7 @@ class HyperTwin(HyperLayer):
                 reference=cls.reference,
             )
             cls.__signature__ = _signature(cls)
+            TWINS[cls.twin] = cls
 
     def __init__(self, *args, shared=False, **kwargs):
         twin_arguments = dict(kwargs)
@@ -87,6 +94,15 @@ class HyperTwin(HyperLayer):
         self.supports_masking = twin.supports_masking
         self._held = Held(twin)
         self._shapes = None
+
+    @classmethod
+    def like(cls, layer, shared=False):
+        """The hyper layer with a Keras layer's name and arguments, without its regularizers."""
+        config = {name: value for name, value in layer.get_config().items() if _taken(name)}
+        for name in config:
+            if name.endswith("_regularizer") and name != "activity_regularizer":
+                config[name] = None
+        return cls.from_config({**config, "shared": shared})
 
     def twin_layer(self):
         """The Keras layer that this one behaves like: its arguments, and no weights."""
@@ -113,13 +129,30 @@ class HyperTwin(HyperLayer):
             f"Received: one of rank {rank}"
         )
 
+    def update_equation(self, name, shape):
+        """The einsum equation of `down` and `up` for their product."""
+        axes = string.ascii_letters[: len(shape) - 1]
+        return f"{axes}Y,YZ->{axes}Z"
+
+    def multiplied_out(self, name, update):
+        """`base + down @ up` as a tensor `(rows, *shape)`, for regularizers."""
+        equation = self.update_equation(name, self._shapes[name])
+        row = next(c for c in string.ascii_letters if c not in equation)
+        operands, kernel = equation.split("->")
+        terms = list(zip(operands.split(","), (update["down"], update["up"])))
+        axes = [letters if is_shared(tensor) else row + letters for letters, tensor in terms]
+        tensors = [tensor[0] if is_shared(tensor) else tensor for _, tensor in terms]
+        made = row + kernel if row in "".join(axes) else kernel
+        change = ops.einsum(f"{','.join(axes)}->{made}", *tensors) + update["base"]
+        return ops.reshape(change, (-1, *self._shapes[name]))
+
     # Checks.
 
     def check_weights(self, weights):
         named_weights.check_weights(weights, self.tensor_names)
 
-    def check_shapes(self, x_shape, weights_shape):
-        shapes = self._shapes or self.weight_shapes(x_shape)
+    def check_shapes(self, x_shape, weights_shape, *others):
+        shapes = self._shapes or self.weight_shapes(x_shape, *others)
         named_weights.check_shapes(weights_shape, shapes, self.updates)
         self.check_rows(x_shape[0], named_weights.row_counts(weights_shape, shapes))
 
@@ -142,6 +175,8 @@ class HyperTwin(HyperLayer):
         for name, tensor in tensors.items():
             regularizer = getattr(self.twin_layer(), self.regularizer_of(name), None)
             if regularizer is not None:
+                if named_weights.is_update(tensor):
+                    tensor = self.multiplied_out(name, tensor)
                 self.add_loss(mean_over_rows(regularizer, tensor))
 
     def regularizer_of(self, name):

@@ -1,0 +1,239 @@
+"""`hypernetize`: any Keras model as a hypernetwork."""
+
+import keras
+from keras import tree
+
+from keras_hypernet import _compat, checks
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.weight_generator import WeightGenerator
+from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
+from keras_hypernet.initializers.hyper_fan_in import HyperFanIn
+from keras_hypernet.graph_writer import GraphWriter
+from keras_hypernet.layers.split_weights import SplitWeights
+from keras_hypernet.naming import unique_name
+from keras_hypernet.rewrite import input_like
+from keras_hypernet.spec import WeightSpec
+from keras_hypernet.target_layer import select_targets
+from keras_hypernet.tensor_plan import MODES
+from keras_hypernet.weight_tensor import fields_of
+
+CHANGE = 0.1  # standard deviation at the start of changes that hyperfan leaves at zero
+
+
+def hypernetize(
+    model,
+    conditioning_size=None,
+    conditioning=None,
+    generator=None,
+    select=None,
+    mode="replace",
+    rank=None,
+    freeze_base=False,
+    shared=False,
+    hidden_sizes=(32,),
+):
+    """Gives a Keras model a conditioning: some or all of its weights are generated from it.
+
+    The given model is left as it is; the new one has copies of its layers, under their names.
+
+    Args:
+        model: Built Keras model: functional or sequential, nested models included. Layers without
+            a hyper layer of their own (recurrent, composite and custom ones) and subclassed models
+            need `shared=True`.
+        conditioning_size: Width of a new input `conditioning`. Or else:
+        conditioning: What the generator takes: a KerasTensor, floating `(rows, size)`, or whatever
+            a given `generator` takes. Where it is computed, the layers before it train with the
+            rest, and the model's first inputs are the ones that it is computed from.
+        generator: `None` for a trunk of dense layers and one linear head per target layer, started
+            by hyperfan-in. Or a function of a `WeightSpec` that returns a generator of this
+            package, or a generator, whose total must be that of the selected weights. What is
+            generated for a scale is its distance from 1.
+        select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
+            layer class, a function of a variable, or a list of these. `None` is all that are
+            trainable, or for `"low_rank"` all that it can update. The others stay ordinary weights
+            with their values.
+        mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
+            generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
+            which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
+            and convolutions without groups. In the last two the model starts as the given one,
+            for every condition.
+        rank: Rank of `"low_rank"` updates; 4 by default.
+        freeze_base: Whether the trained values that changes are added to stay as they are.
+        shared: Whether a batch has a single condition: then the ordinary Keras operations run.
+            A static row count of 1 in `conditioning` has the same effect.
+        hidden_sizes: Of the default generator's trunk.
+
+    Returns:
+        A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
+        `model`. Rows of the conditioning divide the rows of the data: data row `b` has condition
+        `b // (batch // rows)`.
+
+    Raises:
+        ValueError: if the model is not built, nothing is selected, a layer cannot take weights per
+            row or has a constraint on a selected weight, a generator's total does not fit, or an
+            argument has no meaning in the mode.
+        TypeError: on arguments of other types.
+
+    Weight regularizers of the target apply to what is generated, mean over rows, for which the
+    weights of that layer are built for every row.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="conv")])
+    >>> hyper = kh.hypernetize(model, conditioning_size=2)
+    >>> y = hyper([np.ones((5, 2), "float32"), np.ones((5, 8, 8, 1), "float32")])
+    >>> keras.ops.shape(y)
+    (5, 6, 6, 4)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106); FiLM, which is
+    `select=["*/gamma", "*/beta"]`: Perez et al., 2018 (https://arxiv.org/abs/1709.07871); low rank:
+    Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
+    """
+    rank = _checked_mode(mode, rank, freeze_base)
+    hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
+    source = _functional(model)
+    taken = {operation.name for operation in _compat.functional(source).operations}
+    conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
+    shared = bool(shared) or tree.flatten(conditioning)[0].shape[0] == 1
+    gated = generator is not None and mode != "replace"
+    targets = select_targets(source, select, mode, rank, shared, gated, freeze_base)
+    if generator is None:
+        generated = _default(conditioning, targets, hidden_sizes, mode)
+    else:
+        generated = _given(conditioning, targets, generator)
+    weights = {
+        id(target.layer): target.layer_weights(numbers)
+        for target, numbers in zip(targets, generated)
+    }
+    for target in targets:
+        target.assign()
+    inputs = tree.map_structure(input_like, _compat.functional(source).input)
+    writer = GraphWriter(targets)
+    outputs = writer.outputs(source, tree.flatten(inputs), weights)
+    writer.copy_values()
+    _check_all_generated(targets)
+    name = unique_name(f"hyper_{model.name}")
+    return keras.Model([*sources, *tree.flatten(inputs)], outputs, name=name)
+
+
+def _checked_mode(mode, rank, freeze_base):
+    checks.choice("mode", mode, MODES)
+    if mode == "low_rank":
+        rank = checks.positive_int("rank", 4 if rank is None else rank)
+    elif rank is not None:
+        raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
+    if freeze_base and mode == "replace":
+        raise ValueError("`freeze_base` needs a base, which mode='replace' has not.")
+    return rank
+
+
+def _functional(model):
+    """The model, or a functional one around a subclassed one."""
+    checks.instance("model", model, keras.Model)
+    if not model.built:
+        raise ValueError(
+            "`model` must be built: give it a `keras.Input` or call it on data first. "
+            f"Received: model={model!r}"
+        )
+    if _compat.functional(model) is not None:
+        return model
+    shapes = model.get_build_config() or {}
+    shape = shapes.get("input_shape")
+    if shape is None:
+        raise ValueError(
+            "A subclassed `model` must take a single input here. Call it on its `keras.Input`s and "
+            f"give the functional model around it. Received: model={model!r}, built for {shapes}"
+        )
+    inputs = keras.Input(batch_shape=tuple(shape))
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
+def _conditioning(size, conditioning, taken):
+    """`(what the generator takes, the inputs that it is computed from)`."""
+    if (size is None) == (conditioning is None):
+        raise ValueError(
+            "Either `conditioning_size` or `conditioning` must be given. Received: "
+            f"conditioning_size={size}, conditioning={conditioning}"
+        )
+    if size is not None:
+        size = checks.positive_int("conditioning_size", size)
+        name = "conditioning"
+        for i in range(1, len(taken) + 1):
+            name = f"conditioning_{i}" if name in taken else name
+        conditioning = keras.Input((size,), name=name)
+    tensors = tree.flatten(conditioning)
+    if not tensors or not all(keras.utils.is_keras_tensor(tensor) for tensor in tensors):
+        raise TypeError(
+            "`conditioning` must be a KerasTensor, such as `keras.Input((4,))` or what a layer "
+            f"makes of it, or a dict of them. Received: {conditioning!r}"
+        )
+    sources = {id(x): x for tensor in tensors for x in keras.utils.get_source_inputs(tensor)}
+    return conditioning, list(sources.values())
+
+
+def _default(conditioning, targets, hidden_sizes, mode):
+    """One trunk and one linear head per target layer."""
+    if not keras.utils.is_keras_tensor(conditioning):
+        raise TypeError(
+            "`conditioning` must be a single KerasTensor for the default generator. "
+            f"Received: {conditioning!r}"
+        )
+    checks.float_tensor("conditioning", conditioning)
+    checks.rank("conditioning", conditioning.shape, 2)
+    checks.known_last_axis("conditioning", conditioning.shape)
+    features = conditioning
+    for size in hidden_sizes:
+        features = keras.layers.Dense(
+            size,
+            activation="relu",
+            kernel_initializer="he_uniform",
+            name=unique_name("conditioning_features"),
+        )(features)
+    heads = []
+    for target in targets:
+        head = WeightGenerator(
+            target.spec,
+            hidden_sizes=(),
+            initialization=_start(target.spec, mode, features.shape[-1]),
+            factored=True,
+            name=unique_name(f"{target.layer.name}_generator"),
+        )
+        heads.append(head(features))
+    return heads
+
+
+def _start(spec, mode, features):
+    """How a head starts: changes at zero, one factor of each product, else so that it matters."""
+    if mode == "delta":
+        return BiasHyperInit(dict.fromkeys(spec.names, "zeros"))
+    variances = dict.fromkeys(("offset", "other"), CHANGE**2 / features)
+    if mode == "low_rank":
+        variances.update({name: 0.0 for name in spec.names if name.endswith(".up")})
+    return HyperFanIn(head_kernel_variances=variances)
+
+
+def _given(conditioning, targets, generator):
+    """A given generator, its weights cut for the layers."""
+    tensors = [fields_of(tensor) for target in targets for tensor in target.spec]
+    spec = WeightSpec(tensors)
+    if not isinstance(generator, Generator):
+        generator = generator(spec) if callable(generator) else generator
+    checks.instance("generator", generator, Generator)
+    if generator.spec.total != spec.total:
+        raise ValueError(
+            f"`generator` must make the {spec.total} selected weights. Received: one that makes "
+            f"{generator.spec.total}. A function of the spec fits always: "
+            "`generator=lambda spec: kh.WeightGenerator(spec)`"
+        )
+    weights = generator(conditioning)
+    if len(targets) == 1:
+        return [weights]
+    totals = [target.spec.total for target in targets]
+    return SplitWeights(totals, dtype=generator.dtype_policy, name=unique_name("split"))(weights)
+
+
+def _check_all_generated(targets):
+    """Every selected weight got a place in the graph."""
+    missing = [path for target in targets if not target.hyper.built for path in target.paths]
+    if missing:
+        raise ValueError(f"These weights have no place in the graph of the model: {missing}")

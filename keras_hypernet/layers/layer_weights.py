@@ -1,0 +1,184 @@
+"""`LayerWeights`: from what a generator makes for a layer to all weights of the layer."""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_hypernet import _compat
+from keras_hypernet import weights as forms
+from keras_hypernet.layers.hyper_twin import mean_over_rows
+from keras_hypernet.spec import WeightSpec
+from keras_hypernet.tensor_plan import TensorPlan
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class LayerWeights(keras.layers.Layer):
+    """The weights of one target layer: generated ones, and variables for the others.
+
+    A generated tensor is `change` from nothing (`1 + change` for a scale), `base + change` with a
+    trained base, or `base + down @ up`, as its `TensorPlan` says. Tensors that are not generated
+    are ordinary variables.
+
+    Args:
+        plans: List of `TensorPlan`, or their configs, one per tensor of the layer, in order.
+        gated: Whether changes are multiplied by a trained number per tensor that starts at zero,
+            so that the base is what any generator starts from.
+        freeze_base: Whether the base is not trained.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        generated: What the generator makes for this layer, `generated_spec`: flat or factored.
+
+    Returns:
+        Weights as a hyper layer takes them: in the form of `generated` where all tensors are
+        generated and none has a regularizer, else tensor by tensor.
+    """
+
+    def __init__(self, plans, gated=False, freeze_base=False, **kwargs):
+        super().__init__(**kwargs)
+        self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
+        self.gated = bool(gated)
+        self.freeze_base = bool(freeze_base)
+        self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
+        self.has_base = any(plan.mode != "replace" for plan in self.generated)
+        self.base = self.gates = None
+        self.kept = {}
+
+    @property
+    def generated_spec(self):
+        """The `WeightSpec` of what is generated."""
+        return WeightSpec([part for plan in self.generated for part in plan.parts()])
+
+    @property
+    def whole(self):
+        """Whether what is generated is used in the form that it comes in."""
+        return all(
+            plan.mode is not None and plan.mode != "low_rank" and plan.regularizer is None
+            for plan in self.plans
+        )
+
+    def build(self, generated_shape):
+        total = sum(plan.size for plan in self.generated)
+        if self.has_base:
+            self.base = self.add_weight(
+                (total,), initializer="zeros", trainable=not self.freeze_base, name="base"
+            )
+        if self.gated:
+            self.gates = self.add_weight((len(self.generated),), initializer="zeros", name="gates")
+        for plan in self.plans:
+            if plan.mode is None:
+                self.kept[plan.local] = self.add_weight(
+                    plan.shape,
+                    initializer="zeros",
+                    trainable=plan.trainable,
+                    regularizer=keras.regularizers.get(plan.regularizer),
+                    name=plan.local.replace("/", "_"),
+                )
+
+    def assign(self, values):
+        """Sets the base and the tensors that are not generated, from arrays by path."""
+        if self.has_base:
+            flat = [np.reshape(values[plan.name], (plan.size,)) for plan in self.generated]
+            self.base.assign(np.concatenate(flat))
+        for plan in self.plans:
+            if plan.mode is None:
+                self.kept[plan.local].assign(values[plan.name])
+
+    def call(self, generated):
+        changes = self._gated(generated)
+        if self.whole:
+            return _plus(changes, self._start())
+        tensors = {}
+        for plan, entry in self._entries(changes):
+            if plan.mode is not None and plan.regularizer is not None:
+                regularizer = keras.regularizers.get(plan.regularizer)
+                self.add_loss(mean_over_rows(regularizer, plan.tensor(entry)))
+            tensors[plan.local] = entry
+        return tensors
+
+    def tensors(self, generated):
+        """`{path: tensor (rows, *shape)}` of what is generated."""
+        pairs = self._entries(self._gated(generated))
+        return {plan.name: plan.tensor(entry) for plan, entry in pairs if plan.mode is not None}
+
+    def _entries(self, changes):
+        """`[(plan, entry of the weights by name)]`."""
+        sizes = [size for plan in self.generated for size in plan.part_sizes()]
+        pieces = iter(forms.split_layers(changes, sizes))
+        starts = iter(_compat.split(self._start(), [plan.size for plan in self.generated]))
+        for plan in self.plans:
+            if plan.mode is None:
+                yield plan, ops.expand_dims(self.kept[plan.local], 0)
+            elif plan.mode == "low_rank":
+                yield plan, plan.update(next(starts), next(pieces), next(pieces))
+            else:
+                entry = _plus(next(pieces), next(starts))
+                factored = isinstance(entry, dict) and plan.regularizer is None
+                yield plan, entry if factored else plan.tensor(entry)
+
+    def _start(self):  # (total,)
+        if self.has_base:
+            return ops.copy(ops.cast(self.base, self.compute_dtype))
+        start = np.repeat([plan.start for plan in self.generated], [p.size for p in self.generated])
+        return ops.convert_to_tensor(start, self.compute_dtype)
+
+    def _gated(self, generated):
+        if not self.gated:
+            return generated
+        gates = ops.concatenate([self.gates, ops.ones((1,), self.gates.dtype)])
+        which = []
+        for i, plan in enumerate(self.generated):
+            *free, last = plan.part_sizes()  # of a product one factor has the gate
+            which += [np.full(size, len(self.generated)) for size in free] + [np.full(last, i)]
+        gates = ops.cast(ops.take(gates, np.concatenate(which)), self.compute_dtype)
+        if not isinstance(generated, dict):
+            return generated * gates
+        gated = {name: generated[name] * gates for name in ("basis", "offset")}
+        return {"features": generated["features"], **gated}
+
+    def compute_output_spec(self, generated):
+        if self.whole:
+            return tree.map_structure(self._spec, generated)
+        factored = isinstance(generated, dict)
+        rows = (generated["features"] if factored else generated).shape[0]
+        specs = {}
+        for plan in self.plans:
+            if plan.mode is None:
+                specs[plan.local] = self._of_shape((1, *plan.shape))
+            elif plan.mode == "low_rank":
+                specs[plan.local] = {
+                    "base": self._of_shape(plan.shape),
+                    "down": self._of_shape((rows, *plan.down)),
+                    "up": self._of_shape((rows, *plan.up)),
+                }
+            elif factored and plan.regularizer is None:
+                k = generated["basis"].shape[0]
+                specs[plan.local] = {
+                    "features": self._of_shape((rows, k)),
+                    "basis": self._of_shape((k, plan.size)),
+                    "offset": self._of_shape((plan.size,)),
+                }
+            else:
+                specs[plan.local] = self._of_shape((rows, *plan.shape))
+        return specs
+
+    def _of_shape(self, shape):
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def _spec(self, tensor):
+        return self._of_shape(tensor.shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "plans": [plan.get_config() for plan in self.plans],
+            "gated": self.gated,
+            "freeze_base": self.freeze_base,
+        }
+
+
+def _plus(weights, start):
+    """Flat or factored weights `+ start (total,)`."""
+    if isinstance(weights, dict):
+        return {**weights, "offset": weights["offset"] + start}
+    return weights + start

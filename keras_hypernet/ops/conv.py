@@ -1,0 +1,78 @@
+"""A convolution with one kernel per row."""
+
+import math
+
+from keras import ops
+
+from keras_hypernet.ops import rows, windows
+
+
+def conv(x, kernel, strides, padding, dilation_rate, groups, data_format):
+    """Applies row `g` of the kernels to the data rows of group `g`, as `keras.ops.conv` would.
+
+    Args:
+        x: `(batch, *spatial, in)`, or with channels first; the rows of the kernels divide the
+            batch. One to three spatial axes.
+        kernel: `(rows, *window, in // groups, out)`.
+        strides, dilation_rate: One integer per spatial axis.
+        padding: `"valid"`, `"same"` or, along one axis, `"causal"`.
+        groups: Groups of channels.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        `(batch, *spatial, out)`, or with channels first.
+    """
+    window = kernel.shape[1:-2]
+    grouped = windows.prefer_groups(kernel)
+    if rows.is_shared(kernel) or grouped:
+        if padding == "causal":
+            x = windows.channels_last(x, data_format)
+            x = windows.pad(x, window, strides, padding, dilation_rate)
+            x, padding = windows.from_channels_last(x, data_format), "valid"
+        if rows.is_shared(kernel):
+            options = {"dilation_rate": dilation_rate, "data_format": data_format}
+            return ops.conv(x, kernel[0], strides, padding, **options)
+
+        def convolve(x, kernel):
+            options = {"dilation_rate": dilation_rate, "data_format": "channels_first"}
+            return ops.conv(x, kernel, strides, padding, **options)
+
+        return windows.by_groups(convolve, x, kernel, -1, data_format)
+    x = windows.channels_last(x, data_format)
+    x = windows.pad(x, window, strides, padding, dilation_rate)
+    convolve = by_slices if groups == 1 else _split_channels(by_slices, groups)
+    return windows.from_channels_last(convolve(x, kernel, strides, dilation_rate), data_format)
+
+
+def by_slices(x, kernel, strides, dilation_rate):
+    """Valid windows, cut out and laid side by side, times the kernels: one matmul per row."""
+    number, *window, inputs, outputs = ops.shape(kernel)
+    x = ops.concatenate(windows.slices(x, window, strides, dilation_rate), axis=-1)
+    batch, *spatial, _ = ops.shape(x)
+    size = math.prod(window) * inputs
+    positions = rows.per_row(batch, number) * math.prod(spatial)
+    y = ops.matmul(
+        ops.reshape(x, (number, positions, size)), ops.reshape(kernel, (number, size, outputs))
+    )
+    return ops.reshape(y, (batch, *spatial, outputs))
+
+
+def _split_channels(convolve, groups):
+    """A convolution in groups of channels, as one with a row of kernels per row and group."""
+
+    def split(x, kernel, *options):
+        number, *window, inputs, outputs = ops.shape(kernel)
+        outputs = outputs // groups
+        kernel = ops.reshape(kernel, (number, *window, inputs, groups, outputs))
+        kernel = rows.ungroup(ops.moveaxis(kernel, -2, 1))
+        x = rows.group(x, number)
+        n, *spatial = ops.shape(x)[1:-1]
+        x = ops.reshape(x, (number, n, *spatial, groups, inputs))
+        x = ops.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
+        y = convolve(x, kernel, *options)
+        spatial = ops.shape(y)[1:-1]
+        y = ops.reshape(y, (number, groups, n, *spatial, outputs))
+        y = ops.moveaxis(y, 1, -2)
+        return ops.reshape(y, (number * n, *spatial, groups * outputs))
+
+    return split

@@ -1,0 +1,127 @@
+"""`TargetLayer`: one layer of a model whose weights are to be generated."""
+
+import keras
+
+from keras_hypernet import _compat, fans
+from keras_hypernet.layers.hyper_twin import TWINS
+from keras_hypernet.layers.hyper_wrapper import HyperWrapper
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.naming import unique_name
+from keras_hypernet.rewrite import assign, copy_built, value_of
+from keras_hypernet.select import Parameters
+from keras_hypernet.tensor_plan import LOW_RANK, TensorPlan
+
+
+class TargetLayer:
+    """A layer of a target model, what is generated for it, and the hyper layer in its place.
+
+    Args:
+        layer: The built Keras layer.
+        parameters: The `Parameters` of its model.
+        selected: Ids of the variables that are generated.
+        mode, rank: As in `hypernetize`.
+        shared: Whether there is one set of weights for the whole batch.
+        gated, freeze_base: As in `LayerWeights`.
+    """
+
+    def __init__(self, layer, parameters, selected, mode, rank, shared, gated, freeze_base):
+        self.layer = layer
+        self.owned = parameters.of(layer)
+        self.paths = [parameters.path(variable) for _, variable in self.owned]
+        self.hyper = self._hyper(shared)
+        plans = [
+            self._plan(owner, variable, path, local, mode if id(variable) in selected else None, rank)
+            for (owner, variable), path, local in zip(
+                self.owned, self.paths, self.hyper.tensor_names, strict=True
+            )
+        ]
+        self.layer_weights = LayerWeights(
+            plans,
+            gated=gated,
+            freeze_base=freeze_base,
+            dtype=layer.dtype_policy,
+            name=unique_name(f"{layer.name}_weights"),
+        )
+
+    @property
+    def spec(self):
+        """The `WeightSpec` of what is generated."""
+        return self.layer_weights.generated_spec
+
+    def _hyper(self, shared):
+        twin = TWINS.get(type(self.layer))
+        if twin is not None and not getattr(self.layer, "lora_enabled", False):
+            return twin.like(self.layer, shared)
+        if shared:
+            return HyperWrapper(copy_built(self.layer), name=self.layer.name)
+        raise ValueError(
+            f"The layer {self.layer.name!r} of class {type(self.layer).__name__} cannot take a set "
+            "of weights for every row. Give `shared=True`, for one condition a batch, or leave the "
+            f"layer out with `select`. It has: {self.paths}"
+        )
+
+    def _plan(self, owner, variable, path, local, mode, rank):
+        described = fans.describe(owner, variable.name, tuple(variable.shape))
+        if mode and variable.constraint is not None:
+            raise ValueError(
+                f"{path} has a constraint, which generated weights cannot keep to: leave it out "
+                f"with `select`, or build the model without. Received: {variable.constraint}"
+            )
+        update = {}
+        if mode == LOW_RANK:
+            down, up = self.hyper.updates(local, described["shape"], rank)
+            equation = self.hyper.update_equation(local, described["shape"])
+            update = {"down": down, "up": up, "equation": equation}
+        regularizer = variable.regularizer
+        return TensorPlan(
+            **{**described, "name": path},
+            local=local,
+            mode=mode,
+            **update,
+            regularizer=regularizer and keras.regularizers.serialize(regularizer),
+            trainable=variable.trainable,
+        )
+
+    def assign(self):
+        """Gives base, kept weights and state the values of the target."""
+        values = {path: value_of(variable) for (_, variable), path in zip(self.owned, self.paths)}
+        self.layer_weights.assign(values)
+
+    def assign_state(self):
+        """Gives the hyper layer, once built, the state of the target."""
+        owned = {id(variable) for _, variable in self.owned}
+        state = [v for v in self.layer.variables if id(v) not in owned]
+        assign(state, list(self.hyper.variables), self.layer)
+
+
+def select_targets(model, select, mode, rank, shared, gated, freeze_base):
+    """The `TargetLayer`s of the layers of a model that have selected weights."""
+    parameters = Parameters(model)
+    if not parameters.variables:
+        raise ValueError(f"`model` must have weights to generate. Received: model={model!r}")
+    selected = parameters.selected(select)
+    if select is None and mode == LOW_RANK:
+        selected &= _updatable(parameters)
+        if not selected:
+            raise ValueError("`mode='low_rank'` finds no kernel in `model` that it could update.")
+    return [
+        TargetLayer(layer, parameters, selected, mode, rank, shared, gated, freeze_base)
+        for layer in parameters.layers
+        if any(id(variable) in selected for _, variable in parameters.of(layer))
+    ]
+
+
+def _updatable(parameters):
+    """Ids of the variables that an update of low rank can be made for."""
+    found = set()
+    for layer in parameters.layers:
+        if type(layer) not in TWINS:
+            continue
+        hyper = TWINS[type(layer)].like(layer)
+        for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names):
+            try:
+                hyper.updates(local, tuple(variable.shape), 1)
+            except ValueError:
+                continue
+            found.add(id(variable))
+    return found

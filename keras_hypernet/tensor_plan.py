@@ -1,0 +1,103 @@
+"""`TensorPlan`: how one tensor of a target layer comes to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from keras import ops
+
+from keras_hypernet import weights as forms
+
+MODES = ("replace", "delta", "low_rank")
+LOW_RANK = "low_rank"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorPlan:
+    """One tensor of a target layer: generated, generated in part, or an ordinary variable.
+
+    Args:
+        name: Its path in the target model.
+        local: Its name in its layer.
+        shape, role, fan_in, fan_out: As in a `WeightSpec`.
+        mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
+            scale. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
+        down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
+            of their product.
+        regularizer: Serialized regularizer or `None`.
+        trainable: Whether an ordinary variable is trained.
+    """
+
+    name: str
+    local: str
+    shape: tuple
+    role: str
+    fan_in: int | None = None
+    fan_out: int | None = None
+    mode: str | None = None
+    down: tuple | None = None
+    up: tuple | None = None
+    equation: str | None = None
+    regularizer: dict | None = None
+    trainable: bool = True
+
+    def __post_init__(self):
+        for field in ("shape", "down", "up"):
+            value = getattr(self, field)
+            object.__setattr__(self, field, value if value is None else tuple(value))
+
+    def get_config(self):
+        config = dataclasses.asdict(self)
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in config.items()}
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+    @property
+    def start(self):
+        """What a change is added to where nothing trained exists."""
+        return 1.0 if self.mode == "replace" and self.role == "scale" else 0.0
+
+    def parts(self):
+        """The tensors of a `WeightSpec` that are generated for this one."""
+        fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
+        if self.mode == LOW_RANK:
+            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out}
+            return [
+                {"name": f"{self.name}.down", "shape": self.down, "role": "kernel", **fans},
+                {"name": f"{self.name}.up", "shape": self.up, "role": "kernel", **rank},
+            ]
+        # The change of a scale lies around 0.
+        role = "offset" if self.role == "scale" else self.role
+        return [{"name": self.name, "shape": self.shape, "role": role, **fans}]
+
+    def part_sizes(self):
+        return [math.prod(part["shape"]) for part in self.parts()]
+
+    def update(self, base, down, up):
+        """The update of low rank, from its flat pieces."""
+        return {
+            "base": ops.reshape(base, self.shape),
+            "down": rows_of(down, self.down),
+            "up": rows_of(up, self.up),
+        }
+
+    def tensor(self, entry):  # -> (rows, *shape)
+        """The tensor itself, multiplied out."""
+        if self.mode == LOW_RANK:
+            left, product = self.equation.split("->")
+            down, up = left.split(",")
+            row = next(c for c in "zyxwvutsrqponmlkjihgfedcba" if c not in self.equation)
+            change = ops.einsum(
+                f"{row}{down},{row}{up}->{row}{product}", entry["down"], entry["up"]
+            )
+            return ops.expand_dims(entry["base"], 0) + change
+        return rows_of(entry, self.shape)
+
+
+def rows_of(piece, shape):
+    """Flat or factored weights of one tensor -> `(rows, *shape)`."""
+    flat = forms.materialize(piece)
+    return ops.reshape(flat, (ops.shape(flat)[0], *shape))
