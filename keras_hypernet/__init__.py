@@ -44,8 +44,52 @@ from keras_hypernet.initializers.initialization import initialize as initialize
 from keras_hypernet.layers.apply_generated_weights import (
     ApplyGeneratedWeights as ApplyGeneratedWeights,
 )
+from keras_hypernet.layers.hyper_batch_normalization import (
+    HyperBatchNormalization as HyperBatchNormalization,
+)
+from keras_hypernet.layers.hyper_conv1d import HyperConv1D as HyperConv1D
+from keras_hypernet.layers.hyper_conv1d_transpose import (
+    HyperConv1DTranspose as HyperConv1DTranspose,
+)
+from keras_hypernet.layers.hyper_conv2d import HyperConv2D as HyperConv2D
+from keras_hypernet.layers.hyper_conv2d_transpose import (
+    HyperConv2DTranspose as HyperConv2DTranspose,
+)
+from keras_hypernet.layers.hyper_conv3d import HyperConv3D as HyperConv3D
+from keras_hypernet.layers.hyper_conv3d_transpose import (
+    HyperConv3DTranspose as HyperConv3DTranspose,
+)
 from keras_hypernet.layers.hyper_dense import HyperDense as HyperDense
+from keras_hypernet.layers.hyper_depthwise_conv1d import (
+    HyperDepthwiseConv1D as HyperDepthwiseConv1D,
+)
+from keras_hypernet.layers.hyper_depthwise_conv2d import (
+    HyperDepthwiseConv2D as HyperDepthwiseConv2D,
+)
+from keras_hypernet.layers.hyper_einsum_dense import HyperEinsumDense as HyperEinsumDense
+from keras_hypernet.layers.hyper_embedding import HyperEmbedding as HyperEmbedding
+from keras_hypernet.layers.hyper_group_normalization import (
+    HyperGroupNormalization as HyperGroupNormalization,
+)
+from keras_hypernet.layers.hyper_layer_normalization import (
+    HyperLayerNormalization as HyperLayerNormalization,
+)
+from keras_hypernet.layers.hyper_multi_head_attention import (
+    HyperMultiHeadAttention as HyperMultiHeadAttention,
+)
+from keras_hypernet.layers.hyper_prelu import HyperPReLU as HyperPReLU
+from keras_hypernet.layers.hyper_rms_normalization import (
+    HyperRMSNormalization as HyperRMSNormalization,
+)
+from keras_hypernet.layers.hyper_separable_conv1d import (
+    HyperSeparableConv1D as HyperSeparableConv1D,
+)
+from keras_hypernet.layers.hyper_separable_conv2d import (
+    HyperSeparableConv2D as HyperSeparableConv2D,
+)
+from keras_hypernet.layers.hyper_wrapper import HyperWrapper as HyperWrapper
 from keras_hypernet.spec import WeightSpec as WeightSpec
+from keras_hypernet.specialize import specialize as specialize
 from keras_hypernet.target_weights import target_weights as target_weights
 from keras_hypernet.targets.chunkings import resnet_chunking as resnet_chunking
 from keras_hypernet.targets.chunkings import wrn_chunking as wrn_chunking
@@ -65,10 +109,29 @@ __all__ = [
     "ConditionEmbedding",
     "DeconvWeightGenerator",
     "GroupedDataset",
+    "HyperBatchNormalization",
+    "HyperConv1D",
+    "HyperConv1DTranspose",
+    "HyperConv2D",
+    "HyperConv2DTranspose",
+    "HyperConv3D",
+    "HyperConv3DTranspose",
     "HyperDense",
+    "HyperDepthwiseConv1D",
+    "HyperDepthwiseConv2D",
+    "HyperEinsumDense",
+    "HyperEmbedding",
     "HyperFanHarmonic",
     "HyperFanIn",
     "HyperFanOut",
+    "HyperGroupNormalization",
+    "HyperLayerNormalization",
+    "HyperMultiHeadAttention",
+    "HyperPReLU",
+    "HyperRMSNormalization",
+    "HyperSeparableConv1D",
+    "HyperSeparableConv2D",
+    "HyperWrapper",
     "Hypernetwork",
     "PerturbedWeightGenerator",
     "StructuredWeightGenerator",
@@ -81,12 +144,14 @@ __all__ = [
     "condition_variables",
     "convert_weights",
     "describe",
+    "hypernetize",
     "initialize",
     "initialize_embeddings",
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
     "resnet_chunking",
+    "specialize",
     "split_weights",
     "target_weights",
     "targets",

@@ -75,6 +75,13 @@ def calls_in(model, operation):
     ]
 
 
+def call_of(tensor):
+    """The call that made a KerasTensor: `(operation, args, kwargs)`."""
+    operation, node, _ = tensor._keras_history
+    arguments = operation._inbound_nodes[node].arguments
+    return operation, arguments.args, arguments.kwargs
+
+
 def producer(tensor):
     """The layer that made a KerasTensor."""
     return tensor._keras_history.operation

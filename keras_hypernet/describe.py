@@ -1,7 +1,5 @@
 """`describe`: what generates what in a model."""
 
-import keras
-
 from keras_hypernet import _compat, graph
 from keras_hypernet.tables import format_table
 
@@ -75,18 +73,23 @@ def _rows(model, path=""):
     targets = {}
     for layer, weights in graph.hyper_layers(model):
         for name, order, tensors in layer.targets(weights):
-            producer = _compat.producer(keras.tree.flatten(tensors)[0])
-            targets.setdefault(id(producer), []).append((name, order))
+            producer = _compat.producer(graph.origin(tensors)[0])
+            targets.setdefault(id(producer), {})[name] = order
+    for layer, generated, _ in graph.layer_weights(model):
+        producer = _compat.producer(graph.origin(generated)[0])
+        names = targets.setdefault(id(producer), {})
+        if not set(layer.target_names) & set(names):  # its hyper layer is in a nested model
+            names.update(dict.fromkeys(layer.target_names, "-"))
     rows = []
     for generator, _, weights in graph.generators(model):
-        consumers = targets.get(id(generator), [])
+        consumers = targets.get(id(generator), {})
         parameters = generator.count_params()
         row = {
             "generator": path + generator.name,
-            "target": ", ".join(name for name, _ in consumers) or "-",
+            "target": ", ".join(consumers) or "-",
             "shapes": generator.spec.shapes,
             "form": "factored" if len(weights) > 1 else "flat",
-            "contraction": ", ".join(dict.fromkeys(order for _, order in consumers)) or "-",
+            "contraction": ", ".join(dict.fromkeys(consumers.values())) or "-",
             "parameters": parameters,
             "weights": generator.spec.total,
             "compression": generator.spec.total / parameters,

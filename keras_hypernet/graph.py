@@ -1,10 +1,14 @@
 """Reading the functional graph of a model with generators."""
 
 import keras
+from keras import tree
 
 from keras_hypernet import _compat
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.split_weights import SplitWeights
+from keras_hypernet.rewrite import nested_inputs
 
 
 def check_functional(model):
@@ -39,24 +43,50 @@ def hyper_layers(model):
     ]
 
 
+def layer_weights(model):
+    """`[(LayerWeights, what is generated for it, the weights)]` of a model, as KerasTensors."""
+    return [
+        (operation, args[0] if args else kwargs["generated"], outputs)
+        for operation in model.operations
+        if isinstance(operation, LayerWeights)
+        for args, kwargs, outputs in _compat.calls_in(model, operation)
+    ]
+
+
+def has_hyper_layers(model):
+    """Whether a model has layers on generated weights, in nested models too."""
+    return any(isinstance(layer, HyperLayer) for layer in _compat.layers_in(model))
+
+
+def origin(weights):
+    """The KerasTensors of which weights are cut or made up: those of a generator, mostly."""
+    tensors = tree.flatten(weights)
+    operation, args, kwargs = _compat.call_of(tensors[0])
+    if isinstance(operation, (LayerWeights, SplitWeights)):
+        return origin(args[0] if args else next(iter(kwargs.values())))
+    return tensors
+
+
 def nested_models(model):
     """`[(functional model in the graph, {its input's name: KerasTensor it is fed})]`."""
-    found = []
-    for operation in model.operations:
-        if isinstance(operation, keras.Model) and hasattr(operation, "operations"):
-            for args, kwargs, _ in _compat.calls_in(model, operation):
-                fed = args[0] if args else kwargs["inputs"]
-                names = [tensor.name for tensor in operation.inputs]
-                if isinstance(fed, dict):
-                    fed = [fed[name] for name in names]
-                found.append((operation, dict(zip(names, keras.tree.flatten(fed)))))
-    return found
+    return [
+        (operation, fed_to(operation, args, kwargs))
+        for operation in model.operations
+        if isinstance(operation, keras.Model) and hasattr(operation, "operations")
+        for args, kwargs, _ in _compat.calls_in(model, operation)
+    ]
+
+
+def fed_to(model, args, kwargs):
+    """What a call of a model feeds its inputs: `{name of an input: tensor}`."""
+    fed = args[0] if args else kwargs["inputs"]
+    return {x.name: tensor for x, tensor in zip(model.inputs, nested_inputs(model, fed))}
 
 
 def conditioning_inputs(model):
-    """The inputs of a model that its generators depend on, in the model's order."""
+    """The inputs of a model that its generated weights depend on, in the model's order."""
     calls = [conditioning for _, conditioning, _ in generators(model)]
-    tensors = keras.tree.flatten(calls)
+    tensors = tree.flatten([calls, [weights for _, weights in hyper_layers(model)]])
     for nested, fed in nested_models(model):
         tensors += [fed[tensor.name] for tensor in conditioning_inputs(nested)]
     sources = {id(x) for tensor in tensors for x in keras.utils.get_source_inputs(tensor)}
@@ -65,7 +95,7 @@ def conditioning_inputs(model):
 
 def evaluate(tensors, values):
     """Values of a nest of KerasTensors, given values of the inputs they depend on by name."""
-    return keras.tree.map_structure(lambda tensor: _evaluate(tensor, values), tensors)
+    return tree.map_structure(lambda tensor: _evaluate(tensor, values), tensors)
 
 
 def _evaluate(tensor, values):

@@ -40,7 +40,8 @@ class GraphWriter:
             weights: `{id(target layer): its weights}`.
         """
 
-        def call(operation, args, kwargs):
+        def call(operation, args, kwargs, new):
+            args, kwargs = new((args, kwargs))
             if id(operation) in self.targets:
                 first, others = first_argument(operation, args, kwargs)
                 hyper = self.targets[id(operation)].hyper

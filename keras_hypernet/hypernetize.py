@@ -6,9 +6,9 @@ from keras import tree
 from keras_hypernet import _compat, checks
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
+from keras_hypernet.graph_writer import GraphWriter
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.initializers.hyper_fan_in import HyperFanIn
-from keras_hypernet.graph_writer import GraphWriter
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.naming import unique_name
 from keras_hypernet.rewrite import input_like

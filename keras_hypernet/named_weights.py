@@ -6,6 +6,9 @@ weights of that tensor; or an update of low rank, `{"base": shape, "down": (rows
 tensors of a layer may be generated for every row while others are ordinary weights.
 """
 
+import math
+import string
+
 from keras import ops
 
 from keras_hypernet import _compat, checks
@@ -30,7 +33,7 @@ def check_weights(weights, names):
         forms.check_weights(weights)
         return
     checks.exact_keys("weights", weights, names)
-    for name, entry in weights.items():
+    for entry in weights.values():
         if is_update(entry):
             for tensor in entry.values():
                 forms.check_weights(tensor)
@@ -47,7 +50,7 @@ def check_shapes(received, shapes, updates):
         updates: Function from a name and a rank to the shapes of an update's `down` and `up`.
     """
     if not is_named(received, shapes):
-        forms.check_shapes(received, sum(map(size_of, shapes.values())))
+        forms.check_shapes(received, sum(map(math.prod, shapes.values())))
         return
     for name, shape in shapes.items():
         entry, argument = received[name], f"weights[{name!r}]"
@@ -57,7 +60,7 @@ def check_shapes(received, shapes, updates):
             _check_shape(f"{argument}['down']", entry["down"][1:], down)
             _check_shape(f"{argument}['up']", entry["up"][1:], up)
         elif isinstance(entry, dict):
-            forms.check_shapes(entry, size_of(shape))
+            forms.check_shapes(entry, math.prod(shape))
         else:
             _check_shape(argument, entry[1:], shape, "(rows, *shape) with the shape ")
 
@@ -97,7 +100,7 @@ def tensors_of(weights, shapes, one_row=False):
         pieces = weights
     else:
         flat = forms.materialize(weights)
-        pieces = dict(zip(shapes, _compat.split(flat, [size_of(s) for s in shapes.values()])))
+        pieces = dict(zip(shapes, _compat.split(flat, [math.prod(s) for s in shapes.values()])))
     tensors = {}
     for name, shape in shapes.items():
         if is_update(pieces[name]):
@@ -109,8 +112,10 @@ def tensors_of(weights, shapes, one_row=False):
     return tensors
 
 
-def size_of(shape):
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+def multiplied(update, equation):
+    """An update of low rank -> the tensor `(rows, *shape)`, by the equation of its product."""
+    factors, product = equation.split("->")
+    down, up = factors.split(",")
+    row = next(c for c in string.ascii_letters if c not in equation)
+    change = ops.einsum(f"{row}{down},{row}{up}->{row}{product}", update["down"], update["up"])
+    return ops.expand_dims(update["base"], 0) + change

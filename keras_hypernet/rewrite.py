@@ -9,27 +9,31 @@ from keras import tree
 from keras_hypernet import _compat
 
 
-def walk(model, tensors, call):
+def walk(model, tensors, call, needed=None):
     """Calls the operations of a model in order.
 
     Args:
         model: A functional or sequential model.
         tensors: `{id(KerasTensor of the model): new tensor}` for its inputs; what comes out of
             the calls is added.
-        call: Function of an operation, its args and its kwargs, on new tensors, to outputs.
+        call: Function of an operation, its args, its kwargs, and a function from the model's
+            tensors to new ones; it returns outputs.
+        needed: Ids of tensors; operations that make none of them are left out. `None` is all.
 
     Returns:
         The outputs, in the model's structure.
     """
 
-    def new(tensor):
-        return tensors.get(id(tensor), tensor)
+    def new(nest):
+        return tree.map_structure(lambda tensor: tensors.get(id(tensor), tensor), nest)
 
     for operation, args, kwargs, outputs in _compat.nodes(model):
-        results = call(operation, tree.map_structure(new, args), tree.map_structure(new, kwargs))
+        if needed is not None and not any(id(tensor) in needed for tensor in outputs):
+            continue
+        results = call(operation, args, kwargs, new)
         for old, result in zip(outputs, tree.flatten(results), strict=True):
             tensors[id(old)] = result
-    return tree.map_structure(new, _compat.functional(model).output)
+    return new(_compat.functional(model).output)
 
 
 def layers_of_graph(model):
@@ -45,9 +49,19 @@ def layers_of_graph(model):
 
 def first_argument(layer, args, kwargs):
     """`(the first argument of a layer's call, the others by name)`."""
-    bound = inspect.signature(layer.call).bind(*args, **kwargs)
-    (_, first), *others = bound.arguments.items()
-    return first, dict(others)
+    signature = inspect.signature(layer.call)
+    bound = signature.bind(*args, **kwargs).arguments
+    (_, first), *others = bound.items()
+    others = dict(others)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind == parameter.VAR_KEYWORD:
+            others.update(others.pop(name, {}))
+        elif parameter.kind == parameter.VAR_POSITIONAL and others.pop(name, ()):
+            raise ValueError(
+                f"The layer {layer.name!r} of class {type(layer).__name__} takes arguments without "
+                "names, which cannot be passed on: give its `call` named ones."
+            )
+    return first, others
 
 
 def copy_of(operation):
@@ -84,6 +98,14 @@ def assign(values, variables, layer):
         )
     for value, variable in zip(values, variables):
         variable.assign(value_of(value))
+
+
+def assign_parts(layer, parameters, state):
+    """Sets a built layer's parameters and the rest of its variables to values."""
+    owned = [variable for _, variable in _compat.parameters(layer)]
+    ids = {id(variable) for variable in owned}
+    assign(parameters, owned, layer)
+    assign(state, [v for v in layer.variables if id(v) not in ids], layer)
 
 
 def value_of(variable):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_hypernet import _compat, fans
+from keras_hypernet import fans
 from keras_hypernet.layers.hyper_twin import TWINS
 from keras_hypernet.layers.hyper_wrapper import HyperWrapper
 from keras_hypernet.layers.layer_weights import LayerWeights
@@ -30,7 +30,9 @@ class TargetLayer:
         self.paths = [parameters.path(variable) for _, variable in self.owned]
         self.hyper = self._hyper(shared)
         plans = [
-            self._plan(owner, variable, path, local, mode if id(variable) in selected else None, rank)
+            self._plan(
+                owner, variable, path, local, mode if id(variable) in selected else None, rank
+            )
             for (owner, variable), path, local in zip(
                 self.owned, self.paths, self.hyper.tensor_names, strict=True
             )

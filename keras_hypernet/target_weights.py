@@ -20,9 +20,10 @@ def target_weights(model, conditioning):
 
     Returns:
         Dict `{name: array (rows, *shape)}`, whatever form the weights have in the graph. Names are
-        those of the generators' specs (`layer_0/kernel`, `layer_0/bias`, ... for `build`); where
-        two generators have the same ones, each is prefixed with its generator's name and the
-        names of the nested models around it.
+        the paths of the target's variables for a model made by `hypernetize`, else those of the
+        generators' specs (`layer_0/kernel`, `layer_0/bias`, ... for `build`); where two generators
+        have the same ones, each is prefixed with its generator's name and the names of the nested
+        models around it.
 
     Raises:
         ValueError: if the model is not functional, has no generators, or `conditioning` does not
@@ -39,7 +40,7 @@ def target_weights(model, conditioning):
     inputs = graph.conditioning_inputs(model)
     if not inputs:
         raise ValueError(f"`model` must have generators in its graph. Received: {model!r}")
-    found = _generated(model, _by_name(inputs, conditioning))
+    found = _generated(model, values_by_name(inputs, conditioning))
     counts = Counter(name for _, tensors in found for name in tensors)
     return {
         name if counts[name] == 1 else f"{where}/{name}": ops.convert_to_numpy(tensor)
@@ -50,8 +51,12 @@ def target_weights(model, conditioning):
 
 def _generated(model, values, path=""):
     """`[(where, {name: tensor})]` for every generator of a model."""
-    found = []
-    calls = graph.generators(model)
+    found, used = [], set()
+    for layer, generated, _ in graph.layer_weights(model):
+        used |= {id(tensor) for tensor in graph.origin(generated)}
+        value = graph.evaluate(generated, values)
+        found.append((path + layer.name, layer.tensors(value)))
+    calls = [call for call in graph.generators(model) if id(call[2][0]) not in used]
     counts = Counter(generator.name for generator, _, _ in calls)
     for i, (generator, conditioning, _) in enumerate(calls):
         weights = generator(graph.evaluate(conditioning, values), training=False)
@@ -64,7 +69,8 @@ def _generated(model, values, path=""):
     return found
 
 
-def _by_name(inputs, conditioning):
+def values_by_name(inputs, conditioning):
+    """`{name of an input: its value as a tensor}`."""
     names = [tensor.name for tensor in inputs]
     if isinstance(conditioning, dict):
         given = dict(conditioning)

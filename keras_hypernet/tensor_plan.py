@@ -8,6 +8,7 @@ import math
 from keras import ops
 
 from keras_hypernet import weights as forms
+from keras_hypernet.named_weights import multiplied
 
 MODES = ("replace", "delta", "low_rank")
 LOW_RANK = "low_rank"
@@ -87,13 +88,7 @@ class TensorPlan:
     def tensor(self, entry):  # -> (rows, *shape)
         """The tensor itself, multiplied out."""
         if self.mode == LOW_RANK:
-            left, product = self.equation.split("->")
-            down, up = left.split(",")
-            row = next(c for c in "zyxwvutsrqponmlkjihgfedcba" if c not in self.equation)
-            change = ops.einsum(
-                f"{row}{down},{row}{up}->{row}{product}", entry["down"], entry["up"]
-            )
-            return ops.expand_dims(entry["base"], 0) + change
+            return multiplied(entry, self.equation)
         return rows_of(entry, self.shape)
 
 

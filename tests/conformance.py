@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tests.backend import BACKEND, is_float, numpy_of, tensors_of, weighted_sum
+from tests.backend import BACKEND, is_float, numpy_of, tensors_of
 
 BATCH = 4
 
@@ -48,19 +48,18 @@ class Trial:
     def __init__(self, row, rows, rng):
         self.row, self.rows = row, rows
         self.inputs = row.data(BATCH, rng)
-        self.call = {n: v(BATCH, rng) if callable(v) else v for n, v in row.call.items()}
+        self.arrays = {n: v(BATCH, rng) for n, v in row.call.items() if callable(v)}
+        self.call = {n: v for n, v in row.call.items() if not callable(v)}
         self.twin = row.hyper.twin(**row.arguments)
-        self.twin(*symbolic(self.inputs), **symbolic(self.call))
+        self.twin(*symbolic(self.inputs), **self.call, **symbolic(self.arrays))
         state = [v for v in self.twin.weights if v.name.startswith(("moving_", "renorm_"))]
         for variable in state:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         self.variables = [v for v in self.twin.weights if not any(v is s for s in state)]
         self.shapes = [tuple(v.shape) for v in self.variables]
-        self.weights = self.drawn(rng)
-
-    def drawn(self, rng):
         total = sum(int(np.prod(shape)) for shape in self.shapes)
-        return rng.normal(size=(self.rows, total)).astype("float32")
+        self.weights = rng.normal(size=(rows, total)).astype("float32")
+        self.run_twin = Run(self.of_twin)
 
     def layer(self, **options):
         """The hyper layer and its symbolic outputs, with the state of the Keras layer."""
@@ -69,7 +68,7 @@ class Trial:
 
     def built(self, layer):
         x, weights, *others = symbolic([self.inputs[0], self.weights, *self.inputs[1:]])
-        outputs = layer(x, weights, *others, **symbolic(self.call))
+        outputs = layer(x, weights, *others, **self.call, **symbolic(self.arrays))
         for own, its in zip(layer.non_trainable_variables, self.state(), strict=True):
             own.assign(its)
         return outputs
@@ -88,36 +87,52 @@ class Trial:
             start = end
         return pieces
 
-    def loop(self, inputs, weights):
-        """Outputs row by row with each row's weights, and the state after that."""
-        twin, outputs, n = self.twin, [], BATCH // self.rows
-        # Statistics are those of the whole batch.
-        whole = isinstance(twin, keras.layers.BatchNormalization)
-        pieces = self.pieces(weights)
-        for row in range(self.rows):
-            own = slice(row * n, (row + 1) * n)
-            values = {id(v): v.value for v in twin.variables}
-            values |= {id(v): piece[row] for v, piece in zip(self.variables, pieces)}
-            trainable, other = (
-                [values[id(v)] for v in variables]
-                for variables in (twin.trainable_variables, twin.non_trainable_variables)
-            )
-            rows = slice(None) if whole else own
-            call = {n: v[rows] if isinstance(v, np.ndarray) else v for n, v in self.call.items()}
-            y, after = twin.stateless_call(trainable, other, *(x[rows] for x in inputs), **call)
-            outputs.append(tree.map_structure(lambda t: t[own], y) if whole else y)
-        after = dict(zip(map(id, twin.non_trainable_variables), after))
-        y = tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *outputs)
-        return y, [after[id(v)] for v in self.state()]
-
     def of(self, layer):
-        """The same function of a hyper layer."""
+        """A hyper layer as a function of data, weights and call arguments that are arrays."""
 
-        def function(inputs, weights):
+        def function(inputs, weights, arrays):
+            call = {**self.call, **arrays}
             state = values_of(layer.non_trainable_variables)
-            return layer.stateless_call([], state, inputs[0], weights, *inputs[1:], **self.call)
+            return layer.stateless_call([], state, inputs[0], weights, *inputs[1:], **call)
 
         return function
+
+    def of_twin(self, inputs, weights, arrays):
+        """The same for the Keras layer and a single row of weights."""
+        twin = self.twin
+        values = {id(v): v.value for v in twin.variables}
+        values |= {id(v): piece[0] for v, piece in zip(self.variables, self.pieces(weights))}
+        trainable, other = (
+            [values[id(v)] for v in variables]
+            for variables in (twin.trainable_variables, twin.non_trainable_variables)
+        )
+        y, after = twin.stateless_call(trainable, other, *inputs, **{**self.call, **arrays})
+        after = dict(zip(map(id, twin.non_trainable_variables), after))
+        return y, [after[id(v)] for v in self.state()]
+
+    def reference(self, weights, seeds=None):
+        """What a `Run` gives, from the Keras layer, row by row with each row's weights."""
+        n, found = BATCH // self.rows, []
+        # Statistics are those of the whole batch.
+        whole = isinstance(self.twin, keras.layers.BatchNormalization)
+        for row in range(self.rows):
+            own = slice(row * n, (row + 1) * n)
+            rows = slice(None) if whole else own
+            if seeds is not None:
+                row_seeds = np.zeros_like(seeds)
+                row_seeds[own] = seeds[own]
+                row_seeds = row_seeds[rows]
+            inputs, arrays = cut([self.inputs, self.arrays], rows)
+            (y, state), gradients = self.run_twin(
+                inputs, weights[row : row + 1], arrays, None if seeds is None else row_seeds
+            )
+            found.append((cut(y, own) if whole else y, gradients))
+        outputs = tree.map_structure(lambda *parts: np.concatenate(parts), *(y for y, _ in found))
+        if seeds is None:
+            return (outputs, state), None
+        *of_inputs, of_weights = zip(*(gradients for _, gradients in found))
+        of_inputs = [sum(parts) if whole else np.concatenate(parts) for parts in of_inputs]
+        return (outputs, state), [*of_inputs, np.concatenate(of_weights)]
 
     # Weights in other forms, each with the flat weights that it means.
 
@@ -161,58 +176,77 @@ class Trial:
         return np.concatenate([t.reshape(self.rows, -1) for t in tensors], axis=1)
 
 
-def evaluate(function, inputs, weights):
-    """A function of data and weights, compiled on JAX, as float64 arrays."""
-    if BACKEND == "jax":
-        import jax
-
-        function = jax.jit(function)
-    return numpy_of(function(tensors_of(inputs), tensors_of(weights)))
+def cut(nest, rows):
+    return tree.map_structure(lambda x: x[rows], nest)
 
 
-def with_gradients(function, inputs, weights):
-    """`(outputs, state), gradients` of a random sum of outputs for floating data and weights."""
-    flat = tensors_of([*inputs, weights])
-    places = [i for i, x in enumerate(flat) if is_float(x)]
+def draw_seeds(rng):
+    """What the outputs are weighted by: as many for each data row as any output has."""
+    return rng.normal(size=(BATCH, 2048)).astype("float32")
 
-    def loss(chosen):
-        filled = list(flat)
-        for place, value in zip(places, chosen, strict=True):
-            filled[place] = value
-        found = function(filled[:-1], filled[-1])
-        rng = np.random.default_rng(3)
-        seeds = tree.map_structure(lambda y: rng.normal(size=tuple(y.shape)), found[0])
-        return weighted_sum(found[0], seeds), found
 
-    chosen = [flat[i] for i in places]
-    if BACKEND == "jax":
-        import jax
+class Run:
+    """A function of data, weights and other arrays, as float64 arrays; on JAX compiled once.
 
-        (_, found), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(chosen)
-    elif BACKEND == "tensorflow":
-        import tensorflow as tf
+    `run(inputs, weights, arrays, seeds) -> found, gradients`: with seeds the gradients of the sum
+    of weighted outputs for floating data and weights, else `None`.
+    """
 
-        with tf.GradientTape() as tape:
-            tape.watch(chosen)
-            total, found = loss(chosen)
-        # Float ids have no gradient.
-        gradients = tape.gradient(total, chosen, unconnected_gradients="zero")
-        gradients = map(tf.convert_to_tensor, gradients)
-    else:
+    def __init__(self, function):
+        self.function = function
+        self.plain, self.differentiated = function, self._differentiated
+        if BACKEND == "jax":
+            import jax
+
+            options = {"compiler_options": {"xla_backend_optimization_level": 0}}
+            self.plain = jax.jit(function, **options)
+            gradient = jax.value_and_grad(self._loss, has_aux=True)
+            self.differentiated = jax.jit(gradient, **options)
+
+    def __call__(self, inputs, weights, arrays, seeds=None):
+        arguments = tensors_of([inputs, weights, arrays])
+        if seeds is None:
+            return numpy_of(self.plain(*arguments)), None
+        floating = {i: x for i, x in enumerate(inputs) if is_float(x)}
+        chosen = tensors_of([*floating.values(), weights])
+        others = [None if i in floating else x for i, x in enumerate(arguments[0])]
+        (_, found), gradients = self.differentiated(chosen, others, arguments[2], seeds)
+        return numpy_of(found), [numpy_of(g) for g in gradients]
+
+    def _loss(self, chosen, others, arrays, seeds):
+        *floating, weights = chosen
+        floating = iter(floating)
+        inputs = [next(floating) if x is None else x for x in others]
+        found = self.function(inputs, weights, arrays)
+        total = 0.0
+        for y in tree.flatten(found[0]):
+            y = ops.reshape(y, (y.shape[0], -1))
+            total = total + ops.sum(y * ops.convert_to_tensor(seeds[:, : y.shape[1]]))
+        return total, found
+
+    def _differentiated(self, chosen, *others):
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(chosen)
+                total, found = self._loss(chosen, *others)
+            # Float ids have no gradient.
+            gradients = tape.gradient(total, chosen, unconnected_gradients="zero")
+            return (total, found), [tf.convert_to_tensor(g) for g in gradients]
         import torch
 
         chosen = [x.clone().requires_grad_() for x in chosen]
-        total, found = loss(chosen)
+        total, found = self._loss(chosen, *others)
         gradients = torch.autograd.grad(total, chosen, materialize_grads=True)
-        found = tree.map_structure(lambda x: x.detach(), found)
-    return numpy_of(found), [numpy_of(g) for g in gradients]
+        return (total, tree.map_structure(lambda x: x.detach(), found)), gradients
 
 
-def compiled_dynamic(function, inputs, weights):
+def compiled_dynamic(function, *arguments):
     """On TensorFlow: compiled by XLA with the batch and the rows of weights unknown."""
     import tensorflow as tf
 
-    tensors = tensors_of([inputs, weights])
+    tensors = tensors_of(arguments)
     signature = tree.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), tensors)
     return numpy_of(tf.function(function, input_signature=signature, jit_compile=True)(*tensors))
 

@@ -120,7 +120,18 @@ ROWS = [
     Row("prelu", HyperPReLU, {}, floats((3, 4))),
     Row("prelu shared axes", HyperPReLU, {"shared_axes": [1, 2]}, floats((3, 2, 4))),
     attention("self", Q, Q),
-    attention("all", Q, V, K, value_dim=2, output_shape=5, use_gate=True, use_bias=False),
+    attention(
+        "all",
+        Q,
+        V,
+        K,
+        value_dim=2,
+        output_shape=5,
+        use_gate=True,
+        use_bias=False,
+        # On JAX the fused product of Keras takes no `value_dim` of its own.
+        call={"return_attention_scores": True},
+    ),
     attention("gate and heads out", Q, V, output_shape=(2, 5), use_gate=True),
     attention("causal", Q, Q, call={"use_causal_mask": True}),
     attention(

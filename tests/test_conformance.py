@@ -2,21 +2,18 @@
 
 import json
 
-import keras
-import numpy as np
 import pytest
-from keras import ops, tree
+from keras import tree
 
-from tests.backend import BACKEND, numpy_of
+from tests.backend import BACKEND
 from tests.conformance import (
+    Run,
     Trial,
     assert_close,
     assert_fits,
     compiled_dynamic,
     config_of,
-    evaluate,
-    floats,
-    with_gradients,
+    draw_seeds,
 )
 from tests.conformance_core import ROWS as CORE
 
@@ -41,23 +38,24 @@ every_row = pytest.mark.parametrize(
 def test_values_and_gradients(row, rows, rng):
     trial = Trial(row, rows, rng)
     layer, outputs = trial.layer()
-    expected, of_loop = with_gradients(trial.loop, trial.inputs, trial.weights)
-    found, gradients = with_gradients(trial.of(layer), trial.inputs, trial.weights)
+    seeds = draw_seeds(rng)
+    expected, of_reference = trial.reference(trial.weights, seeds)
+    found, gradients = Run(trial.of(layer))(trial.inputs, trial.weights, trial.arrays, seeds)
     assert_close(found, expected, 1e-5)
-    assert_close(gradients, of_loop, 1e-4)
+    assert_close(gradients, of_reference, 1e-4)
     tree.map_structure(assert_fits, outputs, found[0])
     spec = layer.spec(*(x.shape for x in trial.inputs))
     assert [tensor.shape for tensor in spec] == trial.shapes
 
 
 @every_row
-@pytest.mark.parametrize("shared", [True, False])
-def test_one_row(row, shared, rng):
+def test_one_row(row, rng):
     trial = Trial(row, 1, rng)
-    layer, _ = trial.layer(shared=shared)
-    expected = evaluate(trial.loop, trial.inputs, trial.weights)
-    found = evaluate(trial.of(layer), trial.inputs, trial.weights)
-    assert_close(found, expected, 1e-5)
+    expected, _ = trial.reference(trial.weights)
+    for shared in (True, False):
+        layer, _ = trial.layer(shared=shared)
+        found, _ = Run(trial.of(layer))(trial.inputs, trial.weights, trial.arrays)
+        assert_close(found, expected, 1e-5)
 
 
 @every_row
@@ -67,15 +65,12 @@ def test_forms_of_weights_and_a_copy_from_the_config(row, rng):
     copy = type(layer).from_config(json.loads(config_of(layer)))
     assert config_of(copy) == config_of(layer)
     trial.built(copy)
-    forms = (trial.named, trial.factored, trial.updated)
-    weights, meant = zip(*(form(copy, rng) for form in forms))
-
-    def on_each(function):
-        return lambda inputs, several: [function(inputs, one) for one in several]
-
-    expected = evaluate(on_each(trial.loop), trial.inputs, list(meant))
-    found = evaluate(on_each(trial.of(copy)), trial.inputs, list(weights))
-    assert_close(found, expected, 2e-5)
+    run = Run(trial.of(copy))
+    for form in (trial.named, trial.factored, trial.updated):
+        weights, meant = form(copy, rng)
+        expected, _ = trial.reference(meant)
+        found, _ = run(trial.inputs, weights, trial.arrays)
+        assert_close(found, expected, 1e-5)
 
 
 @every_row
@@ -83,8 +78,8 @@ def test_forms_of_weights_and_a_copy_from_the_config(row, rng):
 def test_compiled_with_unknown_rows(row, rng):
     trial = Trial(row, 2, rng)
     layer, _ = trial.layer()
-    found = compiled_dynamic(trial.of(layer), trial.inputs, trial.weights)
-    assert_close(found, evaluate(trial.loop, trial.inputs, trial.weights), 2e-5)
+    found = compiled_dynamic(trial.of(layer), trial.inputs, trial.weights, trial.arrays)
+    assert_close(found, trial.reference(trial.weights)[0], 1e-5)
 
 
 @every_row

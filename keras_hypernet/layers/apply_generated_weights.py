@@ -101,6 +101,15 @@ class ApplyGeneratedWeights(HyperLayer):
             x = layer(x, layer_weights)
         return x
 
+    def plain_layers(self, weights):
+        if not isinstance(weights, (list, tuple)):
+            weights = forms.split_layers(weights, self.totals)
+        plain = []
+        for layer, each in zip(self.dense_layers, weights):
+            [(dense, *values)] = layer.plain_layers(each)
+            plain.append((dense, *values))
+        return plain
+
     def targets(self, weights):
         if not isinstance(weights, (list, tuple)):
             weights = [weights] * len(self.dense_layers)

@@ -58,7 +58,9 @@ class HyperDense(HyperTwin):
         return {"kernel": (x_shape[-1], self.units), **bias}
 
     def updates(self, name, shape, rank):
-        return low_rank.last_axis(shape, rank) if name == "kernel" else super().updates(name, shape, rank)
+        if name == "kernel":
+            return low_rank.last_axis(shape, rank)
+        return super().updates(name, shape, rank)
 
     def check_shapes(self, x_shape, weights_shape):
         if len(x_shape) < 2:

@@ -52,6 +52,13 @@ class HyperEinsumDense(HyperTwin):
                 )
         return shapes
 
+    def compute_output_shape(self, x_shape, weights_shape=None):
+        # Not the twin's, which gives two or more elided axes in reverse and others as None.
+        equation = Equation(self.twin_layer().equation, len(x_shape))
+        kernel = zip(equation.kernel, self.weight_shapes(x_shape)["kernel"])
+        sizes = {**dict(zip(equation.x, x_shape)), **dict(kernel)}
+        return tuple(sizes[c] for c in equation.y)
+
     def updates(self, name, shape, rank):
         if name != "kernel":
             return super().updates(name, shape, rank)

@@ -64,6 +64,13 @@ class HyperLayer(keras.layers.Layer):
         """`[(name of the target layer, contraction, its weights)]`, to describe a graph."""
         return [(self.name, "materialize", weights)]
 
+    def plain_layers(self, weights):
+        """The Keras layers that do the same, one after another, for a single row of weights.
+
+        `[(new layer, values of its parameters, values of its state)]`, to be set once it is built.
+        """
+        raise TypeError(f"{type(self).__name__} has no Keras layers that do the same.")
+
     def get_config(self):
         return {**super().get_config(), "shared": self.shared}
 

@@ -3,7 +3,6 @@
 import inspect
 import string
 
-import keras
 from keras import ops
 
 from keras_hypernet import fans, named_weights
@@ -12,7 +11,13 @@ from keras_hypernet.ops.rows import is_shared
 from keras_hypernet.spec import WeightSpec
 
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "autocast")
-_VARIABLES = ("lora_rank", "lora_alpha", "quantization_config", "gptq_unpacked_column_size", "weights")
+_VARIABLES = (
+    "lora_rank",
+    "lora_alpha",
+    "quantization_config",
+    "gptq_unpacked_column_size",
+    "weights",
+)
 _SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 
 _SECTIONS = """
@@ -26,9 +31,11 @@ _SECTIONS = """
 
     Call arguments:
         x: What `{twin}` takes.
-        weights: {tensors}, as far as the arguments ask for them: flat `(rows, total)` in this order, each row-major, or factored, or a
-            dict of tensors by name, each `(rows, *shape)` or `(1, *shape)`; floating. `rows`
-            divides the batch. `layer.spec(x_shape)` is what a generator has to make.{more}
+        weights: {tensors},
+            as far as the arguments ask for them: flat `(rows, total)` in this order, each
+            row-major, or factored, or a dict of tensors by name, each `(rows, *shape)` or
+            `(1, *shape)`; floating. `rows` divides the batch. `layer.spec(x_shape)` is what a
+            generator has to make.{more}
 
     Returns:
         What `{twin}` returns.
@@ -182,6 +189,18 @@ class HyperTwin(HyperLayer):
     def regularizer_of(self, name):
         """The twin's argument with the regularizer of a tensor."""
         return f"{name.removesuffix('_kernel')}_regularizer"
+
+    def plain_layers(self, weights):
+        tensors = named_weights.tensors_of(weights, self._shapes, one_row=True)
+        values = []
+        for name, tensor in tensors.items():
+            if named_weights.is_update(tensor):
+                equation = self.update_equation(name, self._shapes[name])
+                tensor = named_weights.multiplied(tensor, equation)
+            values.append(ops.convert_to_numpy(tensor[0]))
+        layer = self.twin.from_config({**self.twin_layer().get_config(), "name": self.name})
+        layer.trainable = self.trainable
+        return [(layer, values, list(self.variables))]
 
     def compute_output_shape(self, x_shape, weights_shape, **others):
         return self.twin_layer().compute_output_shape(x_shape)

@@ -6,8 +6,9 @@ from keras_hypernet import _compat, checks
 from keras_hypernet.functional_call import functional_call
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
-from keras_hypernet.named_weights import check_shapes, is_named, row_counts, tensors_of
+from keras_hypernet.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.named_weights import check_weights as check_named
+from keras_hypernet.rewrite import copy_built
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -88,6 +89,11 @@ class HyperWrapper(HyperLayer):
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
         return functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
+
+    def plain_layers(self, weights):
+        tensors = tensors_of(weights, self._shapes, one_row=True)
+        values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors.values()]
+        return [(copy_built(self.wrapped_layer()), values, self.state)]
 
     def compute_output_spec(self, x, weights, *args, **kwargs):
         return self.wrapped_layer().compute_output_spec(x, *args, **kwargs)

@@ -50,6 +50,11 @@ class LayerWeights(keras.layers.Layer):
         return WeightSpec([part for plan in self.generated for part in plan.parts()])
 
     @property
+    def target_names(self):
+        """Names of the target's layers that have these weights."""
+        return list(dict.fromkeys(plan.name.rpartition("/")[0] for plan in self.plans))
+
+    @property
     def whole(self):
         """Whether what is generated is used in the form that it comes in."""
         return all(

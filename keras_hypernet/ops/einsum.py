@@ -50,7 +50,11 @@ class Equation:
         down = self.paired + self.contracted + rank
         up = self.paired + rank + self.free
         narrow = self.x[0] + self.positions + self.paired + rank
-        return f"{self.x},{down}->{narrow}", f"{narrow},{up}->{self.y}", f"{down},{up}->{self.kernel}"
+        return (
+            f"{self.x},{down}->{narrow}",
+            f"{narrow},{up}->{self.y}",
+            f"{down},{up}->{self.kernel}",
+        )
 
     def update_shapes(self, shape, rank):
         """Shapes of `down` and `up` for a kernel of a shape."""

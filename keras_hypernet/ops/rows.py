@@ -1,7 +1,7 @@
 """The rows rule: data row `b` uses weight row `b // (batch // rows)`.
 
-A tensor of weights is `(rows, *shape)`. A row count that is 1 when the graph is built is one set for
-the whole batch, and the ordinary operation serves it.
+A tensor of weights is `(rows, *shape)`. A row count that is 1 when the graph is built is one set
+for the whole batch, and the ordinary operation serves it.
 """
 
 from keras import ops
@@ -25,7 +25,8 @@ def per_row(batch, rows):
 
 
 def group(x, rows):  # (batch, ...) -> (rows, batch // rows, ...)
-    """Data by the row of weights that serves it. Never -1: it would hide rows that do not divide."""
+    """Data by the row of weights that serves it."""
+    # Never -1: it would hide rows that do not divide.
     batch, *inner = ops.shape(x)
     return ops.reshape(x, (rows, per_row(batch, rows), *inner))
 
@@ -60,7 +61,7 @@ def apply(function, x, *tensors_and_axes):
     tensors = [along(tensor, axes, rank) for tensor, axes in tensors_and_axes]
     if all(is_shared(tensor) for tensor, _ in tensors_and_axes):
         return function(x, *(tensor[0] for tensor in tensors))
-    rows = [count(tensor) for tensor, _ in tensors_and_axes if not is_shared(tensor)][0]
+    rows = next(count(tensor) for tensor, _ in tensors_and_axes if not is_shared(tensor))
     return ungroup(function(group(x, rows), *tensors))
 
 
