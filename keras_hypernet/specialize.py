@@ -81,7 +81,7 @@ def data_tensors(model):
             del others["weights"]
             used = [first, others]
         elif _compat.functional(operation) is not None:
-            fed, _ = graph.fed_to(operation, args, kwargs)
+            fed = graph.fed_to(operation, args, kwargs)
             inside = data_tensors(operation)
             used = [fed[tensor.name] for tensor in operation.inputs if id(tensor) in inside]
         else:

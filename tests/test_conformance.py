@@ -2,10 +2,19 @@
 
 import json
 
+import keras
+import numpy as np
 import pytest
-from keras import tree
+from keras import ops, tree
 
-from tests.backend import BACKEND
+from keras_hypernet.layers.hyper_batch_normalization import HyperBatchNormalization
+from keras_hypernet.layers.hyper_einsum_dense import HyperEinsumDense
+from keras_hypernet.layers.hyper_embedding import HyperEmbedding
+from keras_hypernet.layers.hyper_group_normalization import HyperGroupNormalization
+from keras_hypernet.layers.hyper_layer_normalization import HyperLayerNormalization
+from keras_hypernet.layers.hyper_multi_head_attention import HyperMultiHeadAttention
+from keras_hypernet.layers.hyper_prelu import HyperPReLU
+from tests.backend import BACKEND, compiled, numpy_of
 from tests.conformance import (
     Run,
     Trial,
@@ -14,13 +23,10 @@ from tests.conformance import (
     compiled_dynamic,
     config_of,
     draw_seeds,
+    floats,
 )
+from tests.conformance_conv import ROWS as CONV
 from tests.conformance_core import ROWS as CORE
-
-try:
-    from tests.conformance_conv import ROWS as CONV
-except ImportError:
-    CONV = []
 
 pytestmark = pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`")
 
@@ -91,3 +97,131 @@ def test_arguments_for_variables_are_refused(row):
             value = "zeros" if initial else "non_neg"
             with pytest.raises(TypeError, match=name):
                 row.hyper(**row.arguments, **{name: value})
+
+
+# What the table does not show.
+
+
+def batch_norm(**arguments):
+    return HyperBatchNormalization(**arguments), keras.layers.BatchNormalization(**arguments)
+
+
+def test_batch_normalization_takes_the_mask_of_its_data_and_can_be_frozen_later(rng):
+    x, weights = rng.normal(size=(4, 3, 2)).astype("float32"), np.ones((2, 4), "float32")
+    weights[:, 2:] = 0
+    layer, twin = batch_norm(momentum=0.5)
+    masked = keras.layers.Masking()
+    x[:, 2] = 0
+    y, expected = layer(masked(x), weights, training=True), twin(masked(x), training=True)
+    assert_close(*map(numpy_of, (y, expected)), 1e-5)
+    for own, its in zip(layer.weights, twin.weights[2:], strict=True):
+        assert_close(numpy_of(own), numpy_of(its), 1e-5)
+    assert [v.path.split("/", 1)[1] for v in layer.weights] == [
+        "normalization/moving_mean",
+        "normalization/moving_variance",
+    ]
+    layer.trainable = False
+    before = layer.get_weights()
+    twin.trainable = False
+    y, expected = layer(x, weights, training=True), twin(x, training=True)
+    assert_close(*map(numpy_of, (y, expected)), 1e-5)
+    np.testing.assert_array_equal(before, layer.get_weights())
+
+
+def test_embedding_masks_and_ids_outside_of_the_table(rng):
+    layer = HyperEmbedding(3, 1, mask_zero=True)
+    weights = np.array([[1, 2, 3], [4, 5, 6]], "float32")
+    x = np.array([[0, 2], [-1, 1]], "int32")
+    y = layer(x, weights)
+    np.testing.assert_array_equal(ops.convert_to_numpy(y)[..., 0], [[1, 3], [6, 5]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(y._keras_mask), x != 0)
+    for outside in (3, -4, 5):
+        x[0, 0] = outside
+        if BACKEND == "jax":
+            assert np.isnan(layer(x, weights)[0, 0, 0])
+        else:
+            with pytest.raises(Exception, match=r"(?i)range|indices"):
+                layer(x, weights)
+        if BACKEND == "tensorflow":
+            assert compiled(layer)(x, weights)[0, 0, 0] in (0, 1, 2, 3)
+
+
+def attention_inputs(rng):
+    ids = np.array([[1, 2, 0], [3, 1, 2], [1, 0, 0], [2, 2, 2]])
+    table = keras.layers.Embedding(4, 4, mask_zero=True)
+    return table, ids
+
+
+def test_attention_uses_the_masks_of_its_data_as_keras_does(rng):
+    table, ids = attention_inputs(rng)
+    twin = keras.layers.MultiHeadAttention(2, 3)
+    layer = HyperMultiHeadAttention(2, 3)
+    expected = twin(table(ids), table(ids[:, :2]))
+    weights = np.concatenate([ops.convert_to_numpy(w).reshape(1, -1) for w in twin.weights], axis=1)
+    for rows in (1, 4):
+        y = layer(table(ids), np.repeat(weights, rows, 0), table(ids[:, :2]))
+        assert_close(*map(numpy_of, (y, expected)), 1e-5)
+        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (y._keras_mask, ids != 0)))
+    x, w = keras.Input((3,), dtype="int32"), keras.Input((weights.shape[1],))
+    model = keras.Model([x, w], layer(table(x), w, table(x[:, :2])))
+    found = model([ids, np.repeat(weights, 4, 0)])
+    assert_close(*map(numpy_of, (found, expected)), 1e-5)
+
+
+def test_attention_drops_scores_in_training(rng):
+    layer, x = HyperMultiHeadAttention(2, 3, dropout=0.9, seed=3), np.ones((4, 5, 3), "float32")
+    weights = rng.normal(size=(2, layer.spec(x.shape).total)).astype("float32")
+    quiet, noisy = (numpy_of(layer(x, weights, x, training=on)) for on in (False, True))
+    assert np.abs(quiet - noisy).max() > 0.1
+
+
+def test_attention_penalizes_its_weights_and_activities(rng):
+    x = rng.normal(size=(4, 3, 2)).astype("float32")
+    arguments = {"kernel_regularizer": "l2", "bias_regularizer": "l1", "activity_regularizer": "l2"}
+    twin = keras.layers.MultiHeadAttention(2, 3, **arguments)
+    layer = HyperMultiHeadAttention(2, 3, **arguments)
+    twin(x, x)
+    weights = np.concatenate([ops.convert_to_numpy(w).reshape(1, -1) for w in twin.weights], axis=1)
+    layer(x, np.repeat(weights, 2, 0), x)
+    found, expected = (float(sum(map(numpy_of, its.losses))) for its in (layer, twin))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_attention_keeps_flash_attention_in_its_config():
+    layer = HyperMultiHeadAttention(2, 3, flash_attention=True)
+    assert HyperMultiHeadAttention.from_config(layer.get_config()).flash_attention is True
+
+
+def test_penalties_of_updates(rng):
+    layer = HyperEinsumDense("abc,bcd->abd", (3, 5), kernel_regularizer=keras.regularizers.L2(1.0))
+    x, base = floats((3, 4))(4, rng)[0], floats((4, 5))(3, rng)[0]
+    down, up = floats((3, 4, 2), (3, 2, 5))(2, rng)
+    for rows in (1, 2):
+        layer(x, {"kernel": {"base": base, "down": down, "up": up[:rows]}})
+        kernel = base + down @ up[:rows]
+        expected = np.mean(np.sum(kernel**2, axis=(1, 2, 3)))
+        assert float(numpy_of(layer.losses[0])) == pytest.approx(expected, rel=1e-5)
+
+
+X3, W3 = np.ones((4, 3, 2), "float32"), np.ones((2, 4), "float32")
+
+
+@pytest.mark.parametrize(
+    ("call", "exception", "message"),
+    [
+        (lambda: HyperLayerNormalization(scale=False, center=False), ValueError, "no weights"),
+        (lambda: HyperLayerNormalization(axis=3)(X3, W3), ValueError, "out of bounds"),
+        (lambda: HyperLayerNormalization()(keras.Input((2, None)), W3), ValueError, "be known"),
+        (lambda: HyperGroupNormalization(5)(X3, W3), ValueError, "groups"),
+        (lambda: HyperPReLU()(keras.Input((None, 2)), W3), ValueError, "shared_axes"),
+        (lambda: HyperEinsumDense("ab,cb->ca", 2)(W3, W3), ValueError, "the batch"),
+        (lambda: HyperMultiHeadAttention(2, 3)(X3, W3), TypeError, "`value`"),
+        (lambda: HyperMultiHeadAttention(2, 3)(X3, W3, X3, "key"), TypeError, "`key`"),
+        (lambda: HyperMultiHeadAttention(2, 3)(W3, W3, W3), ValueError, "three or more axes"),
+        (lambda: HyperMultiHeadAttention(2, 3)(X3, W3, X3), ValueError, "68 entries"),
+        (lambda: HyperMultiHeadAttention(2, 3)(X3, W3, X3, X3[:, :2]), ValueError, "equal"),
+    ],
+)
+def test_bad_input(call, exception, message):
+    with pytest.raises(exception, match=message):
+        call()

@@ -12,8 +12,7 @@ from keras_hypernet.layers.hyper_depthwise_conv1d import HyperDepthwiseConv1D
 from keras_hypernet.layers.hyper_depthwise_conv2d import HyperDepthwiseConv2D
 from keras_hypernet.layers.hyper_separable_conv1d import HyperSeparableConv1D
 from keras_hypernet.layers.hyper_separable_conv2d import HyperSeparableConv2D
-
-from .backend import numpy_of
+from tests.backend import numpy_of
 
 FIRST = {"data_format": "channels_first"}
 

@@ -2,6 +2,7 @@
 
 import inspect
 import string
+import textwrap
 
 from keras import ops
 
@@ -23,9 +24,9 @@ _SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 _SECTIONS = """
 
     Args:
-        *args, **kwargs: The arguments of `{twin}`, without initializers and constraints: there
-            are no variables that they would be for. Regularizers penalize the generated
-            weights, mean over rows.
+{arguments}:
+            Those of `{twin}`. Regularizers penalize the generated weights, mean over rows.
+            There are no initializers and constraints: they would have no variables.
         shared: Whether the weights have a single row for the whole batch: then the ordinary
             Keras operation runs.
 
@@ -64,6 +65,18 @@ class Held:
         self.layer = layer
 
 
+class _OfClass:
+    """An attribute that a class has and its instances do not: they are called in another way."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __get__(self, instance, owner):
+        if instance is not None:
+            raise AttributeError
+        return self.value
+
+
 class HyperTwin(HyperLayer):
     """A hyper layer with the arguments and the behaviour of a Keras layer.
 
@@ -81,13 +94,14 @@ class HyperTwin(HyperLayer):
         super().__init_subclass__(**kwargs)
         if "twin" in cls.__dict__:
             twin = f"keras.layers.{cls.twin.__name__}"
+            cls.__signature__ = _OfClass(_signature(cls))
             cls.__doc__ += _SECTIONS.format(
                 twin=twin,
+                arguments=_wrapped(cls),
                 tensors=", ".join(f"`{name}`" for name in cls.tensors),
                 more=cls.more,
                 reference=cls.reference,
             )
-            cls.__signature__ = _signature(cls)
             TWINS[cls.twin] = cls
 
     def __init__(self, *args, shared=False, **kwargs):
@@ -212,8 +226,11 @@ class HyperTwin(HyperLayer):
 
 
 def mean_over_rows(regularizer, tensor):
-    """A penalty of one set of weights, mean over sets `(rows, *shape)`."""
-    return ops.mean(ops.vectorized_map(regularizer, tensor))
+    """A penalty of one set of weights, mean over sets `(rows, *shape)`; of none it is 0."""
+    if tensor.shape[0] == 0:  # which PyTorch cannot map over
+        return ops.zeros(())
+    rows = ops.cast(ops.maximum(ops.shape(tensor)[0], 1), tensor.dtype)
+    return ops.sum(ops.vectorized_map(regularizer, tensor)) / rows
 
 
 def _taken(argument):
@@ -230,6 +247,14 @@ def _refuse(name, arguments):
             f"`{name}` has no variables of its own, which these arguments are for; initialize the "
             f"generator instead (`initialization=`). Received: {refused}"
         )
+
+
+def _wrapped(cls):
+    """The names of a hyper layer's arguments, as lines of a docstring."""
+    names = [n for n in cls.__signature__.parameters if n not in ("shared", "kwargs")]
+    return textwrap.fill(
+        f"{', '.join(names)}, **kwargs", 92, initial_indent=" " * 8, subsequent_indent=" " * 12
+    )
 
 
 def _signature(cls):

@@ -46,6 +46,8 @@ class HyperWrapper(HyperLayer):
     >>> y = kh.HyperWrapper(layer)(np.ones((2, 7, 3), "float32"), np.ones((1, 128), "float32"))
     >>> keras.ops.shape(y)
     (2, 4)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
     """
 
     def __init__(self, layer, **kwargs):
