@@ -19,7 +19,6 @@ import matplotlib
 import numpy as np
 from keras import ops
 from sklearn.datasets import load_diabetes
-from sklearn.model_selection import train_test_split
 
 import keras_hypernet as kh
 
@@ -27,7 +26,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 LOW, HIGH = -2, 2  # log10 of lambda
-LAMBDAS, STEPS = 16, 250  # in a batch; batches in an epoch
+LAMBDAS, STEPS = 16, 200  # lambdas in a batch, batches in an epoch
 
 
 class RandomLambdas(keras.utils.PyDataset):
@@ -51,32 +50,80 @@ class RandomLambdas(keras.utils.PyDataset):
 def amortised(features):
     log_lambda, x = keras.Input((1,), name="log_lambda"), keras.Input((features,), name="x")
     generator = kh.WeightGenerator(
-        [(features, 1)],
-        hidden_sizes=(32, 32),
-        activation="tanh",
+        {"kernel": (features, 1)},
+        hidden_sizes=(64, 64),
+        activation="gelu",  # a path is smooth in the logarithm of lambda
         initialization=kh.HyperFanIn("xavier"),
     )
     weights = generator(log_lambda)
-    prediction = kh.HyperDense(1, use_bias=False, name="prediction")(x, weights)
+    prediction = kh.HyperDense(1, use_bias=False)(x, weights)
     square = ops.sum(ops.square(weights), axis=-1, keepdims=True)
     return keras.Model([log_lambda, x], [prediction, 10**log_lambda * square])
 
 
-def the_penalty(_, penalty):
-    return penalty
-
-
 def train(model, x, y, epochs, seed):
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, epochs * STEPS)
-    model.compile(keras.optimizers.Adam(schedule), loss=["mse", the_penalty])
+    losses = ["mse", lambda _, penalty: penalty]
+    model.compile(keras.optimizers.Adam(schedule), losses)
     model.fit(RandomLambdas(x, y, seed), epochs=epochs, verbose=0)
 
 
 def ridge(x, y, strength):
-    """The closed form."""
-    moment = x.T @ x / len(x) + strength * np.eye(x.shape[1])
-    return np.linalg.solve(moment, x.T @ y / len(x))[:, 0]
+    moments = x.T @ x / len(x) + strength * np.eye(x.shape[1])
+    return np.linalg.solve(moments, x.T @ y / len(x))[:, 0]
 
 
-def objective(w, x, y, strength):
-    return np.mean((y[:, 0] - x @ w) ** 2) + strength * np.sum(w**2)
+def objectives(coefficients, x, y, strengths):
+    errors = np.mean((y - x @ coefficients.T) ** 2, axis=0)
+    return errors + strengths * np.sum(coefficients**2, axis=1)
+
+
+def draw(path, names, strengths, generated, exact, distances):
+    _, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))
+    for name, ours, theirs in zip(names, generated.T, exact.T):
+        (line,) = left.plot(strengths, ours, label=name)
+        left.plot(strengths[::5], theirs[::5], "o", color=line.get_color(), markersize=4)
+    left.set(xscale="log", xlabel="lambda", ylabel="coefficient")
+    left.set_title("lines: generated, dots: closed form", fontsize=10)
+    left.legend(fontsize=7, ncols=2)
+    right.plot(strengths, 100 * distances)
+    right.set(xscale="log", yscale="log", xlabel="lambda")
+    right.set_title("distance to the closed form, % of its norm", fontsize=10)
+    right.grid(alpha=0.3)
+    plt.savefig(path, dpi=120, bbox_inches="tight")
+    print(f"picture: {path}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--output-dir", type=Path, default=Path())
+    args = parser.parse_args()
+
+    data = load_diabetes()
+    x = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
+    y = ((data.target - data.target.mean()) / data.target.std())[:, None]
+    log_lambdas = np.linspace(LOW, HIGH, 81)
+    strengths = 10**log_lambdas
+    exact = np.stack([ridge(x, y, strength) for strength in strengths])
+    least = objectives(exact, x, y, strengths)
+
+    print(f"{'seed':>4}{'largest distance':>20}{'mean distance':>17}{'largest excess loss':>23}")
+    for seed in args.seeds:
+        keras.utils.set_random_seed(seed)
+        model = amortised(x.shape[1])
+        train(model, x.astype("float32"), y.astype("float32"), args.epochs, seed)
+        grid = log_lambdas[:, None].astype("float32")
+        generated = kh.target_weights(model, grid)["kernel"][:, :, 0]
+        distances = np.linalg.norm(generated - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        excess = objectives(generated, x, y, strengths) / least - 1
+        print(f"{seed:4}{distances.max():20.2%}{distances.mean():17.2%}{excess.max():23.5%}")
+    print("distance: between generated and exact coefficients, relative to the exact ones")
+
+    path = args.output_dir / "amortised_regularisation.png"
+    draw(path, data.feature_names, strengths, generated, exact, distances)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Images as functions: every digit becomes a small sine network of its own.
 
     image (8, 8) -> encoder -> code (16,) -> generated changes of all weights
-    points (n, 2) -> sine network with the changed weights -> intensity
+    points (n, 2) -> sine network with these weights -> intensity
 
 The sine network is an ordinary Keras model that starts as such networks must. `kh.hypernetize` with
 `mode="delta"` keeps this start, trains it along, and adds to its weights what it generates for an
@@ -33,8 +33,8 @@ import keras_hypernet as kh
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-SIZE, FINER, CODE, WIDTH, BATCH_SIZE = 8, 64, 16, 48, 64
-FREQUENCY = 4  # 8 pixels in [-1, 1] tell waves of up to 4 half periods per unit apart
+SIZE, FINER, CODE, WIDTH, BATCH_SIZE = 8, 64, 16, 32, 32
+FREQUENCY = 6  # at the start: up to a period over an image, as kernels lie in [-1/2, 1/2]
 
 
 @keras.saving.register_keras_serializable()
@@ -77,7 +77,7 @@ def sine_network(inputs):
 
 def generated_weights():
     code = encoder(keras.Input((SIZE, SIZE), name="image"))
-    return kh.hypernetize(sine_network(2), conditioning=code, mode="delta", hidden_sizes=(64,))
+    return kh.hypernetize(sine_network(2), conditioning=code, mode="delta", hidden_sizes=())
 
 
 def code_as_input():
@@ -123,7 +123,7 @@ def main():
     images, test = train_test_split(images, test_size=0.25, random_state=0)
     rng = np.random.default_rng(args.seed)
     # Trained on the pixels alone, a function would do as it likes between them.
-    between = rng.uniform(-1, 1, (len(images), SIZE**2, 2)).astype("float32")
+    between = rng.uniform(-1, 1, (len(images), SIZE**2 // 2, 2)).astype("float32")
     points = np.concatenate([np.tile(grid(SIZE), (len(images), 1, 1)), between], axis=1)
     pixels = np.tile(grid(SIZE), (len(test), 1, 1))
     between = rng.uniform(-1, 1, pixels.shape).astype("float32")

@@ -55,8 +55,8 @@ def hypernetize(
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
             which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
-            and convolutions without groups. In the last two the model starts as the given one,
-            for every condition.
+            and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
+            given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
         freeze_base: Whether the trained values that changes are added to stay as they are.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_hypernet import _compat, checks
 from keras_hypernet import weights as forms
+from keras_hypernet.ops.rows import is_shared
 
 UPDATE = ("base", "down", "up")
 
@@ -115,7 +116,13 @@ def tensors_of(weights, shapes, one_row=False):
 def multiplied(update, equation):
     """An update of low rank -> the tensor `(rows, *shape)`, by the equation of its product."""
     factors, product = equation.split("->")
-    down, up = factors.split(",")
     row = next(c for c in string.ascii_letters if c not in equation)
-    change = ops.einsum(f"{row}{down},{row}{up}->{row}{product}", update["down"], update["up"])
+    axes, tensors = [], []
+    for letters, name in zip(factors.split(","), ("down", "up")):
+        shared = is_shared(update[name])
+        axes.append(letters if shared else row + letters)
+        tensors.append(update[name][0] if shared else update[name])
+    made = row + product if any(row in letters for letters in axes) else product
+    change = ops.einsum(f"{','.join(axes)}->{made}", *tensors)
+    change = change if made != product else ops.expand_dims(change, 0)
     return ops.expand_dims(update["base"], 0) + change

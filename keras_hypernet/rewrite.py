@@ -85,8 +85,11 @@ def copy_built(layer):
 
 
 def copy_values(layer, copy):
-    """Gives a layer the values of another one's variables."""
+    """Gives a layer the values of another one's variables, and trains the same ones."""
     assign(list(layer.variables), list(copy.variables), layer)
+    for given, variable in zip(layer.variables, copy.variables):
+        if variable.trainable != given.trainable:  # no config says it of single variables
+            variable.trainable = given.trainable
 
 
 def assign(values, variables, layer):

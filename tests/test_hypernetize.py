@@ -14,7 +14,10 @@ from tests.whole_models import (
     Batches,
     assert_close,
     compiled,
+    nested,
+    padded_ids,
     predict,
+    residual_cnn,
     settle,
     weights_of,
 )
@@ -44,7 +47,7 @@ def test_a_whole_model(whole, rng, tmp_path):
     y = tree.map_structure(lambda a: floats(rng, *a.shape), plain_outputs)
     generators = generators_of(hyper)
     before = [weights_of(generator) for generator in generators]
-    loss = {name: "mse" for name in y} if isinstance(y, dict) else "mse"
+    loss = dict.fromkeys(y, "mse") if isinstance(y, dict) else "mse"
     history = compiled(hyper, loss).fit(Batches([z, *x], y), verbose=0)
     assert np.isfinite(history.history["loss"][0])
     for generator, values in zip(generators, before):
@@ -73,3 +76,625 @@ def test_a_whole_model(whole, rng, tmp_path):
 
 def generators_of(model):
     return [layer for layer in model.layers if isinstance(layer, Generator)]
+
+
+# Selections.
+
+
+def generated_paths(hyper):
+    return set(kh.target_weights(hyper, np.zeros((1, SIZE), "float32")))
+
+
+CONVOLUTIONS = {"stem/kernel", "stem/bias", "conv/kernel", "down/kernel", "down/bias"}
+FILM = {"stem_bn/gamma", "stem_bn/beta", "bn/gamma", "bn/beta"}
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        (None, CONVOLUTIONS | FILM | {"head/kernel", "head/bias"}),
+        ("*/gamma", {"stem_bn/gamma", "bn/gamma"}),
+        (["*/gamma", "*/beta"], FILM),
+        (layers.Conv2D, CONVOLUTIONS),
+        (lambda v: len(v.shape) == 2, {"head/kernel"}),
+        (("head/*", layers.BatchNormalization), FILM | {"head/kernel", "head/bias"}),
+    ],
+)
+def test_selections(select, expected):
+    hyper = kh.hypernetize(residual_cnn(), SIZE, select=select)
+    assert generated_paths(hyper) == expected
+
+
+def test_film(rng):
+    model, x = settle(residual_cnn(), rng), floats(rng, 4, 8, 8, 2)
+    model.get_layer("head").kernel.trainable = False
+    model.get_layer("down").trainable = False
+    hyper = kh.hypernetize(model, SIZE, select=["*/gamma", "*/beta", "head/bias"])
+    kept = {v.path.rpartition("/")[2]: v for v in layer_weights(hyper, "head").weights}
+    np.testing.assert_array_equal(kept["kernel"], model.get_layer("head").kernel)
+    assert not kept["kernel"].trainable
+    for name in ("stem", "conv", "down"):
+        pairs = zip(hyper.get_layer(name).weights, model.get_layer(name).weights, strict=True)
+        for copy, given in pairs:
+            np.testing.assert_array_equal(copy, given)
+            assert copy.trainable == given.trainable == (name != "down")
+    # The condition matters from the first step.
+    one, two = (predict(hyper, [np.tile(z, (4, 1)), x]) for z in floats(rng, 2, 1, SIZE))
+    assert np.abs(one - two).max() > 1e-3
+
+
+def layer_weights(hyper, name):
+    found = [layer for layer in hyper.layers if layer.name.startswith(f"{name}_weights")]
+    return found[0]
+
+
+def test_a_frozen_variable_stays_frozen(rng):
+    model = mlp()
+    model.get_layer("one").kernel.trainable = False
+    hyper = kh.hypernetize(model, SIZE, select="two/*")
+    assert [v.trainable for v in hyper.get_layer("one").weights] == [False, True]
+    plain = kh.specialize(hyper, np.zeros((1, SIZE), "float32"))
+    assert [v.trainable for v in plain.get_layer("one").weights] == [False, True]
+
+
+def test_frozen_weights_are_selected_only_by_name():
+    model = mlp()
+    model.get_layer("one").trainable = False
+    assert "one/kernel" not in generated_paths(kh.hypernetize(model, SIZE))
+    assert "one/kernel" in generated_paths(kh.hypernetize(model, SIZE, select="one/*"))
+
+
+def mlp():
+    x = keras.Input((4,), name="x")
+    y = layers.BatchNormalization(name="norm")(layers.Dense(5, activation="tanh", name="one")(x))
+    return keras.Model(x, layers.Dense(2, name="two")(y), name="mlp")
+
+
+def same_paths():
+    """Two nested models whose variables have the same paths."""
+    x = y = keras.Input((4,))
+    for name in ("first", "second"):
+        inside = keras.Input((4,))
+        dense = layers.Dense(4, activation="tanh", name="dense")
+        y = keras.Model(inside, dense(inside), name=name)(y)
+    return keras.Model(x, layers.Dense(2, name="last")(y))
+
+
+def test_equal_paths_get_the_nested_models_names(rng):
+    model = settle(same_paths(), rng)
+    assert len({v.path for v in model.weights}) == 4
+    hyper = kh.hypernetize(model, SIZE, select=["second/*", "last/*"], mode="delta")
+    names = {"second/dense/kernel", "second/dense/bias", "last/kernel", "last/bias"}
+    weights = kh.target_weights(hyper, np.zeros((3, SIZE), "float32"))
+    assert set(weights) == names
+    kernel = model.get_layer("second").get_layer("dense").kernel
+    assert_close(weights["second/dense/kernel"], np.stack([kernel] * 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("select", ["*/gama", ["*/gamma", "*/gama"]])
+def test_nothing_selected(select):
+    with pytest.raises(ValueError, match=r"nearest is '.*gamma'.*'stem/kernel'.*\*/gama"):
+        kh.hypernetize(residual_cnn(), SIZE, select=select)
+
+
+# Modes.
+
+
+@pytest.mark.parametrize("select", [None, "norm/gamma"])
+def test_replaced_weights_depend_on_the_condition_at_once(select, rng):
+    model, x = settle(mlp(), rng), floats(rng, 64, 4)
+    hyper = kh.hypernetize(model, SIZE, select=select)
+    z = floats(rng, 64, SIZE)
+    gamma = kh.target_weights(hyper, z)["norm/gamma"]
+    assert abs(gamma.mean() - 1) < 0.1  # 1 + change
+    assert 0.01 < gamma.std() < 0.5
+    same = predict(hyper, [np.tile(z[:1], (64, 1)), x])
+    assert np.abs(predict(hyper, [z, x]) - same).max() > 1e-2
+
+
+IDS = np.array([0, 2, 1, 2], "int32")
+
+
+def composed(spec):
+    shapes = dict(zip(spec.names, spec.shapes))
+    shared = {name: shapes.pop(name) for name in spec.names[:2]}
+    part = kh.WeightGenerator(shapes, hidden_sizes=[4])
+    return kh.ComposedWeightGenerator(spec, generators={"part": part}, shared=shared)
+
+
+def structured(spec):
+    return kh.StructuredWeightGenerator(kh.plan_chunks(spec, 1000), hidden_sizes=[3])
+
+
+GENERATORS = {
+    "default": (None, "vector"),
+    "weight generator": (lambda s: kh.WeightGenerator(s, hidden_sizes=[6]), "vector"),
+    "factored": (lambda s: kh.WeightGenerator(s, hidden_sizes=[6], factored=True), "vector"),
+    "chunked": (lambda s: kh.ChunkedWeightGenerator(s, 16, 3, hidden_sizes=[6]), "vector"),
+    "deconv": (lambda s: kh.DeconvWeightGenerator(s, (7, 7), filters=[4], kernel_size=3), "vector"),
+    "structured": (structured, "vector"),
+    "composed": (composed, "vector"),
+    "perturbed": (
+        lambda s: kh.PerturbedWeightGenerator(
+            kh.WeightGenerator(s, hidden_sizes=[4]), when="training"
+        ),
+        "vector",
+    ),
+    "hypernetwork": (
+        lambda s: kh.Hypernetwork(kh.WeightGenerator(s, hidden_sizes=[4]), 3),
+        "dict",
+    ),
+    "task weights": (lambda s: kh.TaskWeights(kh.WeightGenerator(s, hidden_sizes=[4]), 3), "ids"),
+}
+
+
+def conditioning_of(kind):
+    """`(conditioning, values of its input)`."""
+    if kind == "vector":
+        return keras.Input((SIZE,), name="z"), np.random.default_rng(1).normal(size=(4, SIZE))
+    ids = keras.Input((), dtype="int32", name="ids")
+    return {"condition_id": ids} if kind == "dict" else ids, IDS
+
+
+@pytest.mark.parametrize("mode", ["delta", "low_rank"])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_trained_model_is_the_start(name, mode, rng, tmp_path):
+    if mode == "low_rank" and name not in ("default", "factored", "chunked", "hypernetwork"):
+        pytest.skip("one of each form is enough")
+    model, x = settle(mlp(), rng), floats(rng, 4, 4)
+    generator, kind = GENERATORS[name]
+    conditioning, z = conditioning_of(kind)
+    z = z if kind != "vector" else z.astype("float32")
+    hyper = kh.hypernetize(model, conditioning=conditioning, generator=generator, mode=mode)
+    assert_close(predict(hyper, [z, x]), predict(model, x), atol=1e-6)
+    before = predict(hyper, [z, x])
+    compiled(hyper).fit(Batches([z, x], floats(rng, 4, 2), number=3), verbose=0)
+    after = predict(hyper, [z, x])
+    assert np.abs(after - before).max() > 1e-3
+    # Each condition has its own weights now.
+    other = predict(hyper, [z[:1].repeat(4, axis=0), x])
+    assert np.abs(after - other)[1:].max() > 1e-5
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    assert_close(predict(loaded, [z, x]), after, rtol=1e-6, atol=1e-6)
+    plain = kh.specialize(hyper, z[:1])
+    assert_close(predict(plain, x[:1]), after[:1])
+
+
+def test_a_generator_instead_of_a_function(rng):
+    model, x = mlp(), floats(rng, 4, 4)
+    total = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    conditioning = keras.Input((SIZE,))
+    generator = kh.ChunkedWeightGenerator([(total,)], 16, 3, hidden_sizes=[6])
+    hyper = kh.hypernetize(model, conditioning=conditioning, generator=generator)
+    assert predict(hyper, [floats(rng, 4, SIZE), x]).shape == (4, 2)
+    assert [row["weights"] for row in kh.describe(hyper)] == [total]
+
+
+def test_frozen_base(rng):
+    model, x, z = settle(mlp(), rng), floats(rng, 4, 4), floats(rng, 4, SIZE)
+    for freeze in (False, True):
+        hyper = kh.hypernetize(model, SIZE, mode="delta", freeze_base=freeze)
+        bases = [v for v in hyper.variables if v.path.endswith("/base")]
+        assert [v.trainable for v in bases] == [not freeze] * 3
+        before = [np.array(ops.convert_to_numpy(v)) for v in bases]
+        compiled(hyper).fit(Batches([z, x], floats(rng, 4, 2)), verbose=0)
+        same = [np.array_equal(a, ops.convert_to_numpy(v)) for a, v in zip(before, bases)]
+        assert same == [freeze] * 3
+
+
+def low_rank_models():
+    ids, x, image = keras.Input((3,), dtype="int32"), keras.Input((3, 24)), keras.Input((4, 4, 8))
+    attention = layers.MultiHeadAttention(2, 16, name="attention")
+    return {
+        "dense": (x, layers.Dense(32)(x)),
+        "einsum": (x, layers.EinsumDense("abc,cde->abde", (3, 4, 8), bias_axes="de")(x)),
+        "embedding": (ids, layers.Embedding(40, 24)(ids)),
+        "attention": (x, attention(x, x)),
+        "conv": (image, layers.Conv2D(16, 3)(image)),
+    }
+
+
+@pytest.mark.parametrize("name", ["dense", "einsum", "embedding", "attention", "conv"])
+def test_low_rank(name, rng):
+    x, y = low_rank_models()[name]
+    model = settle(keras.Model(x, y), rng)
+    hyper = kh.hypernetize(model, SIZE, mode="low_rank", rank=2)
+    rows = 64
+    data = floats(rng, rows, *x.shape[1:])
+    data = np.abs(10 * data).astype("int32") % 40 if x.dtype == "int32" else data
+    z = floats(rng, rows, SIZE)
+    expected = predict(model, data)
+    assert_close(predict(hyper, [z, data]), expected, atol=1e-6)
+    kernels = kh.target_weights(hyper, z[:2])
+    if BACKEND == "jax":
+        smallest = min(w[0].size for w in kernels.values())
+        assert largest_tensor(hyper, [z, data], but=expected.size) < rows * smallest
+    compiled(hyper).fit(Batches([z, data], np.zeros_like(expected), 1), verbose=0)
+    compiled(hyper).fit(Batches([z, data], np.zeros_like(expected), 1), verbose=0)
+    assert np.abs(predict(hyper, [z, data]) - expected).max() > 1e-4
+    for path, w in kh.target_weights(hyper, z[:1]).items():
+        change = w[0] - kernels[path][0]
+        assert w.shape[1:] == next(tuple(v.shape) for v in model.weights if v.path == path)
+        assert np.abs(change).max() > 0
+    paths = {path for path in kernels if not path.endswith("bias")}
+    assert set(kernels) == paths
+
+
+def largest_tensor(model, inputs, but):
+    """Size of the largest tensor that a traced call makes, among those not of one given size."""
+    import jax
+
+    def call(trainable, others, inputs):
+        return model.stateless_call(trainable, others, inputs)[0]
+
+    values = [[v.value for v in vs] for vs in (model.trainable_variables, [])]
+    values[1] = [v.value for v in model.non_trainable_variables]
+    traced = jax.make_jaxpr(call)(*values, inputs)
+    sizes = [int(np.prod(a.shape)) for a in _avals(traced.jaxpr)]
+    return max(size for size in sizes if size != but)
+
+
+def _avals(jaxpr):
+    for equation in jaxpr.eqns:
+        yield from (v.aval for v in equation.outvars)
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _avals(inner)
+
+
+# What a model does beside its outputs.
+
+
+def test_regularizers_apply_to_what_is_generated(rng):
+    x = keras.Input((4,))
+    twice = layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.1), name="twice")
+    y = layers.Dense(2, bias_regularizer=keras.regularizers.L1(0.2), name="last")(twice(twice(x)))
+    hyper = kh.hypernetize(keras.Model(x, y), SIZE)
+    z = floats(rng, 3, SIZE)
+    weights = kh.target_weights(hyper, z)
+    expected = 0.1 * np.mean(np.sum(weights["twice/kernel"] ** 2, axis=(1, 2)))
+    expected += 0.2 * np.mean(np.sum(np.abs(weights["last/bias"]), axis=1))
+    hyper([z, floats(rng, 3, 4)])
+    np.testing.assert_allclose(sum(map(float, hyper.losses)), expected, rtol=1e-5)
+    # And in `fit`, beside a loss that is zero.
+    hyper.compile(keras.optimizers.SGD(0.0), loss=lambda y, found: 0.0 * found)
+    history = hyper.fit([z, floats(rng, 3, 4)], np.zeros((3, 2)), verbose=0).history
+    np.testing.assert_allclose(history["loss"][0], expected, rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Penalty(layers.Layer):
+    """Adds a loss of its own."""
+
+    def call(self, x):
+        self.add_loss(0.3 * ops.mean(x**2))
+        return x * 1.0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("mode", ["delta", "low_rank"])
+def test_all_losses_are_those_of_the_given_model(mode, shared, rng):
+    x = keras.Input((4,))
+    y = layers.Dense(5, kernel_regularizer="l2", activity_regularizer="l1", name="one")(x)
+    y = Penalty()(layers.BatchNormalization(gamma_regularizer="l1")(y))
+    y = layers.Dense(2, kernel_regularizer="l1", bias_regularizer="l2")(y)
+    model = settle(keras.Model(x, y), rng)
+    hyper = kh.hypernetize(model, SIZE, mode=mode, shared=shared)
+    data = floats(rng, 4, 4)
+    model(data)
+    hyper([floats(rng, 1 if shared else 2, SIZE), data])
+    assert len(hyper.losses) == len(model.losses) == 6
+    total = sum(map(float, model.losses))
+    np.testing.assert_allclose(sum(map(float, hyper.losses)), total, rtol=1e-5)
+
+
+def test_a_constraint_is_refused_where_it_cannot_hold(rng):
+    x = keras.Input((4,))
+    dense = layers.Dense(2, kernel_constraint="non_neg", name="bounded")
+    model = keras.Model(x, dense(x))
+    with pytest.raises(ValueError, match="bounded/kernel has a constraint.*`select`"):
+        kh.hypernetize(model, SIZE)
+    kh.hypernetize(model, SIZE, select="*/bias")
+
+
+def test_dropout_draws_for_each_step_and_row(rng):
+    x = keras.Input((40,))
+    model = keras.Model(x, layers.Dropout(0.5)(layers.Dense(40, name="dense")(x)))
+    hyper = kh.hypernetize(model, SIZE, mode="delta")
+    z, data = np.ones((3, SIZE), "float32"), np.ones((3, 40), "float32")
+    one, two = (ops.convert_to_numpy(hyper([z, data], training=True)) for _ in range(2))
+    assert ((one == 0) != (two == 0)).any()
+    assert ((one[0] == 0) != (one[1] == 0)).any()
+    assert (ops.convert_to_numpy(hyper([z, data], training=False)) != 0).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_statistics_move_as_in_the_given_model(shared, rng):
+    model, data, y = settle(mlp(), rng), floats(rng, 8, 4), floats(rng, 8, 2)
+    hyper = kh.hypernetize(model, SIZE, mode="delta", shared=shared)
+    z = floats(rng, 1 if shared else 8, SIZE)
+    still = keras.optimizers.SGD
+    compiled(hyper, optimizer=still(0.0)).fit(Batches([z, data], y), verbose=0)
+    compiled(model, optimizer=still(0.0)).fit(Batches([data], y), verbose=0)
+    for name in ("moving_mean", "moving_variance"):
+        found = [v for v in hyper.variables if v.path.endswith(name)]
+        assert len(found) == 1
+        np.testing.assert_allclose(
+            found[0], getattr(model.get_layer("norm"), name), rtol=1e-4, atol=1e-6
+        )
+
+
+def masked_lstm():
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.LSTM(3, return_sequences=True)(layers.Embedding(9, 4, mask_zero=True)(ids))
+    return keras.Model(ids, layers.Dense(2, name="head")(x))
+
+
+def masked_attention():
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    return keras.Model(ids, layers.MultiHeadAttention(2, 3)(x, x))
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (masked_lstm, {"select": ["embedding*", "head/*"]}),
+        (masked_lstm, {"shared": True}),
+        (masked_attention, {}),
+        (masked_attention, {"shared": True}),
+    ],
+)
+def test_masks(make, arguments, rng):
+    model, ids = settle(make(), rng), padded_ids(rng, 4)
+    hyper = kh.hypernetize(model, SIZE, mode="delta", **arguments)
+    z = floats(rng, 1 if arguments.get("shared") else 4, SIZE)
+    expected = predict(model, ids)
+    assert_close(predict(hyper, [z, ids]), expected, atol=1e-6)
+    y = floats(rng, *expected.shape)
+    losses = [
+        compiled(m).evaluate(Batches(x, y, 1), verbose=0)
+        for m, x in ((model, [ids]), (hyper, [z, ids]))
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    unmasked = np.mean((expected - y) ** 2)
+    assert abs(losses[0] - unmasked) > 1e-4  # the mask reached the loss
+
+
+# Conditionings.
+
+
+def test_a_computed_conditioning(rng, tmp_path):
+    model, x, y = mlp(), floats(rng, 4, 4), floats(rng, 4, 2)
+    image = keras.Input((4, 4, 1), name="image")
+    encoded = layers.Dense(SIZE, name="encoder")(layers.Flatten()(layers.Conv2D(2, 3)(image)))
+    hyper = kh.hypernetize(model, conditioning=encoded)
+    assert [tensor.name for tensor in hyper.inputs] == ["image", "x"]
+    images = floats(rng, 4, 4, 4, 1)
+    before = weights_of(hyper.get_layer("encoder"))
+    compiled(hyper).fit([images, x], y, batch_size=2, verbose=0)
+    assert (before[0] != weights_of(hyper.get_layer("encoder"))[0]).any()
+    expected = predict(hyper, [images, x])
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras")
+    assert_close(predict(loaded, [images, x]), expected, rtol=1e-6, atol=1e-6)
+    weights = kh.target_weights(hyper, {"image": images})
+    assert {name: w.shape for name, w in weights.items()} == {
+        v.path: (4, *v.shape) for v in model.trainable_variables
+    }
+    plain = kh.specialize(hyper, images[2:3])
+    assert_close(predict(plain, x[2:3]), expected[2:3])
+
+
+def test_several_inputs_of_a_generator(rng):
+    ids, noise = keras.Input((), dtype="int32", name="ids"), keras.Input((2,), name="noise")
+    hyper = kh.hypernetize(
+        mlp(),
+        conditioning={"condition_id": ids, "noise": noise},
+        generator=lambda spec: kh.Hypernetwork(
+            kh.WeightGenerator(spec, hidden_sizes=[4]), 3, noise_size=2
+        ),
+    )
+    names = [tensor.name for tensor in hyper.inputs]
+    assert sorted(names[:2]) == ["ids", "noise"]
+    values = {"ids": IDS, "noise": floats(rng, 4, 2), "x": floats(rng, 4, 4)}
+    expected = predict(hyper, [values[name] for name in names])
+    plain = kh.specialize(hyper, {"ids": IDS[1:2], "noise": values["noise"][1:2]})
+    assert_close(predict(plain, values["x"][1:2]), expected[1:2])
+
+
+def test_a_single_row_is_shared(rng):
+    conditioning = keras.Input(batch_shape=(1, SIZE))
+    hyper = kh.hypernetize(mlp(), conditioning=conditioning)
+    assert all(hyper.get_layer(name).shared for name in ("one", "norm", "two"))
+    assert predict(hyper, [floats(rng, 1, SIZE), floats(rng, 5, 4)]).shape == (5, 2)
+
+
+def test_groups_of_rows(rng):
+    model, z, x = settle(residual_cnn(), rng), floats(rng, 4, SIZE), floats(rng, 12, 8, 8, 2)
+    hyper = kh.hypernetize(model, SIZE)
+    expected = predict(hyper, [np.repeat(z, 3, axis=0), x])
+    assert_close(predict(hyper, [z, x]), expected)
+    y = floats(rng, 12, 3)
+    batches = kh.GroupedDataset(z, x, y, conditions_per_batch=2)
+    assert np.isfinite(compiled(hyper).fit(batches, verbose=0).history["loss"][0])
+    with pytest.raises(Exception, match=r"(?s).*"):
+        hyper([z[:3], x[:10]])
+
+
+def test_any_number_of_rows(rng):
+    hyper = kh.hypernetize(settle(mlp(), rng), SIZE)
+    z, x = floats(rng, 7, SIZE), floats(rng, 7, 4)
+    expected = predict(hyper, [z, x])
+    assert_close(predict(hyper, [z[:1], x[:1]]), expected[:1])
+    compiled(hyper)
+    assert_close(hyper.predict([z, x], batch_size=3, verbose=0), expected)
+    history = hyper.fit([z, x], floats(rng, 7, 2), batch_size=3, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+
+
+# What there is to see.
+
+
+def test_what_is_counted(rng):
+    model = mlp()
+    hyper = kh.hypernetize(model, SIZE, select="one/*", hidden_sizes=(5,))
+    trunk, head = SIZE * 5 + 5, 5 * 25 + 25
+    others = 4 * 5 + 12  # normalization with its statistics, and the last layer
+    assert hyper.count_params() == trunk + head + others
+    lines = []
+    hyper.summary(print_fn=lambda line, **_: lines.append(line), line_length=120)
+    assert f"Total params: {trunk + head + others:,}" in "\n".join(lines)
+    paths = [v.path for v in hyper.trainable_variables]
+    assert len(set(paths)) == len(paths)
+    assert "one/kernel" not in paths
+    assert {"norm/gamma", "norm/beta", "two/kernel", "two/bias"} < set(paths)
+
+
+def test_the_targets_variables_are_not_the_new_models(rng):
+    for arguments in ({}, {"shared": True}, {"mode": "delta"}, {"select": "two/*"}):
+        model = mlp()
+        given = {id(v) for v in model.variables}
+        hyper = kh.hypernetize(model, SIZE, **arguments)
+        assert not given & {id(v) for v in hyper.variables}
+    names = [v.path for v in kh.hypernetize(mlp(), SIZE, shared=True).trainable_variables]
+    assert all("generator" in name or "features" in name for name in names)
+
+
+@pytest.mark.parametrize("mode", ["replace", "delta"])
+def test_weights_by_the_names_of_the_given_model(mode, rng):
+    model = settle(nested(), rng)
+    hyper = kh.hypernetize(model, SIZE, mode=mode)
+    z = floats(rng, 2, SIZE)
+    weights = kh.target_weights(hyper, z)
+    shapes = sorted(tuple(v.shape) for v in model.trainable_variables)
+    assert sorted(w.shape[1:] for w in weights.values()) == shapes
+    assert {"dense/kernel", "inner/dense/kernel", "deep/dense/kernel"} <= set(weights)
+    assert {w.shape[0] for w in weights.values()} == {2}
+    plain = kh.specialize(hyper, z[1:])
+    baked = {
+        "dense/kernel": plain.get_layer("dense").kernel,
+        "inner/dense/kernel": plain.get_layer("inner").get_layer("dense").kernel,
+        "deep/dense/bias": plain.get_layer("inner").get_layer("deep").get_layer("dense").bias,
+    }
+    for name, value in baked.items():
+        np.testing.assert_allclose(weights[name][1], value, rtol=1e-6, atol=1e-7)
+    table = kh.describe(hyper)
+    assert sum(row["weights"] for row in table) == sum(np.prod(s) for s in shapes)
+    assert "dense" in str(table)
+
+
+def test_description_of_a_hypernetized_model():
+    table = kh.describe(kh.hypernetize(mlp(), SIZE, hidden_sizes=(5,)))
+    assert [row["target"] for row in table] == ["one", "norm", "two"]
+    assert [row["weights"] for row in table] == [25, 10, 12]
+    assert [row["form"] for row in table] == ["factored"] * 3
+    assert [row["parameters"] for row in table] == [6 * 25, 6 * 10, 6 * 12]
+
+
+# Errors.
+
+
+def unbuilt():
+    return keras.Sequential([layers.Dense(2)])
+
+
+def empty():
+    x = keras.Input((4,))
+    return keras.Model(x, layers.Flatten()(x))
+
+
+def ids():
+    return keras.Input((), dtype="int32")
+
+
+REFUSED = {
+    "no model": (layers.Dense(2), {}, TypeError, "`model`.*Dense"),
+    "unbuilt": (unbuilt(), {}, ValueError, "`model` must be built"),
+    "no weights": (empty(), {}, ValueError, "`model` must have weights"),
+    "mode": (mlp(), {"mode": "add"}, ValueError, "`mode`.*'replace'.*'add'"),
+    "rank": (mlp(), {"rank": 2}, ValueError, "`rank`.*low_rank.*rank=2"),
+    "rank zero": (mlp(), {"mode": "low_rank", "rank": 0}, ValueError, "`rank`.*0"),
+    "freeze": (mlp(), {"freeze_base": True}, ValueError, "`freeze_base`.*replace"),
+    "hidden": (mlp(), {"hidden_sizes": (0,)}, ValueError, "`hidden_sizes`"),
+    "size": (mlp(), {"conditioning_size": 0}, ValueError, "`conditioning_size`.*0"),
+    "float size": (mlp(), {"conditioning_size": 2.5}, TypeError, "`conditioning_size`.*2.5"),
+    "both": (mlp(), {"conditioning": ids()}, ValueError, "Either.*conditioning_size=3"),
+    "none": (mlp(), {"conditioning_size": None}, ValueError, "Either.*conditioning=None"),
+    "array": (
+        mlp(),
+        {"conditioning_size": None, "conditioning": np.ones((2, 3))},
+        TypeError,
+        "`conditioning` must be a KerasTensor",
+    ),
+    "int conditioning": (
+        mlp(),
+        {"conditioning_size": None, "conditioning": ids()},
+        TypeError,
+        "`conditioning`.*int32",
+    ),
+    "rank of conditioning": (
+        mlp(),
+        {"conditioning_size": None, "conditioning": keras.Input((2, 3))},
+        ValueError,
+        r"`conditioning`.*\(None, 2, 3\)",
+    ),
+    "dict": (
+        mlp(),
+        {"conditioning_size": None, "conditioning": {"noise": keras.Input((2,))}},
+        TypeError,
+        "`conditioning` must be a single KerasTensor",
+    ),
+    "recurrent": (
+        masked_lstm(),
+        {},
+        ValueError,
+        "The layer 'lstm.*LSTM.*`shared=True`",
+    ),
+    "generator": (mlp(), {"generator": 3}, TypeError, "`generator`.*3"),
+    "generator class": (
+        mlp(),
+        {"generator": lambda spec: layers.Dense(spec.total)},
+        TypeError,
+        "`generator`.*Dense",
+    ),
+    "generator total": (
+        mlp(),
+        {"generator": lambda spec: kh.WeightGenerator([(7,)])},
+        ValueError,
+        "`generator` must make the 47 selected weights.*7",
+    ),
+    "select": (mlp(), {"select": 3}, TypeError, "`select`.*3 of type int"),
+    "low rank of a bias": (
+        mlp(),
+        {"mode": "low_rank", "select": "*/bias"},
+        ValueError,
+        "no update of low rank of its bias",
+    ),
+    "low rank of nothing": (
+        keras.Sequential([keras.Input((4,)), layers.LayerNormalization()]),
+        {"mode": "low_rank"},
+        ValueError,
+        "finds no kernel",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    model, arguments, error, message = REFUSED[name]
+    variables = list(model.variables)
+    given = weights_of(model)
+    with pytest.raises(error, match=f"(?s){message}"):
+        kh.hypernetize(model, **{"conditioning_size": SIZE, **arguments})
+    assert [id(v) for v in model.variables] == [id(v) for v in variables]
+    for a, b in zip(weights_of(model), given, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_conditioning_of_another_width(rng):
+    hyper = kh.hypernetize(mlp(), SIZE)
+    with pytest.raises(ValueError, match=rf"(?s){SIZE}.*{SIZE + 1}"):
+        hyper([floats(rng, 2, SIZE + 1), floats(rng, 2, 4)])

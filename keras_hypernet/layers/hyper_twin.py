@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_hypernet import fans, named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.ops.rows import is_shared
 from keras_hypernet.spec import WeightSpec
 
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "autocast")
@@ -156,16 +155,9 @@ class HyperTwin(HyperLayer):
         return f"{axes}Y,YZ->{axes}Z"
 
     def multiplied_out(self, name, update):
-        """`base + down @ up` as a tensor `(rows, *shape)`, for regularizers."""
-        equation = self.update_equation(name, self._shapes[name])
-        row = next(c for c in string.ascii_letters if c not in equation)
-        operands, kernel = equation.split("->")
-        terms = list(zip(operands.split(","), (update["down"], update["up"])))
-        axes = [letters if is_shared(tensor) else row + letters for letters, tensor in terms]
-        tensors = [tensor[0] if is_shared(tensor) else tensor for _, tensor in terms]
-        made = row + kernel if row in "".join(axes) else kernel
-        change = ops.einsum(f"{','.join(axes)}->{made}", *tensors) + update["base"]
-        return ops.reshape(change, (-1, *self._shapes[name]))
+        """`base + down @ up` as a tensor `(rows, *shape)`."""
+        shape = self._shapes[name]
+        return named_weights.multiplied(update, self.update_equation(name, shape))
 
     # Checks.
 
@@ -209,8 +201,7 @@ class HyperTwin(HyperLayer):
         values = []
         for name, tensor in tensors.items():
             if named_weights.is_update(tensor):
-                equation = self.update_equation(name, self._shapes[name])
-                tensor = named_weights.multiplied(tensor, equation)
+                tensor = self.multiplied_out(name, tensor)
             values.append(ops.convert_to_numpy(tensor[0]))
         layer = self.twin.from_config({**self.twin_layer().get_config(), "name": self.name})
         layer.trainable = self.trainable

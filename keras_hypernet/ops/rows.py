@@ -67,7 +67,8 @@ def apply(function, x, *tensors_and_axes):
 
 def add(x, tensor, axes):
     """A tensor of weights added along axes of the data."""
-    if is_shared(tensor):
+    if is_shared(tensor) and list(axes) == [len(x.shape) - 1]:
         return apply(ops.add, x, (tensor, axes))
-    # The data second: Keras on TensorFlow takes a second argument with one long axis for a bias.
+    # The data second: Keras on TensorFlow takes a second argument with one long axis for a bias
+    # of the last axis, or of the first one of that length.
     return apply(lambda x, tensor: ops.add(tensor, x), x, (tensor, axes))
