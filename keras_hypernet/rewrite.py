@@ -118,7 +118,8 @@ def value_of(variable):
 
 def input_like(tensor, name=None):
     """A new input of a model, like another one."""
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name or tensor.name)
+    name = name or _compat.producer(tensor).name  # without one, a tensor is called differently
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
 
 def nested_inputs(model, fed):

@@ -59,7 +59,7 @@ def specialize(model, conditioning):
 
 def _plain(model, values, name):
     """`(plain model, [the inputs of the model that remain])`."""
-    baker = Baker(values)
+    baker = Baker(values, {operation.name for operation in model.operations})
     needed = data_tensors(model)
     inputs = [tensor for tensor in model.inputs if id(tensor) in needed]
     new = [input_like(tensor) for tensor in inputs]
@@ -95,13 +95,15 @@ class Baker:
 
     Args:
         values: `{name: value}` of the model's inputs that generated weights depend on.
+        taken: Names of the model's operations.
     """
 
-    def __init__(self, values):
+    def __init__(self, values, taken):
         self.values = values
+        self.taken = taken
         self.made = {}  # what it was made of -> plain layer
         self.pending = []  # functions that give layers, once built, their values
-        self.names = set()
+        self.names = set()  # of what was made for generated weights
 
     def call(self, operation, args, kwargs, new):
         if isinstance(operation, HyperLayer):
@@ -125,7 +127,6 @@ class Baker:
         key = id(operation)
         if key not in self.made:
             copy = self.made[key] = copy_of(operation)
-            self.names.add(copy.name)
             if isinstance(operation, keras.layers.Layer):
                 self.pending.append(partial(copy_values, operation, copy))
         return self.made[key]
@@ -153,9 +154,9 @@ class Baker:
         return plain(data if len(data) > 1 else data[0], **new(others))
 
     def _free(self, name):
-        """A name that no layer of the plain model has yet."""
+        """The name, or where it was given away, one that no layer of the plain model has."""
         free, i = name, 1
-        while free in self.names:
+        while free in self.names or (free != name and free in self.taken):
             free, i = f"{name}_{i}", i + 1
         self.names.add(free)
         return free

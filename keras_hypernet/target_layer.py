@@ -74,13 +74,14 @@ class TargetLayer:
             down, up = self.hyper.updates(local, described["shape"], rank)
             equation = self.hyper.update_equation(local, described["shape"])
             update = {"down": down, "up": up, "equation": equation}
-        regularizer = variable.regularizer
+        regularizer, constraint = variable.regularizer, variable.constraint
         return TensorPlan(
             **{**described, "name": path},
             local=local,
             mode=mode,
             **update,
             regularizer=regularizer and keras.regularizers.serialize(regularizer),
+            constraint=constraint and keras.constraints.serialize(constraint),
             trainable=variable.trainable,
         )
 

@@ -27,7 +27,8 @@ class TensorPlan:
         down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
             of their product.
         regularizer: Serialized regularizer or `None`.
-        trainable: Whether an ordinary variable is trained.
+        constraint, trainable: Of an ordinary variable: its serialized constraint or `None`, and
+            whether it is trained.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TensorPlan:
     up: tuple | None = None
     equation: str | None = None
     regularizer: dict | None = None
+    constraint: dict | None = None
     trainable: bool = True
 
     def __post_init__(self):

@@ -347,6 +347,10 @@ def _avals(jaxpr):
 # What a model does beside its outputs.
 
 
+def total_loss(model):
+    return sum(float(ops.convert_to_numpy(loss)) for loss in model.losses)
+
+
 def test_regularizers_apply_to_what_is_generated(rng):
     x = keras.Input((4,))
     twice = layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.1), name="twice")
@@ -357,7 +361,7 @@ def test_regularizers_apply_to_what_is_generated(rng):
     expected = 0.1 * np.mean(np.sum(weights["twice/kernel"] ** 2, axis=(1, 2)))
     expected += 0.2 * np.mean(np.sum(np.abs(weights["last/bias"]), axis=1))
     hyper([z, floats(rng, 3, 4)])
-    np.testing.assert_allclose(sum(map(float, hyper.losses)), expected, rtol=1e-5)
+    np.testing.assert_allclose(total_loss(hyper), expected, rtol=1e-5)
     # And in `fit`, beside a loss that is zero.
     hyper.compile(keras.optimizers.SGD(0.0), loss=lambda y, found: 0.0 * found)
     history = hyper.fit([z, floats(rng, 3, 4)], np.zeros((3, 2)), verbose=0).history
@@ -386,17 +390,24 @@ def test_all_losses_are_those_of_the_given_model(mode, shared, rng):
     model(data)
     hyper([floats(rng, 1 if shared else 2, SIZE), data])
     assert len(hyper.losses) == len(model.losses) == 6
-    total = sum(map(float, model.losses))
-    np.testing.assert_allclose(sum(map(float, hyper.losses)), total, rtol=1e-5)
+    total = total_loss(model)
+    np.testing.assert_allclose(total_loss(hyper), total, rtol=1e-5)
 
 
 def test_a_constraint_is_refused_where_it_cannot_hold(rng):
     x = keras.Input((4,))
     dense = layers.Dense(2, kernel_constraint="non_neg", name="bounded")
     model = keras.Model(x, dense(x))
-    with pytest.raises(ValueError, match="bounded/kernel has a constraint.*`select`"):
+    with pytest.raises(ValueError, match=r"bounded/kernel has a constraint.*`select`"):
         kh.hypernetize(model, SIZE)
-    kh.hypernetize(model, SIZE, select="*/bias")
+    # One on a weight that is not generated holds on.
+    hyper = kh.hypernetize(model, SIZE, select="*/bias", mode="delta")
+    z, x = floats(rng, 4, SIZE), np.abs(floats(rng, 4, 4))
+    compiled(hyper, optimizer=keras.optimizers.SGD(1.0)).fit(
+        Batches([z, x], -np.ones((4, 2))), verbose=0
+    )
+    kernel = ops.convert_to_numpy(layer_weights(hyper, "bounded").kept["kernel"])
+    assert kernel.min() == 0
 
 
 def test_dropout_draws_for_each_step_and_row(rng):
@@ -520,8 +531,6 @@ def test_groups_of_rows(rng):
     y = floats(rng, 12, 3)
     batches = kh.GroupedDataset(z, x, y, conditions_per_batch=2)
     assert np.isfinite(compiled(hyper).fit(batches, verbose=0).history["loss"][0])
-    with pytest.raises(Exception, match=r"(?s).*"):
-        hyper([z[:3], x[:10]])
 
 
 def test_any_number_of_rows(rng):
@@ -618,7 +627,7 @@ REFUSED = {
     "rank": (mlp(), {"rank": 2}, ValueError, "`rank`.*low_rank.*rank=2"),
     "rank zero": (mlp(), {"mode": "low_rank", "rank": 0}, ValueError, "`rank`.*0"),
     "freeze": (mlp(), {"freeze_base": True}, ValueError, "`freeze_base`.*replace"),
-    "hidden": (mlp(), {"hidden_sizes": (0,)}, ValueError, "`hidden_sizes`"),
+    "hidden": (mlp(), {"hidden_sizes": (0,)}, ValueError, r"`hidden_sizes\[0\]`.*0"),
     "size": (mlp(), {"conditioning_size": 0}, ValueError, "`conditioning_size`.*0"),
     "float size": (mlp(), {"conditioning_size": 2.5}, TypeError, "`conditioning_size`.*2.5"),
     "both": (mlp(), {"conditioning": ids()}, ValueError, "Either.*conditioning_size=3"),

@@ -16,6 +16,10 @@ import keras_hypernet as kh
 from keras_hypernet import targets
 from keras_hypernet.chunk_plan import ChunkPlan
 from keras_hypernet.targets.convolutions import Convolutions
+from tests.backend import BACKEND
+
+# Chunk plans are pure Python: what they hold on one backend they hold on all.
+pure_python = pytest.mark.skipif(BACKEND == "jax", reason="large models are slow to make on JAX")
 
 VECTORS = json.loads((pathlib.Path(__file__).parent / "vectors/chunkings.json").read_text())
 SMALL = {"input_shape": (8, 8, 1), "num_classes": 3}
@@ -75,6 +79,7 @@ def case_id(entry):
 
 
 @pytest.mark.parametrize("entry", VECTORS, ids=case_id)
+@pure_python
 def test_networks_and_chunkings_are_those_of_the_reference(entry):
     plan = chunking(entry["net"], entry["kwargs"])
     if "error" in entry:  # the reference fails without a bias in the output layer
@@ -118,6 +123,7 @@ GCD_CASES = [
 
 
 @pytest.mark.parametrize(("net", "kwargs", "numbers", "outputs", "generated"), GCD_CASES)
+@pure_python
 def test_gcd_chunkings_are_those_of_the_reference(net, kwargs, numbers, outputs, generated):
     plan = chunking(net, {**kwargs, "gcd_chunking": True})
     assert [kind.number for kind in plan.kinds.values()] == numbers
@@ -126,6 +132,7 @@ def test_gcd_chunkings_are_those_of_the_reference(net, kwargs, numbers, outputs,
 
 
 @pytest.mark.parametrize("gcd", [False, True])
+@pure_python
 def test_resnet_chunking_uses_every_chunk_once_in_the_order_of_the_layers(gcd):
     spec = kh.WeightSpec.from_model(targets.resnet(n=2, filters=(4, 4, 8, 12), **SMALL))
     plan = targets.resnet_chunking(spec, gcd)
@@ -160,6 +167,7 @@ def test_resnet_chunk_has_the_normalization_of_its_convolution():
     assert entries["group_2_block_0_norm_1/gamma"] == "group_2/0/gamma"
 
 
+@pure_python
 def test_wrn_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
     model = targets.wide_resnet(n=1, k=1, filters=(4, 4, 8, 8), use_bias=True, **SMALL)
     plan = targets.wrn_chunking(model, normalization=True, output=True)
@@ -175,6 +183,7 @@ def test_wrn_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
     assert plan.spec.names == kh.WeightSpec.from_model(model).names
 
 
+@pure_python
 def test_wrn_chunking_leaves_out_what_is_not_wanted():
     model = targets.wide_resnet(**SMALL_WRN)
     names = [name for name in kh.WeightSpec.from_model(model).names if "norm_" not in name]
@@ -432,6 +441,7 @@ def check_pieces(plan, rng):
     [{}, {"hidden_sizes": (4,)}, {"input_size": 3}, {"input_size": 3, "use_bias": False}],
     ids=str,
 )
+@pure_python
 def test_plans_keep_to_every_budget_down_to_the_smallest(target, heads, rng):
     target = TARGETS[target]()
     with pytest.raises(ValueError, match="`budget` must be at least") as caught:
@@ -611,6 +621,7 @@ def test_examples_in_docstrings_run(name):
 
 @pytest.mark.parametrize("target", ["cnn", "scalars"])
 @pytest.mark.parametrize("heads", [{"hidden_sizes": (4,)}, {"input_size": 3, "use_bias": False}])
+@pure_python
 def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
     spec = kh.WeightSpec.of(TARGETS[target]()) if target == "scalars" else None
     spec = spec or kh.WeightSpec.from_model(TARGETS[target]())
@@ -628,6 +639,7 @@ def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
         assert generator.count_params() == sum(counted.values()) <= budget
 
 
+@pure_python
 def test_economical_ensemble_of_wide_resnets():
     """Kernels from linear generators, norm tensors shared, output tensors of every member."""
     members, sizes = 5, [10, 7, 14, 14, 14, 7, 7, 7]

@@ -71,7 +71,8 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, inputs, y, number=2):
         super().__init__()
-        self.batch, self.number = (tuple(inputs), y), number
+        self.batch = (tuple(inputs) if len(inputs) > 1 else inputs[0], y)
+        self.number = number
 
     def __len__(self):
         return self.number

@@ -77,6 +77,7 @@ class LayerWeights(keras.layers.Layer):
                     initializer="zeros",
                     trainable=plan.trainable,
                     regularizer=keras.regularizers.get(plan.regularizer),
+                    constraint=keras.constraints.get(plan.constraint),
                     name=plan.local.replace("/", "_"),
                 )
 
