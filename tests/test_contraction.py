@@ -19,7 +19,7 @@ sizes = st.integers(1, 5)
 
 @st.composite
 def targets(draw):
-    """A dense layer, its data and its weights in one of the forms."""
+    """A dense layer's arguments, its data and its weights in one of the forms."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows, group = draw(sizes), draw(st.integers(1, 3))
     inner = draw(st.lists(st.integers(1, 3), max_size=2))
@@ -33,20 +33,22 @@ def targets(draw):
         order = draw(st.sampled_from(["auto", "materialize"]))
         weights = rng.normal(size=(rows, total)).astype("float32")
     shared = rows == 1 and draw(st.booleans())
-    layer = kh.HyperDense(units, use_bias=use_bias, contraction=order, shared=shared)
-    return layer, x, weights
+    arguments = {"use_bias": use_bias, "contraction": order, "shared": shared}
+    return (units, arguments), x, weights
 
 
 @given(targets())
 def test_any_target_equals_the_loop_over_samples(target):
-    layer, x, weights = target
+    (units, arguments), x, weights = target
+    layer = kh.HyperDense(units, **arguments)
     y = ref.dense_rows(*ref.cast([x, weights]), layer.units, layer.use_bias)
     np.testing.assert_allclose(numpy_of(layer(x, weights)), y, rtol=1e-4, atol=1e-4)
 
 
 @given(targets())
 def test_any_target_has_the_gradients_of_the_loop(target):
-    layer, x, weights = target
+    (units, arguments), x, weights = target
+    layer = kh.HyperDense(units, **arguments)
     arrays = ref.cast([x, weights])
     y = ref.dense_rows(*arrays, layer.units, layer.use_bias)
     seeds = np.cos(np.arange(y.size)).reshape(y.shape)

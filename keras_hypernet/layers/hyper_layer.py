@@ -44,7 +44,8 @@ class HyperLayer(keras.layers.Layer):
 
     def check_rows(self, batch, counts):
         """Raises on static numbers of rows that break the rows rule."""
-        known = {rows for rows in counts if rows is not None}
+        # Not `is not None`: while torch exports, a dynamic size is a symbol.
+        known = {rows for rows in counts if isinstance(rows, int)}
         if self.shared and known - {1}:
             raise ValueError(
                 f"`weights` must have a single row when `shared=True`. Received: {max(known)} rows"
@@ -54,10 +55,11 @@ class HyperLayer(keras.layers.Layer):
                 f"The tensors of `weights` must have equal rows, or one. Received: {sorted(known)}"
             )
         for rows in known:
-            if batch is not None and (batch % rows if rows else batch):
+            if isinstance(batch, int) and (batch % rows if rows else batch):
                 raise ValueError(
                     "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
-                    f"b // (batch // rows)). Received: {rows} rows of weights, {batch} of data"
+                    f"b // (batch // rows)). Received: {rows} rows of weights, "
+                    f"{batch} rows of data"
                 )
 
     def targets(self, weights):

@@ -23,9 +23,7 @@ _SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 _SECTIONS = """
 
     Args:
-{arguments}:
-            Those of `{twin}`. Regularizers penalize the generated weights, mean over rows.
-            There are no initializers and constraints: they would have no variables.
+{arguments}
         shared: Whether the weights have a single row for the whole batch: then the ordinary
             Keras operation runs.
 
@@ -96,7 +94,7 @@ class HyperTwin(HyperLayer):
             cls.__signature__ = _OfClass(_signature(cls))
             cls.__doc__ += _SECTIONS.format(
                 twin=twin,
-                arguments=_wrapped(cls),
+                arguments=_arguments(cls, twin),
                 tensors=", ".join(f"`{name}`" for name in cls.tensors),
                 more=cls.more,
                 reference=cls.reference,
@@ -240,12 +238,15 @@ def _refuse(name, arguments):
         )
 
 
-def _wrapped(cls):
-    """The names of a hyper layer's arguments, as lines of a docstring."""
+def _arguments(cls, twin):
+    """What a docstring says of a hyper layer's arguments."""
     names = [n for n in cls.__signature__.parameters if n not in ("shared", "kwargs")]
-    return textwrap.fill(
-        f"{', '.join(names)}, **kwargs", 92, initial_indent=" " * 8, subsequent_indent=" " * 12
+    text = (
+        f"{', '.join(names)}, **kwargs: Those of `{twin}`. Regularizers penalize the generated "
+        "weights, mean over rows. There are no initializers and constraints: they would have no "
+        "variables."
     )
+    return textwrap.fill(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
 def _signature(cls):
