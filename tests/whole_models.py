@@ -82,14 +82,15 @@ class Batches(keras.utils.PyDataset):
 
 
 def predict(model, inputs):
-    """Compiled predictions, as NumPy arrays in the output's structure."""
-    return tree.map_structure(np.asarray, model.predict_on_batch(inputs))
+    """Predictions as NumPy arrays in the output's structure: compiled on JAX, eager elsewhere."""
+    call = model.predict_on_batch if BACKEND == "jax" else model
+    return tree.map_structure(keras.ops.convert_to_numpy, call(inputs))
 
 
-def compiled(model, loss="mse", optimizer=None):
-    """The model, compiled with the backend's compiler; PyTorch runs as it is."""
+def compiled(model, loss="mse", optimizer=None, xla=False):
+    """The model, compiled with what is quick: `jit` on JAX, on TensorFlow a graph or XLA."""
     optimizer = optimizer or keras.optimizers.Adam(0.01)
-    model.compile(optimizer, loss=loss, jit_compile=BACKEND != "torch")
+    model.compile(optimizer, loss=loss, jit_compile=BACKEND == "jax" or xla)
     return model
 
 
