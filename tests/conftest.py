@@ -24,3 +24,11 @@ def seed():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def fresh_compiler():
+    """Past a number of models, torch.compile runs what comes next as it is, without a word."""
+    import torch
+
+    torch._dynamo.reset()

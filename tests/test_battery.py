@@ -60,7 +60,7 @@ def inputs_of_model(case, rows, rng):
 def test_the_table_has_every_public_layer():
     public = {n for n in kh.__all__ if isinstance(getattr(kh, n), type)}
     layers = {n for n in public if issubclass(getattr(kh, n), keras.layers.Layer)}
-    elsewhere = {"HyperWrapper"}  # `test_hypernetize.py`: the layers that it wraps have no table
+    elsewhere = {"HyperWrapper"}  # `test_hyper_wrapper.py`: it is what it wraps
     assert layers - elsewhere == set(FIRST_ROWS)
 
 

@@ -20,14 +20,6 @@ only = {
 }
 
 
-@pytest.fixture
-def fresh_compiler():
-    """Past a number of models, torch.compile runs what comes next as it is, without a word."""
-    import torch
-
-    torch._dynamo.reset()
-
-
 def model_and_data(rng, rows=8, groups=None, **options):
     model = kh.build(4, 3, [(3, 6), (6, 2)], hidden_sizes=[5], **options)
     conditioning = rng.normal(size=(groups or rows, 4)).astype("float32")

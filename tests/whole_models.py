@@ -215,6 +215,17 @@ def built():
     return kh.build(2, 3, [(3, 5), (5, 2)], hidden_sizes=[6], name="built")
 
 
+def wide_resnet():
+    return kh.targets.wide_resnet(n=1, k=1, filters=(2, 2, 4, 8), input_shape=(8, 8, 3))
+
+
+def of_kinds(spec):
+    """Convolutions from chunks of a few kinds."""
+    plan = kh.wrn_chunking(wide_resnet())
+    assert plan.spec.names == spec.names
+    return kh.StructuredWeightGenerator(plan, hidden_sizes=[4])
+
+
 def mobile():
     return keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=10)
 
@@ -239,6 +250,12 @@ WHOLE = [
     Whole("called twice shared", called_twice, floats((4, 4)), {"shared": True}),
     Whole("lstm tagger", lstm_tagger, padded_ids, {"shared": True}),
     Whole("subclassed", subclassed, floats((4,)), {"shared": True}),
+    Whole(
+        "wide resnet",
+        wide_resnet,
+        floats((8, 8, 3)),
+        {"select": layers.Conv2D, "generator": of_kinds},
+    ),
     Whole("built", built, floats((2,), (3,)), {"shared": True}, own_conditions=1),
     Whole(
         "mobile net last block",

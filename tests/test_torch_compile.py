@@ -1,0 +1,59 @@
+"""`torch.compile` of hypernetized models, one for every family of layers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_hypernet as kh
+from tests.backend import BACKEND
+from tests.whole_models import SIZE, Batches, assert_close, padded_ids, predict, settle
+
+
+def dense():
+    x = keras.Input((3, 4))
+    y = layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d")(x)
+    return keras.Model(x, layers.Dense(2)(layers.PReLU(shared_axes=[1])(y)))
+
+
+def convolutions():
+    x = keras.Input((6, 6, 2))
+    y = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(4, 3, activation="relu")(x))
+    return keras.Model(x, layers.SeparableConv2D(3, 2, strides=2)(y))
+
+
+def transposed_convolutions():
+    x = keras.Input((3, 3, 2))
+    y = layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(x)
+    return keras.Model(x, layers.Conv2DTranspose(2, 2)(y))
+
+
+def normalizations():
+    x = keras.Input((3, 4))
+    y = layers.BatchNormalization()(layers.LayerNormalization()(x))
+    return keras.Model(x, layers.GroupNormalization(2)(layers.RMSNormalization()(y)))
+
+
+def attention():
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    return keras.Model(ids, layers.MultiHeadAttention(2, 3)(x, x))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "torch", reason="a feature of torch")
+@pytest.mark.parametrize(
+    "family", [dense, convolutions, transposed_convolutions, normalizations, attention]
+)
+def test_compiled(family, rng, fresh_compiler):
+    model = settle(family(), rng)
+    hyper = kh.hypernetize(model, SIZE)
+    shape = model.input_shape[1:]
+    x = padded_ids(rng, 8) if family is attention else rng.normal(size=(8, *shape))
+    z = rng.normal(size=(4, SIZE)).astype("float32")
+    inputs = [z, x if family is attention else x.astype("float32")]
+    hyper.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
+    y = rng.normal(size=predict(model, inputs[1]).shape).astype("float32")
+    losses = hyper.fit(Batches(inputs, y, number=10), epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
+    assert_close(np.asarray(hyper.predict_on_batch(inputs)), predict(hyper, inputs))
