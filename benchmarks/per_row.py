@@ -6,18 +6,26 @@
 convolution with a group of channels per row; `vectorized_map` and `map`, `keras.ops` over the rows;
 `loop`, a Python loop over the rows. One data row per row of weights. A train step is the
 gradient for the data and the weights. Compiled on JAX and TensorFlow (XLA). `dynamic` says whether
-TensorFlow traces a way while the number of rows is unknown. Memory is that of a train step by the
-compiler's account, on JAX only. A way that takes more than `SLOW` seconds is run once, and a loop
-over 256 rows not at all. Medians of interleaved runs; run nothing else beside it.
+TensorFlow traces a way while the number of rows is unknown. Memory is what a train step takes for a
+time: by the compiler's account on JAX and the allocator's on TensorFlow, and on PyTorch as the
+process grows. A way that takes more than `SLOW` seconds is run once, and a loop over 256 rows not
+at all. Medians of interleaved runs; run nothing else beside it.
 """
 
 import argparse
+import json
 import math
 import time
 
 import keras
 import numpy as np
-from common import interleaved, print_table
+from common import (
+    in_process_that_frees,
+    interleaved,
+    print_table,
+    resident_peak,
+    tensorflow_peak,
+)
 from keras import ops
 
 from keras_hypernet.ops.conv import conv
@@ -95,7 +103,7 @@ def ways(name, rows):
 
 
 def steps(function, x, kernel):
-    """`(forward, train step)` as functions that wait for their result, and temporary MB."""
+    """`(forward, train step)` as functions that wait for their result, and MB if they are known."""
     loss = lambda x, kernel: ops.sum(ops.square(function(x, kernel)))  # noqa: E731
     if BACKEND == "jax":
         import jax
@@ -142,23 +150,44 @@ def accepts_dynamic(function, x, kernel):
     return "yes"
 
 
-def measure(name, rows, repeats):
+def arrays(name, rows):
+    """`(data, kernel)`"""
     (*sizes, channels), shape, *_ = LAYERS[name]
     rng = np.random.default_rng(0)
     # Smaller for many rows, or some alternatives take minutes.
     sizes = [size // 2 for size in sizes] if rows > 32 else sizes
     shapes = (rows, *sizes, channels), (rows, *shape)
-    x, kernel = (ops.convert_to_tensor(rng.normal(size=s).astype("float32")) for s in shapes)
+    return [ops.convert_to_tensor(rng.normal(size=s).astype("float32")) for s in shapes]
+
+
+def peaks(name, rows):
+    """`{way: MB}` of train steps, in a process that gives back what it frees."""
+    found = {}
+    for way, function in ways(name, rows).items():
+        _, train, _ = steps(function, *arrays(name, rows))
+        try:
+            found[way] = resident_peak(train)
+        except Exception:
+            continue
+    return found
+
+
+def measure(name, rows, repeats):
+    x, kernel = arrays(name, rows)
     forwards, trains, once, memory, dynamic = {}, {}, {}, {}, {}
     found = ways(name, rows)
+    if BACKEND == "torch":
+        memory = json.loads(in_process_that_frees(__file__, "--memory", name, str(rows)))
     for way, function in found.items():
         if BACKEND == "tensorflow":
             dynamic[way] = "no" if way == "loop" else accepts_dynamic(function, x, kernel)
         try:
-            forward, train, memory[way] = steps(function, x, kernel)
+            forward, train, known = steps(function, x, kernel)
             forward(), train()
         except Exception:
             continue
+        if BACKEND != "torch":
+            memory[way] = tensorflow_peak(train) if known is None else known
         once[way] = []
         for step in (forward, train):
             start = time.perf_counter()
@@ -176,9 +205,8 @@ def measure(name, rows, repeats):
         for seconds, i in ((forwards, 0), (trains, 1)):
             took = seconds.get(way, once[way][i])
             cells += [f"{1e3 * took:.1f}", f"{took / seconds['ours']:.2f}"]
-        size = "-" if memory[way] is None else f"{memory[way]:.1f}"
-        table.append([way, *cells, size, dynamic.get(way, "-")])
-    print(f"{name} {shape}, data {shapes[0]}, {BACKEND}")
+        table.append([way, *cells, f"{memory[way]:.1f}", dynamic.get(way, "-")])
+    print(f"{name} {tuple(kernel.shape[1:])}, data {tuple(x.shape)}, {BACKEND}")
     columns = ["way", "forward ms", "/ ours", "train ms", "/ ours", "temporary MB", "dynamic"]
     print_table(columns, table)
     print(flush=True)
@@ -189,7 +217,12 @@ def main():
     parser.add_argument("--layers", default=",".join(LAYERS))
     parser.add_argument("--rows", default="1,32,256")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.memory:
+        name, rows = arguments.memory
+        print(json.dumps(peaks(name, int(rows))))
+        return
     for name in arguments.layers.split(","):
         for rows in map(int, arguments.rows.split(",")):
             measure(name, rows, arguments.repeats)

@@ -139,7 +139,8 @@ def take_per_row(tables, ids):
     starts = ops.reshape(ops.arange(rows, dtype=ids.dtype) * entries, (rows, *[1] * (ids.ndim - 1)))
     inside = ops.logical_and(ids >= 0, ids < entries)
     ids = ops.where(inside, ids + starts, rows * entries)
-    return ops.take(ops.reshape(tables, (rows * entries, size)), ids, axis=0)
+    taken = ops.take(ops.reshape(tables, (rows * entries, size)), ids, axis=0)
+    return ops.reshape(taken, (*ops.shape(ids), size))  # JAX loses axes where there are no rows
 
 
 def build_attention(layer, rank):

@@ -79,7 +79,7 @@ def _rows(model, path=""):
         producer = _compat.producer(graph.origin(generated)[0])
         names = targets.setdefault(id(producer), {})
         if not set(layer.target_names) & set(names):  # its hyper layer is in a nested model
-            names.update(dict.fromkeys(layer.target_names, "-"))
+            names.update(dict.fromkeys(layer.target_names))
     rows = []
     for generator, _, weights in graph.generators(model):
         consumers = targets.get(id(generator), {})
@@ -89,7 +89,7 @@ def _rows(model, path=""):
             "target": ", ".join(consumers) or "-",
             "shapes": generator.spec.shapes,
             "form": "factored" if len(weights) > 1 else "flat",
-            "contraction": ", ".join(dict.fromkeys(consumers.values())) or "-",
+            "contraction": ", ".join(dict.fromkeys(filter(None, consumers.values()))) or "-",
             "parameters": parameters,
             "weights": generator.spec.total,
             "compression": generator.spec.total / parameters,

@@ -199,6 +199,8 @@ def test_mixed_precision(case, policy, rng):
 @every_class
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_fit_in_mixed_precision(case, policy, rng):
+    if BACKEND == "jax" and (case.id, policy) == ("HyperMultiHeadAttention", "mixed_float16"):
+        pytest.skip("JAX has no float16 attention on CPU, for Keras' own layer neither")
     with policy_of(policy):
         model, inputs, y = model_data(case, 6, rng)
     if not model.trainable_variables:
