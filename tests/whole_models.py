@@ -254,7 +254,7 @@ WHOLE = [
         "wide resnet",
         wide_resnet,
         floats((8, 8, 3)),
-        {"select": layers.Conv2D, "generator": of_kinds},
+        {"select": layers.Conv2D, "generator": of_kinds, "shared": True},
     ),
     Whole("built", built, floats((2,), (3,)), {"shared": True}, own_conditions=1),
     Whole(
