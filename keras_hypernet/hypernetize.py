@@ -49,16 +49,19 @@ def hypernetize(
             package, or a generator, whose total must be that of the selected weights. What is
             generated for a scale is its distance from 1.
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
-            layer class, a function of a variable, or a list of these. `None` is all that are
-            trainable, or for `"low_rank"` all that it can update. The others stay ordinary weights
-            with their values.
+            layer class, a function of a variable, or a list of these. The name of a `Sequential`,
+            which its paths begin with, may be left out. `None` is all that are trainable, or for
+            `"low_rank"` all that it can update. The others stay ordinary weights with their
+            values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
             which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
             and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
             given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
-        freeze_base: Whether the trained values that changes are added to stay as they are.
+        freeze_base: Whether the trained values that changes are added to stay as they are, as those
+            of a layer with a selected weight that is not trainable do. What is not selected is
+            trained by its own `trainable` flag: set it before.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk.
@@ -107,13 +110,20 @@ def hypernetize(
     }
     for target in targets:
         target.assign()
-    inputs = tree.map_structure(input_like, _compat.functional(source).input)
+    given = {id(tensor) for tensor in sources}  # a conditioning may be made of the model's input
+    inputs = tree.map_structure(
+        lambda tensor: tensor if id(tensor) in given else input_like(tensor),
+        _compat.functional(source).input,
+    )
+    own = {id(tensor) for tensor in tree.flatten(inputs)}
+    sources = [tensor for tensor in sources if id(tensor) not in own]
     writer = GraphWriter(targets)
     outputs = writer.outputs(source, tree.flatten(inputs), weights)
     writer.copy_values()
     _check_all_generated(targets)
     name = unique_name(f"hyper_{model.name}")
-    return keras.Model([*sources, *tree.flatten(inputs)], outputs, name=name)
+    inputs = [*sources, *tree.flatten(inputs)]
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 
 def _checked_mode(mode, rank, freeze_base):
@@ -144,7 +154,7 @@ def _functional(model):
             "A subclassed `model` must take a single input here. Call it on its `keras.Input`s and "
             f"give the functional model around it. Received: model={model!r}, built for {shapes}"
         )
-    inputs = keras.Input(batch_shape=tuple(shape))
+    inputs = keras.Input(tuple(shape)[1:])
     return keras.Model(inputs, model(inputs), name=model.name)
 
 
@@ -152,7 +162,7 @@ def _conditioning(size, conditioning, taken):
     """`(what the generator takes, the inputs that it is computed from)`."""
     if (size is None) == (conditioning is None):
         raise ValueError(
-            "Either `conditioning_size` or `conditioning` must be given. Received: "
+            "Either `conditioning_size` or `conditioning` must be given, not both. Received: "
             f"conditioning_size={size}, conditioning={conditioning}"
         )
     if size is not None:
@@ -217,8 +227,14 @@ def _given(conditioning, targets, generator):
     tensors = [fields_of(tensor) for target in targets for tensor in target.spec]
     spec = WeightSpec(tensors)
     if not isinstance(generator, Generator):
-        generator = generator(spec) if callable(generator) else generator
-    checks.instance("generator", generator, Generator)
+        made_by_function = callable(generator) and not isinstance(generator, keras.layers.Layer)
+        generator = generator(spec) if made_by_function else generator
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            "`generator` must be a generator of this package, such as `kh.WeightGenerator`, or a "
+            "function of a `WeightSpec` that returns one. Received: "
+            f"{generator!r} of type {type(generator).__name__}"
+        )
     if generator.spec.total != spec.total:
         raise ValueError(
             f"`generator` must make the {spec.total} selected weights. Received: one that makes "

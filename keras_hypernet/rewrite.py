@@ -78,10 +78,18 @@ def copy_of(operation):
 def copy_built(layer):
     """A new layer with the same config, built, with the same values."""
     copy = copy_of(layer)
-    if not copy.built:
-        copy.build_from_config(layer.get_build_config())
+    build_as(copy, layer.get_build_config())
     copy_values(layer, copy)
     return copy
+
+
+def build_as(layer, config):
+    """Builds a layer made anew from its config, as the `get_build_config` of the old one says."""
+    shape = (config or {}).get("input_shape")
+    if not _compat.has_build(layer) and shape and not tree.is_nested(shape[0]):
+        layer(keras.Input(tuple(shape)[1:]))
+    elif not layer.built:
+        layer.build_from_config(config)
 
 
 def copy_values(layer, copy):

@@ -23,7 +23,7 @@ class Parameters:
     """
 
     def __init__(self, model):
-        self.layers, self._where, self._paths = [], {}, {}
+        self.layers, self._where, self._paths, self._name = [], {}, {}, model.name
         self._collect(model, ())
         variables = [v for layer in self.layers for _, v in self.of(layer)]
         unique = {id(v): v for v in variables}
@@ -58,7 +58,13 @@ class Parameters:
                 function of a variable, or a list of these.
         """
         if select is None:
-            return {id(v) for v in self.variables if v.trainable}
+            found = {id(v) for v in self.variables if v.trainable}
+            if not found:
+                raise ValueError(
+                    "`model` has no trainable weights, which `select=None` would select. Name "
+                    "those that are to be generated: `select='*'` is all of them."
+                )
+            return found
         choices = list(select) if isinstance(select, (list, tuple, set)) else [select]
         found = set()
         for choice in choices:
@@ -72,8 +78,11 @@ class Parameters:
 
     def _chosen(self, choice):
         if isinstance(choice, str):
-            match = fnmatch.fnmatchcase
-            return {id(v) for v in self.variables if match(self.path(v), choice)}
+            return {
+                id(v)
+                for v in self.variables
+                if any(fnmatch.fnmatchcase(path, choice) for path in self._names(v))
+            }
         if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
             return {
                 id(v)
@@ -82,12 +91,17 @@ class Parameters:
                 if isinstance(inner, choice)
                 for _, v in self.of(inner)
             }
-        if callable(choice):
+        if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(
             "`select` must be a glob pattern on variable paths, a layer class, a function of a "
             f"variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
         )
+
+    def _names(self, variable):
+        """The path, and that without the name of a `Sequential`, which Keras puts before it."""
+        path = self.path(variable)
+        return path, path.removeprefix(f"{self._name}/")
 
     def _nothing(self, choice):
         paths = [self.path(v) for v in self.variables]

@@ -3,7 +3,7 @@
 import keras
 
 from keras_hypernet import fans
-from keras_hypernet.layers.hyper_twin import TWINS
+from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
 from keras_hypernet.layers.hyper_wrapper import HyperWrapper
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.naming import unique_name
@@ -71,6 +71,11 @@ class TargetLayer:
             )
         update = {}
         if mode == LOW_RANK:
+            if not isinstance(self.hyper, HyperTwin):
+                raise ValueError(
+                    f"{path} is of a {type(self.layer).__name__}, which takes no update of low "
+                    "rank: leave it out with `select`, or use mode='delta'."
+                )
             down, up = self.hyper.updates(local, described["shape"], rank)
             equation = self.hyper.update_equation(local, described["shape"])
             update = {"down": down, "up": up, "equation": equation}
@@ -106,7 +111,9 @@ def select_targets(model, select, mode, rank, shared, gated, freeze_base):
     if select is None and mode == LOW_RANK:
         selected &= _updatable(parameters)
         if not selected:
-            raise ValueError("`mode='low_rank'` finds no kernel in `model` that it could update.")
+            raise ValueError(
+                "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
+            )
     return [
         TargetLayer(layer, parameters, selected, mode, rank, shared, gated, freeze_base)
         for layer in parameters.layers

@@ -11,6 +11,8 @@ from keras import ops
 from keras_hypernet import _compat, checks
 from keras_hypernet.spec import WeightSpec
 
+# In this order in every dict: trees sort the keys of some dicts and of others not, which depends on
+# the backend, and files name tensors by their place.
 FACTORS = ("basis", "features", "offset")
 
 
@@ -137,7 +139,7 @@ def split_layers(weights, totals):
     basis = _compat.split(weights["basis"], totals)
     offset = _compat.split(weights["offset"], totals)
     return [
-        {"features": weights["features"], "basis": b, "offset": o} for b, o in zip(basis, offset)
+        {"basis": b, "features": weights["features"], "offset": o} for b, o in zip(basis, offset)
     ]
 
 
@@ -146,7 +148,7 @@ def layer_shapes(shapes, totals):
     if not is_factored(shapes):
         return [(shapes[0], total) for total in totals]
     return [
-        {"features": shapes["features"], "basis": (shapes["basis"][0], n), "offset": (n,)}
+        {"basis": (shapes["basis"][0], n), "features": shapes["features"], "offset": (n,)}
         for n in totals
     ]
 

@@ -7,7 +7,7 @@ from keras import layers, ops, tree
 
 import keras_hypernet as kh
 from keras_hypernet.generators.generator import Generator
-from tests.backend import BACKEND
+from tests.backend import BACKEND, numpy_of
 from tests.whole_models import (
     SIZE,
     WHOLE,
@@ -143,6 +143,25 @@ def test_frozen_weights_are_selected_only_by_name():
     model.get_layer("one").trainable = False
     assert "one/kernel" not in generated_paths(kh.hypernetize(model, SIZE))
     assert "one/kernel" in generated_paths(kh.hypernetize(model, SIZE, select="one/*"))
+
+
+def test_frozen_weights_stay_a_frozen_base():
+    model = mlp()
+    model.trainable = False
+    with pytest.raises(ValueError, match=r"no trainable weights.*`select="):
+        kh.hypernetize(model, SIZE, mode="delta")
+    hyper = kh.hypernetize(model, SIZE, mode="delta", select="*")
+    assert not [v.path for v in hyper.trainable_variables if "_weights" in v.path]
+    assert [v for v in hyper.trainable_variables if "generator" in v.path]
+
+
+def test_the_name_of_a_sequential_may_be_left_out():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="one")], name="net")
+    for select in ("one/*", "net/one/*"):
+        assert generated_paths(kh.hypernetize(model, SIZE, select=select)) == {
+            "net/one/kernel",
+            "net/one/bias",
+        }
 
 
 def mlp():
@@ -344,6 +363,35 @@ def _avals(jaxpr):
                 yield from _avals(inner)
 
 
+def test_files_name_tensors_by_the_same_places_on_all_backends():
+    """Trees sort the keys of some dicts only, which depends on the backend."""
+    x = keras.Input((4,))
+    y = layers.Dense(3, kernel_regularizer="l2")(layers.Dense(4, bias_regularizer="l1")(x))
+    model = keras.Model(x, y)
+    hyper = kh.hypernetize(model, SIZE)
+    factored = kh.hypernetize(model, SIZE, generator=GENERATORS["factored"][0])
+    several = 0
+    for layer in hyper.get_config()["layers"] + factored.get_config()["layers"]:
+        for node in layer["inbound_nodes"]:
+            places = {}
+            for name, _, place in origins(node["args"]):
+                places.setdefault(name, []).append(place)
+            several += any(len(found) > 1 for found in places.values())
+            assert all(found == sorted(found) for found in places.values())
+    assert several >= 8
+
+
+def origins(nest):
+    """Where the tensors in a config come from, the keys of all dicts in order."""
+    if isinstance(nest, dict):
+        if "keras_history" in nest:
+            yield nest["keras_history"]
+        nest = [nest[key] for key in sorted(nest)]
+    if isinstance(nest, (list, tuple)):
+        for item in nest:
+            yield from origins(item)
+
+
 # What a model does beside its outputs.
 
 
@@ -375,6 +423,19 @@ class Penalty(layers.Layer):
     def call(self, x):
         self.add_loss(0.3 * ops.mean(x**2))
         return x * 1.0
+
+
+def test_regularizers_in_half_precision(rng):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        x = keras.Input((4,))
+        model = keras.Model(x, layers.Dense(2, kernel_regularizer="l2")(x))
+        hyper = kh.hypernetize(model, SIZE)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    hyper.compile("adam", "mse")
+    history = hyper.fit([floats(rng, 4, SIZE), floats(rng, 4, 4)], np.zeros((4, 2)), verbose=0)
+    assert np.isfinite(history.history["loss"][0])
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -497,6 +558,41 @@ def test_a_computed_conditioning(rng, tmp_path):
     }
     plain = kh.specialize(hyper, images[2:3])
     assert_close(predict(plain, x[2:3]), expected[2:3])
+
+
+def test_a_conditioning_made_of_the_models_own_input(rng, tmp_path):
+    model = settle(mlp(), rng)
+    hyper = kh.hypernetize(model, conditioning=layers.Dense(SIZE)(model.input))
+    assert len(hyper.inputs) == 1
+    x = floats(rng, 4, 4)
+    expected = predict(hyper, x)
+    assert_close(predict(kh.specialize(hyper, x[1:2]), x[1:2]), expected[1:2])
+    hyper.save(tmp_path / "hyper.keras")
+    assert_close(predict(keras.saving.load_model(tmp_path / "hyper.keras"), x), expected)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unbuilt(keras.Model):
+    """A model that leaves it to Keras to build its layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_subclassed_model_without_build(rng, tmp_path):
+    model, x, z = Unbuilt(), floats(rng, 2, 5), floats(rng, 1, SIZE)
+    expected = numpy_of(model(x))
+    hyper = kh.hypernetize(model, SIZE, mode="delta", shared=True)
+    assert hyper.inputs[1].shape == (None, 5)
+    assert_close(numpy_of(hyper([z, x])), expected)
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    assert_close(numpy_of(loaded([z, x])), expected)
+    assert_close(numpy_of(kh.specialize(hyper, z)(x)), expected)
 
 
 def test_several_inputs_of_a_generator(rng):
@@ -682,11 +778,29 @@ REFUSED = {
         ValueError,
         "no update of low rank of its bias",
     ),
+    "low rank of an LSTM": (
+        masked_lstm(),
+        {"mode": "low_rank", "select": layers.LSTM, "shared": True},
+        ValueError,
+        "LSTM, which takes no update of low rank",
+    ),
+    "select a layer": (
+        mlp(),
+        {"select": layers.Dense(2, name="dense")},
+        TypeError,
+        "`select`.*a layer class",
+    ),
+    "generator of another kind": (
+        mlp(),
+        {"generator": layers.Dense(47)},
+        TypeError,
+        "`generator` must be a generator of this package.*Dense",
+    ),
     "low rank of nothing": (
         keras.Sequential([keras.Input((4,)), layers.LayerNormalization()]),
         {"mode": "low_rank"},
         ValueError,
-        "finds no kernel",
+        "finds no trainable kernel",
     ),
 }
 

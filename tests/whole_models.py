@@ -88,9 +88,10 @@ def predict(model, inputs):
 
 
 def compiled(model, loss="mse", optimizer=None, xla=False):
-    """The model, compiled with what is quick: `jit` on JAX, on TensorFlow a graph or XLA."""
+    """The model, compiled by XLA on JAX and where it is asked for; elsewhere eager."""
     optimizer = optimizer or keras.optimizers.Adam(0.01)
-    model.compile(optimizer, loss=loss, jit_compile=BACKEND == "jax" or xla)
+    xla = xla or BACKEND == "jax"
+    model.compile(optimizer, loss=loss, jit_compile=xla, run_eagerly=not xla)
     return model
 
 

@@ -116,8 +116,8 @@ class TaskWeights(Generator):
             tasks = ops.arange(self.num_conditions, dtype="int32")
             inside = self._inside(tasks, self.embedding.table(tasks))
             weights = {
-                "features": ops.one_hot(ids, self.num_conditions),
                 "basis": materialize(self.generator(inside, training=training)),
+                "features": ops.one_hot(ids, self.num_conditions),
                 "offset": ops.zeros((self.spec.total,)),
             }
         else:
@@ -131,8 +131,8 @@ class TaskWeights(Generator):
         if not self.once_per_task:
             size = self.generator.features_size(self.embedding_size)
         shapes = {
-            "features": (ids.shape[0], size),
             "basis": (size, self.spec.total),
+            "features": (ids.shape[0], size),
             "offset": (self.spec.total,),
         }
         return specs_of(shapes, self.compute_dtype)

@@ -202,7 +202,7 @@ class WeightGenerator(Generator):
             size = ops.shape(features)[-1]
             kernel = self.head(ops.eye(size, dtype=self.compute_dtype)) - bias
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.
-        return {"features": features, "basis": ops.copy(kernel), "offset": ops.copy(bias)}
+        return {"basis": ops.copy(kernel), "features": features, "offset": ops.copy(bias)}
 
     def compute_output_spec(self, conditioning, factored=None, training=None):
         shapes = {name: x.shape for name, x in inputs.as_dict(conditioning).items()}
@@ -211,8 +211,8 @@ class WeightGenerator(Generator):
         if self._is_factored(factored):
             size = self.features_size(size)
             shapes = {
-                "features": (rows, size),
                 "basis": (size, self.spec.total),
+                "features": (rows, size),
                 "offset": (self.spec.total,),
             }
         return specs_of(shapes, self.compute_dtype)

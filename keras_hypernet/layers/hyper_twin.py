@@ -4,6 +4,7 @@ import inspect
 import string
 import textwrap
 
+import keras
 from keras import ops
 
 from keras_hypernet import fans, named_weights
@@ -215,7 +216,11 @@ class HyperTwin(HyperLayer):
 
 
 def mean_over_rows(regularizer, tensor):
-    """A penalty of one set of weights, mean over sets `(rows, *shape)`; of none it is 0."""
+    """A penalty of one set of weights, mean over sets `(rows, *shape)`; of none it is 0.
+
+    As Keras' own, which is of variables, it is not in half precision.
+    """
+    tensor = ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
     if tensor.shape[0] == 0:  # which PyTorch cannot map over
         return ops.zeros(())
     rows = ops.cast(ops.maximum(ops.shape(tensor)[0], 1), tensor.dtype)

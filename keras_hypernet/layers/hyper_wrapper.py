@@ -8,7 +8,7 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
 from keras_hypernet.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.named_weights import check_weights as check_named
-from keras_hypernet.rewrite import copy_built
+from keras_hypernet.rewrite import build_as, copy_built
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -118,8 +118,7 @@ class HyperWrapper(HyperLayer):
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         build = config.pop("layer_build")
-        if not layer.built:
-            layer.build_from_config(build)
+        build_as(layer, build)
         return cls(layer, **config)
 
 

@@ -9,6 +9,7 @@ from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import mean_over_rows
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.tensor_plan import TensorPlan
+from keras_hypernet.weights import FACTORS
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -23,7 +24,7 @@ class LayerWeights(keras.layers.Layer):
         plans: List of `TensorPlan`, or their configs, one per tensor of the layer, in order.
         gated: Whether changes are multiplied by a trained number per tensor that starts at zero,
             so that the base is what any generator starts from.
-        freeze_base: Whether the base is not trained.
+        freeze_base: Whether the base is not trained; nor is it if one of its weights was frozen.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -65,8 +66,9 @@ class LayerWeights(keras.layers.Layer):
     def build(self, generated_shape):
         total = sum(plan.size for plan in self.generated)
         if self.has_base:
+            trained = not self.freeze_base and all(plan.trainable for plan in self.generated)
             self.base = self.add_weight(
-                (total,), initializer="zeros", trainable=not self.freeze_base, name="base"
+                (total,), initializer="zeros", trainable=trained, name="base"
             )
         if self.gated:
             self.gates = self.add_weight((len(self.generated),), initializer="zeros", name="gates")
@@ -100,7 +102,7 @@ class LayerWeights(keras.layers.Layer):
                 regularizer = keras.regularizers.get(plan.regularizer)
                 self.add_loss(mean_over_rows(regularizer, plan.tensor(entry)))
             tensors[plan.local] = entry
-        return tensors
+        return dict(sorted(tensors.items()))
 
     def tensors(self, generated):
         """`{path: tensor (rows, *shape)}` of what is generated."""
@@ -139,8 +141,7 @@ class LayerWeights(keras.layers.Layer):
         gates = ops.cast(ops.take(gates, np.concatenate(which)), self.compute_dtype)
         if not isinstance(generated, dict):
             return generated * gates
-        gated = {name: generated[name] * gates for name in ("basis", "offset")}
-        return {"features": generated["features"], **gated}
+        return {n: generated[n] if n == "features" else generated[n] * gates for n in FACTORS}
 
     def compute_output_spec(self, generated):
         if self.whole:
@@ -160,13 +161,13 @@ class LayerWeights(keras.layers.Layer):
             elif factored and plan.regularizer is None:
                 k = generated["basis"].shape[0]
                 specs[plan.local] = {
-                    "features": self._of_shape((rows, k)),
                     "basis": self._of_shape((k, plan.size)),
+                    "features": self._of_shape((rows, k)),
                     "offset": self._of_shape((plan.size,)),
                 }
             else:
                 specs[plan.local] = self._of_shape((rows, *plan.shape))
-        return specs
+        return dict(sorted(specs.items()))
 
     def _of_shape(self, shape):
         return keras.KerasTensor(shape, dtype=self.compute_dtype)

@@ -4,6 +4,8 @@ A tensor of weights is `(rows, *shape)`. A row count that is 1 when the graph is
 for the whole batch, and the ordinary operation serves it.
 """
 
+import operator
+
 from keras import ops
 
 
@@ -67,8 +69,6 @@ def apply(function, x, *tensors_and_axes):
 
 def add(x, tensor, axes):
     """A tensor of weights added along axes of the data."""
-    if is_shared(tensor) and list(axes) == [len(x.shape) - 1]:
-        return apply(ops.add, x, (tensor, axes))
-    # The data second: Keras on TensorFlow takes a second argument with one long axis for a bias
-    # of the last axis, or of the first one of that length.
-    return apply(lambda x, tensor: ops.add(tensor, x), x, (tensor, axes))
+    # Not `ops.add`: on TensorFlow it takes what has one long axis for a bias of the last axis, or
+    # of the first one of that length.
+    return apply(operator.add, x, (ops.cast(tensor, x.dtype), axes))
