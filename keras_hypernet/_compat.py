@@ -123,6 +123,15 @@ def einsum_shapes(equation, bias_axes, x_shape, output_shape):
     return tuple(kernel), None if bias is None else tuple(bias), tuple(output)
 
 
+def torch_compiles():
+    """Whether `torch.compile` is tracing."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
 def has_build(layer):
     """Whether a layer has a `build` of its own, not that of all layers, which builds nothing."""
     return not getattr(type(layer).build, "_is_default", False)

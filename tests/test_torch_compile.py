@@ -17,15 +17,14 @@ def dense():
 
 
 def convolutions():
-    x = keras.Input((6, 6, 2))
-    y = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(4, 3, activation="relu")(x))
-    return keras.Model(x, layers.SeparableConv2D(3, 2, strides=2)(y))
+    x = keras.Input((5, 2))
+    y = layers.DepthwiseConv1D(2, padding="same")(layers.Conv1D(3, 2, activation="relu")(x))
+    return keras.Model(x, layers.SeparableConv1D(3, 2, strides=2)(y))
 
 
 def transposed_convolutions():
     x = keras.Input((3, 3, 2))
-    y = layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(x)
-    return keras.Model(x, layers.Conv2DTranspose(2, 2)(y))
+    return keras.Model(x, layers.Conv2DTranspose(4, 2, strides=2, activation="relu")(x))
 
 
 def normalizations():

@@ -14,6 +14,7 @@ import itertools
 import keras
 from keras import ops
 
+from keras_hypernet import _compat
 from keras_hypernet.ops import rows
 
 _GROUPED = {"jax": False, "tensorflow": False, "torch": True}
@@ -21,8 +22,9 @@ _GROUPED = {"jax": False, "tensorflow": False, "torch": True}
 
 def prefer_groups(kernel):
     """Whether to give each row of kernels a group of channels."""
-    # No rows at all would be no channels.
-    return _GROUPED.get(keras.backend.backend(), False) and kernel.shape[0] != 0
+    # No rows at all would be no channels, and PyTorch does not compile an unknown number of them.
+    possible = kernel.shape[0] != 0 and not _compat.torch_compiles()
+    return possible and _GROUPED.get(keras.backend.backend(), False)
 
 
 def by_groups(convolve, x, kernel, out_axis, data_format):
