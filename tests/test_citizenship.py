@@ -231,7 +231,7 @@ def test_a_wheel_needs_only_keras_and_numpy():
 
 @pytest.mark.slow
 @only["torch"]
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", sorted(GENERATORS.keys() - {"chunked", "deconv", "statistics"}))
 def test_torch_compile_of_other_generators(name, rng, fresh_compiler):
     model, _ = mlp_model(GENERATORS[name])
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
