@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 # JAX compiles every operation for every new shape.
-examples = 10 if os.environ["KERAS_BACKEND"] == "jax" else 40
+examples = 5 if os.environ["KERAS_BACKEND"] == "jax" else 40
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=examples)
 settings.load_profile("repeatable")
 

@@ -35,6 +35,11 @@ every_mistake = pytest.mark.parametrize(
 )
 
 
+# On JAX every operation is compiled, which takes long; and it has no float16 attention on CPU, for
+# Keras' layer neither.
+POLICIES = ["mixed_bfloat16"] if BACKEND == "jax" else ["mixed_float16", "mixed_bfloat16"]
+
+
 def values_of(layer):
     return [ref.cast(ops.convert_to_numpy(v)) for v in layer.weights]
 
@@ -178,7 +183,7 @@ def check_fit(model, inputs, y, epochs):
 
 
 @every_layer
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_mixed_precision(case, policy, rng):
     inputs = case.inputs(6, rng)
     full = case.layer()
@@ -193,10 +198,6 @@ def test_mixed_precision(case, policy, rng):
         assert keras.backend.standardize_dtype(out.dtype) == policy.removeprefix("mixed_")
     outputs = tree.map_structure(lambda x: ops.cast(x, "float32"), outputs)
     assert_close(numpy_of(outputs), expected, rtol=0.05, atol=0.1)
-
-
-# On JAX compilation takes long; and it has no float16 attention on CPU, for Keras' layer neither.
-POLICIES = ["mixed_bfloat16"] if BACKEND == "jax" else ["mixed_float16", "mixed_bfloat16"]
 
 
 @every_class
