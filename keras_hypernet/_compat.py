@@ -7,6 +7,8 @@ def is_concrete(tensor):
     """Whether the values of a tensor can be read now: not while a graph is built or traced."""
     if isinstance(tensor, keras.KerasTensor):
         return False
+    if torch_compiles():
+        return False
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -19,8 +21,6 @@ def is_concrete(tensor):
     if backend == "torch":
         import torch
 
-        if torch.compiler.is_compiling():
-            return False
         return not (torch.is_tensor(tensor) and tensor.device.type == "meta")
     return True
 

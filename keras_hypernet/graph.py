@@ -20,6 +20,16 @@ def check_functional(model):
         )
 
 
+def _calls(model, kind):
+    """`[(operation, args, kwargs, output KerasTensors)]` of the operations of a class."""
+    return [
+        (operation, *call)
+        for operation in model.operations
+        if isinstance(operation, kind)
+        for call in _compat.calls_in(model, operation)
+    ]
+
+
 def generators(model):
     """`[(generator, its conditioning, the tensors of its weights)]` of a model, as KerasTensors.
 
@@ -27,9 +37,7 @@ def generators(model):
     """
     return [
         (operation, args[0] if args else kwargs["conditioning"], outputs)
-        for operation in model.operations
-        if isinstance(operation, Generator)
-        for args, kwargs, outputs in _compat.calls_in(model, operation)
+        for operation, args, kwargs, outputs in _calls(model, Generator)
     ]
 
 
@@ -37,9 +45,7 @@ def hyper_layers(model):
     """`[(hyper layer, its weights as KerasTensors)]` of a model."""
     return [
         (operation, args[1] if len(args) > 1 else kwargs["weights"])
-        for operation in model.operations
-        if isinstance(operation, HyperLayer)
-        for args, kwargs, _ in _compat.calls_in(model, operation)
+        for operation, args, kwargs, _ in _calls(model, HyperLayer)
     ]
 
 
@@ -47,9 +53,7 @@ def layer_weights(model):
     """`[(LayerWeights, what is generated for it, the weights)]` of a model, as KerasTensors."""
     return [
         (operation, args[0] if args else kwargs["generated"], outputs)
-        for operation in model.operations
-        if isinstance(operation, LayerWeights)
-        for args, kwargs, outputs in _compat.calls_in(model, operation)
+        for operation, args, kwargs, outputs in _calls(model, LayerWeights)
     ]
 
 
@@ -71,9 +75,8 @@ def nested_models(model):
     """`[(functional model in the graph, {its input's name: KerasTensor it is fed})]`."""
     return [
         (operation, fed_to(operation, args, kwargs))
-        for operation in model.operations
-        if isinstance(operation, keras.Model) and hasattr(operation, "operations")
-        for args, kwargs, _ in _compat.calls_in(model, operation)
+        for operation, args, kwargs, _ in _calls(model, keras.Model)
+        if hasattr(operation, "operations")
     ]
 
 

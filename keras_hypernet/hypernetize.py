@@ -14,7 +14,7 @@ from keras_hypernet.naming import unique_name
 from keras_hypernet.rewrite import input_like
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.target_layer import select_targets
-from keras_hypernet.tensor_plan import MODES
+from keras_hypernet.tensor_plan import LOW_RANK, MODES
 from keras_hypernet.weight_tensor import fields_of
 
 CHANGE = 0.1  # standard deviation at the start of changes that hyperfan leaves at zero
@@ -128,7 +128,7 @@ def hypernetize(
 
 def _checked_mode(mode, rank, freeze_base):
     checks.choice("mode", mode, MODES)
-    if mode == "low_rank":
+    if mode == LOW_RANK:
         rank = checks.positive_int("rank", 4 if rank is None else rank)
     elif rank is not None:
         raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
@@ -217,7 +217,7 @@ def _start(spec, mode, features):
     if mode == "delta":
         return BiasHyperInit(dict.fromkeys(spec.names, "zeros"))
     variances = dict.fromkeys(("offset", "other"), CHANGE**2 / features)
-    if mode == "low_rank":
+    if mode == LOW_RANK:
         variances.update({name: 0.0 for name in spec.names if name.endswith(".up")})
     return HyperFanIn(head_kernel_variances=variances)
 

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_hypernet.layers.hyper_normalization import HyperNormalization
+from keras_hypernet.layers.hyper_normalization import HyperNormalizationByTwin
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class HyperBatchNormalization(HyperNormalization):
+class HyperBatchNormalization(HyperNormalizationByTwin):
     """Batch normalization whose scale and offset are generated, one set per row.
 
     `y[b] = (x[b] - mean) / sqrt(variance + epsilon) * gamma[g] + beta[g]` with
@@ -27,16 +27,5 @@ class HyperBatchNormalization(HyperNormalization):
             A layer that is not trainable never does.
         mask: Positions that count in the statistics; that of `x` by default."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.normalization = self.normalizer()
-
-    def build(self, x_shape, weights_shape):
-        super().build(x_shape, weights_shape)
-        self.normalization.build(x_shape)
-
     def call(self, x, weights, training=None, mask=None):
         return super().call(x, weights, training=training, mask=mask)
-
-    def normalize(self, x, training, mask):
-        return self.normalization(x, training=training, mask=mask)

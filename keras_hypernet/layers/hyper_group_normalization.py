@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_hypernet.layers.hyper_normalization import HyperNormalization
+from keras_hypernet.layers.hyper_normalization import HyperNormalizationByTwin
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class HyperGroupNormalization(HyperNormalization):
+class HyperGroupNormalization(HyperNormalizationByTwin):
     """Group normalization whose scale and offset are generated, one set per row.
 
     `y[b] = normalized(x[b]) * gamma[g] + beta[g]` with `g = b // (batch // rows)`, where groups of
@@ -22,14 +22,3 @@ class HyperGroupNormalization(HyperNormalization):
     """
 
     twin = keras.layers.GroupNormalization
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.normalization = self.normalizer()
-
-    def build(self, x_shape, weights_shape):
-        super().build(x_shape, weights_shape)
-        self.normalization.build(x_shape)
-
-    def normalize(self, x):
-        return self.normalization(x)

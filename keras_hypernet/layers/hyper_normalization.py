@@ -53,8 +53,19 @@ class HyperNormalization(HyperTwin):
                 y = rows.apply(ops.multiply, y, (tensor, axes))
         return ops.cast(y, self.compute_dtype)
 
-    def normalizer(self):
-        """A layer of the twin's class without scale and offset."""
+
+class HyperNormalizationByTwin(HyperNormalization):
+    """Normalizes by a layer of the twin's class without scale and offset, which has its state."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         config = {**self.twin_layer().get_config(), "center": False, "scale": False}
         config |= {"name": "normalization", "trainable": self.trainable}
-        return self.twin.from_config({**config, "dtype": self.dtype_policy})
+        self.normalization = self.twin.from_config({**config, "dtype": self.dtype_policy})
+
+    def build(self, x_shape, weights_shape):
+        super().build(x_shape, weights_shape)
+        self.normalization.build(x_shape)
+
+    def normalize(self, x, **kwargs):
+        return self.normalization(x, **kwargs)

@@ -8,7 +8,7 @@ from keras_hypernet import _compat
 from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import mean_over_rows
 from keras_hypernet.spec import WeightSpec
-from keras_hypernet.tensor_plan import TensorPlan
+from keras_hypernet.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.weights import FACTORS
 
 
@@ -44,6 +44,7 @@ class LayerWeights(keras.layers.Layer):
         self.has_base = any(plan.mode != "replace" for plan in self.generated)
         self.base = self.gates = None
         self.kept = {}
+        self.regularizers = {p.local: keras.regularizers.get(p.regularizer) for p in self.plans}
 
     @property
     def generated_spec(self):
@@ -59,7 +60,7 @@ class LayerWeights(keras.layers.Layer):
     def whole(self):
         """Whether what is generated is used in the form that it comes in."""
         return all(
-            plan.mode is not None and plan.mode != "low_rank" and plan.regularizer is None
+            plan.mode is not None and plan.mode != LOW_RANK and plan.regularizer is None
             for plan in self.plans
         )
 
@@ -78,7 +79,7 @@ class LayerWeights(keras.layers.Layer):
                     plan.shape,
                     initializer="zeros",
                     trainable=plan.trainable,
-                    regularizer=keras.regularizers.get(plan.regularizer),
+                    regularizer=self.regularizers[plan.local],
                     constraint=keras.constraints.get(plan.constraint),
                     name=plan.local.replace("/", "_"),
                 )
@@ -99,7 +100,7 @@ class LayerWeights(keras.layers.Layer):
         tensors = {}
         for plan, entry in self._entries(changes):
             if plan.mode is not None and plan.regularizer is not None:
-                regularizer = keras.regularizers.get(plan.regularizer)
+                regularizer = self.regularizers[plan.local]
                 self.add_loss(mean_over_rows(regularizer, plan.tensor(entry)))
             tensors[plan.local] = entry
         return dict(sorted(tensors.items()))
@@ -117,7 +118,7 @@ class LayerWeights(keras.layers.Layer):
         for plan in self.plans:
             if plan.mode is None:
                 yield plan, ops.expand_dims(self.kept[plan.local], 0)
-            elif plan.mode == "low_rank":
+            elif plan.mode == LOW_RANK:
                 yield plan, plan.update(next(starts), next(pieces), next(pieces))
             else:
                 entry = _plus(next(pieces), next(starts))
@@ -152,7 +153,7 @@ class LayerWeights(keras.layers.Layer):
         for plan in self.plans:
             if plan.mode is None:
                 specs[plan.local] = self._of_shape((1, *plan.shape))
-            elif plan.mode == "low_rank":
+            elif plan.mode == LOW_RANK:
                 specs[plan.local] = {
                     "base": self._of_shape(plan.shape),
                     "down": self._of_shape((rows, *plan.down)),
