@@ -8,6 +8,13 @@ from keras_hypernet.chunk_plan import ChunkPlan as ChunkPlan
 from keras_hypernet.conditioning.condition_embedding import (
     ConditionEmbedding as ConditionEmbedding,
 )
+from keras_hypernet.continual.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
+from keras_hypernet.continual.continual_checkpoint import (
+    ContinualCheckpoint as ContinualCheckpoint,
+)
+from keras_hypernet.continual.continual_model import ContinualModel as ContinualModel
+from keras_hypernet.continual.head_masks import head_masks as head_masks
+from keras_hypernet.continual.output_regularizer import output_regularizer as output_regularizer
 from keras_hypernet.convert_weights import convert_weights as convert_weights
 from keras_hypernet.describe import describe as describe
 from keras_hypernet.generators.chunked_deconv_weight_generator import (
@@ -100,6 +107,7 @@ from keras_hypernet.weights import split_weights as split_weights
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccuracyMatrix",
     "ApplyGeneratedWeights",
     "BiasHyperInit",
     "ChunkPlan",
@@ -107,6 +115,8 @@ __all__ = [
     "ChunkedWeightGenerator",
     "ComposedWeightGenerator",
     "ConditionEmbedding",
+    "ContinualCheckpoint",
+    "ContinualModel",
     "DeconvWeightGenerator",
     "GroupedDataset",
     "HyperBatchNormalization",
@@ -144,9 +154,11 @@ __all__ = [
     "condition_variables",
     "convert_weights",
     "describe",
+    "head_masks",
     "hypernetize",
     "initialize",
     "initialize_embeddings",
+    "output_regularizer",
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",

@@ -20,18 +20,32 @@ def functional_call(layer, replaced, function, owner=None):
         function: Callable without arguments.
         owner: The layer that losses are added to; `None` is `layer`.
     """
-    given = {id(variable): tensor for variable, tensor in replaced}
-    variables = list(layer.variables)
-    with _compat.without_autocast():
-        values = [given.get(id(v), v.value) for v in variables]
-    with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
-        outputs = function()
-    for variable in variables:
-        if id(variable) not in given and not variable.trainable:
-            variable.assign(scope.get_current_value(variable))
-    for loss in scope.losses:
+    outputs, losses = run(layer, replaced, function)
+    for loss in losses:
         (owner or layer).add_loss(loss)
     return outputs
+
+
+def run(layer, replaced, function, remat=False):
+    """`(outputs, losses)` of a functional call.
+
+    With `remat`, nothing inside is kept for the gradient: it is computed once more there.
+    """
+    given = {id(variable): tensor for variable, tensor in replaced}
+    variables = list({id(v): v for v in layer.variables}.values())
+    state = [v for v in variables if id(v) not in given and not v.trainable]
+
+    def pure(*values):
+        with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
+            outputs = function()
+        return outputs, [scope.get_current_value(v) for v in state], list(scope.losses)
+
+    with _compat.without_autocast():
+        values = [given.get(id(v), v.value) for v in variables]
+    outputs, new, losses = (keras.remat(pure) if remat else pure)(*values)
+    for variable, value in zip(state, new):
+        variable.assign(value)
+    return outputs, losses
 
 
 def replacements(tensors, groups):

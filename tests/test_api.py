@@ -9,6 +9,7 @@ import pytest
 import keras_hypernet as kh
 
 PUBLIC = [
+    "AccuracyMatrix",
     "ApplyGeneratedWeights",
     "BiasHyperInit",
     "ChunkPlan",
@@ -16,6 +17,8 @@ PUBLIC = [
     "ChunkedWeightGenerator",
     "ComposedWeightGenerator",
     "ConditionEmbedding",
+    "ContinualCheckpoint",
+    "ContinualModel",
     "DeconvWeightGenerator",
     "GroupedDataset",
     "HyperBatchNormalization",
@@ -53,9 +56,11 @@ PUBLIC = [
     "condition_variables",
     "convert_weights",
     "describe",
+    "head_masks",
     "hypernetize",
     "initialize",
     "initialize_embeddings",
+    "output_regularizer",
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",

@@ -1,0 +1,177 @@
+"""`AccuracyMatrix`: the accuracy of every task after every task."""
+
+import keras
+import numpy as np
+
+from keras_hypernet import checks
+from keras_hypernet.continual.continual_model import ContinualModel
+from keras_hypernet.tables import format_table
+
+
+class AccuracyMatrix(keras.callbacks.Callback):
+    """Evaluates a `ContinualModel` on all tasks after each, and says what it forgot.
+
+    After `fit` of task `i`, row `i` of `accuracies` is the accuracy of every task: `R[i, j]` of
+    task `j`. Tasks that have not begun are evaluated with the slot that they will have, and all of
+    them once before the first is trained (`initial`). The rows are kept in the model, and so in its
+    file.
+
+    Args:
+        data: Dict `{name of a task: its test data}`, in the order in which tasks are learned: what
+            `evaluate` takes, `(x, y)`, `(x, y, sample_weight)` or a dataset.
+        metric: Name of the metric that is read, of which more is better.
+        verbose: 1 to print the row after each task, 0 for nothing.
+        **evaluate: Further arguments of `evaluate`, such as `batch_size`.
+
+    Raises:
+        ValueError: if the model has no such metric, or a task has no data.
+        TypeError: if it is given to the `fit` of another model.
+
+    Example:
+
+    >>> matrix = kh.AccuracyMatrix({"first": (x0, y0), "second": (x1, y1)})  # doctest: +SKIP
+    >>> model.fit(x, y, callbacks=[matrix])  # doctest: +SKIP
+    >>> print(matrix)  # doctest: +SKIP
+
+    Reference: Lopez-Paz & Ranzato, 2017 (https://arxiv.org/abs/1706.08840): transfer; Chaudhry et
+    al., 2018 (https://arxiv.org/abs/1801.10112): forgetting.
+    """
+
+    def __init__(self, data, metric="accuracy", verbose=1, **evaluate):
+        super().__init__()
+        self.data = dict(checks.instance("data", data, dict))
+        self.metric = metric
+        self.verbose = verbose
+        self.evaluate = {"verbose": 0, **evaluate}
+        self.names = tuple(self.data)
+        self.rows = {}
+
+    @property
+    def initial(self):
+        """Accuracy `(tasks,)` of the untrained model; NaN where it was trained before."""
+        return np.array(self.rows.get("initial", [np.nan] * len(self.names)))
+
+    @property
+    def accuracies(self):
+        """`(tasks, tasks)`: row `i` after task `i`; NaN where it has not been trained."""
+        nothing = [np.nan] * len(self.names)
+        return np.array([self.rows.get(f"after {name}", nothing) for name in self.names])
+
+    @property
+    def trained(self):
+        """Number of tasks that have been trained."""
+        return int(np.sum(~np.isnan(self.accuracies[:, 0])))
+
+    @property
+    def average_accuracy(self):
+        """Mean over the trained tasks, now."""
+        return float(np.mean(self._last())) if self.trained else np.nan
+
+    @property
+    def forgetting(self):
+        """Mean over all tasks but the last: the best accuracy it ever had, minus that of now."""
+        if self.trained < 2:
+            return np.nan
+        before = self.accuracies[: self.trained - 1, : self.trained - 1]
+        best = np.nanmax(np.where(np.tril(np.ones_like(before)), before, np.nan), axis=0)
+        return float(np.mean(best - self._last()[:-1]))
+
+    @property
+    def backward_transfer(self):
+        """Mean over all tasks but the last: accuracy now, minus that when it had been learned."""
+        if self.trained < 2:
+            return np.nan
+        return float(np.mean((self._last() - np.diag(self.accuracies)[: self.trained])[:-1]))
+
+    @property
+    def forward_transfer(self):
+        """Mean over all tasks but the first: accuracy just before it, minus that at the start."""
+        if self.trained < 2:
+            return np.nan
+        before = np.diag(self.accuracies, k=1)[: self.trained - 1]
+        return float(np.mean(before - self.initial[1 : self.trained]))
+
+    def _last(self):
+        return self.accuracies[self.trained - 1, : self.trained]
+
+    def set_model(self, model):
+        super().set_model(checks.instance("model", model, ContinualModel))
+        missing = [name for name in model.task_names if name not in self.data]
+        if missing:
+            raise ValueError(f"`data` must have all tasks. Missing: {missing}")
+        if list(model.task_names) != list(self.names[: len(model.task_names)]):
+            raise ValueError(
+                f"`data` must be in the order in which tasks are learned: {list(model.task_names)}. "
+                f"Received: {list(self.names)}"
+            )
+        self.rows = dict(model.scores.get(self.metric, self.rows))
+
+    def on_train_begin(self, logs=None):
+        if len(self.model.task_names) == 1 and "initial" not in self.rows:
+            self._record("initial")
+
+    def on_train_end(self, logs=None):
+        self._record(f"after {self.model.task}")
+        if self.verbose:
+            print(self.row(f"after {self.model.task}"))
+
+    def _record(self, label):
+        row = []
+        for slot, data in enumerate(self.data.values()):
+            with self.model.at_slot(slot):
+                row.append(self._accuracy(data))
+        self.rows[label] = row
+        self.model.scores = {**self.model.scores, self.metric: dict(self.rows)}
+
+    def _accuracy(self, data):
+        data = data if isinstance(data, tuple) else (data,)
+        logs = self.model.evaluate(*data, return_dict=True, **self.evaluate)
+        if self.metric not in logs:
+            raise ValueError(
+                f"`metric` must be one of the model's metrics {sorted(logs)}. "
+                f"Received: metric={self.metric!r}"
+            )
+        return float(logs[self.metric])
+
+    def row(self, label):
+        """One row of the table."""
+        known = zip(self.names, self.rows[label])
+        return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
+
+    def __str__(self):
+        labels = [
+            label
+            for label in ["initial", *(f"after {n}" for n in self.names)]
+            if label in self.rows
+        ]
+        table = [["accuracy in %", *self.names]]
+        table += [[label, *(f"{100 * x:.2f}" for x in self.rows[label])] for label in labels]
+        summary = {
+            "average accuracy": self.average_accuracy,
+            "forgetting": self.forgetting,
+            "backward transfer": self.backward_transfer,
+            "forward transfer": self.forward_transfer,
+        }
+        known = [f"{name} {100 * x:.2f}" for name, x in summary.items() if not np.isnan(x)]
+        return "\n".join([format_table(table), ", ".join(known)])
+
+    def plot(self, path):
+        """Saves a picture of the matrix; needs matplotlib.
+
+        Args:
+            path: Path of the picture, such as `accuracy.png`.
+        """
+        from matplotlib.figure import Figure
+
+        size = 2 + 0.6 * len(self.names)
+        axes = Figure(figsize=(size + 1, size), layout="constrained").subplots()
+        image = axes.imshow(100 * self.accuracies, cmap="Blues", vmax=100)
+        axes.set_xticks(range(len(self.names)), self.names, rotation=45, ha="right")
+        axes.set_yticks(range(len(self.names)), self.names)
+        axes.set(xlabel="accuracy of", ylabel="after")
+        for (i, j), value in np.ndenumerate(self.accuracies):
+            if not np.isnan(value):
+                ink = "white" if image.norm(100 * value) > 0.6 else "black"
+                axes.text(j, i, f"{100 * value:.1f}", ha="center", va="center", color=ink)
+        axes.figure.colorbar(image, label="accuracy in %")
+        axes.figure.savefig(path, dpi=120)

@@ -1,0 +1,97 @@
+"""`ContinualCheckpoint`: one file from which an interrupted run goes on."""
+
+import os
+import pathlib
+
+import keras
+
+from keras_hypernet import checks
+from keras_hypernet.continual.continual_model import ContinualModel
+
+
+class ContinualCheckpoint(keras.callbacks.Callback):
+    """Saves a `ContinualModel` with all it remembers, so that a killed run can go on.
+
+    The file is a `.keras` file: weights, targets, names of tasks, counters, seeds, scores and the
+    optimizer. It is written beside and renamed, so that there is a whole one at every moment. An
+    epoch that was interrupted is begun again. The end is then that of a run without interruption,
+    where the order of the data is a function of the epoch: `fit(..., shuffle=False)`, or a
+    `keras.utils.PyDataset` with an order that depends on its epoch alone. (`fit` shuffles arrays by
+    numbers that no file has.)
+
+    Args:
+        filepath: Path of the file; it ends in `.keras`.
+        every: Number of epochs after which it is written.
+
+    Raises:
+        ValueError: if the path does not end in `.keras`.
+        TypeError: if it is given to the `fit` of another model.
+
+    Example:
+
+    >>> checkpoint = kh.ContinualCheckpoint("/tmp/run.keras")  # doctest: +SKIP
+    >>> model = checkpoint.load() or new_model()  # doctest: +SKIP
+    >>> for name, epoch in checkpoint.tasks(model, data):  # doctest: +SKIP
+    ...     x, y = data[name]
+    ...     model.fit(x, y, epochs=10, initial_epoch=epoch, shuffle=False, callbacks=[checkpoint])
+    """
+
+    def __init__(self, filepath, every=1):
+        super().__init__()
+        self.filepath = pathlib.Path(filepath)
+        if self.filepath.suffix != ".keras":
+            raise ValueError(f"`filepath` must end in `.keras`. Received: {str(filepath)!r}")
+        self.every = checks.positive_int("every", every)
+
+    def load(self):
+        """The model of the file, compiled as it was; `None` where there is no file."""
+        if not self.filepath.exists():
+            return None
+        return _checked(keras.saving.load_model(self.filepath))
+
+    def tasks(self, model, names):
+        """Goes through tasks, begins each, and after an interruption goes on where it was.
+
+        Args:
+            model: The `ContinualModel`, new or loaded.
+            names: Names of all tasks, in order.
+
+        Yields:
+            `(name, epochs of it that are done)`, for the tasks that are not over.
+
+        Raises:
+            ValueError: if the model's tasks are not the first ones of `names`.
+        """
+        names, begun = list(names), list(_checked(model).task_names)
+        if names[: len(begun)] != begun:
+            raise ValueError(
+                f"`names` must begin with the model's tasks {begun}. Received: names={names}"
+            )
+        for name in names[max(len(begun) - 1, 0) :]:
+            if name not in model.task_names:
+                model.begin_task(name)
+                self.save(model)
+            yield name, model.epochs_done
+
+    def save(self, model):
+        """Writes the file: all of it, or nothing."""
+        partial = self.filepath.with_name(f"{self.filepath.stem}.partial.keras")
+        model.save(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, self.filepath)
+
+    def set_model(self, model):
+        super().set_model(_checked(model))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epochs_done = epoch + 1
+        if self.model.epochs_done % self.every == 0:
+            self.save(self.model)
+
+    def on_train_end(self, logs=None):
+        self.save(self.model)
+
+
+def _checked(model):
+    return checks.instance("model", model, ContinualModel)

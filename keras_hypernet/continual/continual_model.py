@@ -1,0 +1,495 @@
+"""`ContinualModel`: a model that learns tasks one after another without forgetting."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hypernet import _compat, checks, graph
+from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.continual.generated_weights import GeneratedWeights, conditioning_of, is_float
+from keras_hypernet.continual.head_masks import check_heads, head_masks
+from keras_hypernet.continual.held_rows import HeldRows
+from keras_hypernet.continual.output_regularizer import output_regularizer
+from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
+from keras_hypernet.continual.task_state import TaskState
+from keras_hypernet.naming import unique_name
+
+TARGETS = ("weights", "copy")
+OPTIONS = (
+    "num_tasks",
+    "beta",
+    "targets",
+    "tasks_per_step",
+    "tasks_per_call",
+    "task_statistics",
+    "keep_optimizer",
+    "hold_embeddings",
+    "seed",
+)
+PROGRESS = ("task_names", "epochs_done", "scores")
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class ContinualModel(keras.Model):
+    """Learns tasks one after another; a hypernetwork remembers the weights of each.
+
+    `loss = task_loss + beta * retention_loss`, where the retention loss is `output_regularizer`
+    over the tasks before the present one. Each task has a vector of its own; the hypernetwork maps
+    it to the weights of the target, and is kept from changing the weights of old tasks.
+
+    Args:
+        model: Functional model with generated weights, such as `build` or `hypernetize` returns,
+            or one built by hand of a `Hypernetwork` and hyper layers. It has one input that stands
+            for the task: vectors `(rows, size)`, for which this model learns one per task, or ids
+            `(rows,)`. It belongs to this model. Weights that are not generated must be frozen.
+        num_tasks: Number of tasks that there is room for.
+        beta: Weight of the retention loss; 0 for none.
+        targets: What old tasks are compared with: `"weights"`, the weights generated for each of
+            them, stored; or `"copy"`, a frozen copy of the generator and the vectors, which is as
+            large for any number of tasks and runs in every step.
+        tasks_per_step: Number of old tasks that are drawn for a step; `None` is all.
+        tasks_per_call: At most so many of them go through the generator at once; see
+            `output_regularizer`.
+        heads: For each task, a list of the outputs that are its own, as many for all. The model
+            then returns these, and labels count from 0 in each task. `None`: all outputs are the
+            task's.
+        task_statistics: Whether each task has its own moving statistics of the target (of batch
+            normalization). If not, all tasks move the same ones.
+        keep_optimizer: Whether the optimizer keeps its state where a task begins, instead of
+            starting anew.
+        hold_embeddings: Whether the vectors of old tasks stay as they are; else the retention loss
+            trains them, too. `None` is `keep_optimizer`, with which it must be `True`: momentum
+            would move them.
+        embeddings_initializer: Of the learned vectors of tasks. `None` is N(0, 1).
+        seed: Of the draw of old tasks.
+        **kwargs: `name` and `dtype`.
+
+    Call arguments:
+        inputs: The model's other inputs: a tensor, a list in their order, or a dict by name.
+        training: As in any model.
+
+    Returns:
+        What `model` returns with the weights of the active task, or its head `(batch, outputs)`.
+
+    Raises:
+        ValueError: if the model's weights depend on no or several inputs, trained weights are not
+            generated, there is less room than `num_tasks`, heads do not fit, or `beta` is negative.
+
+    Example:
+
+    >>> model = kh.build(conditioning_size=4, input_size=2, target_layer_sizes=[(2, 8), (8, 1)])
+    >>> model = kh.ContinualModel(model, num_tasks=3, beta=0.1)
+    >>> model.compile("adam", "mse")
+    >>> x = np.ones((16, 2), "float32")
+    >>> for name, y in {"ones": np.ones((16, 1)), "twos": 2 * np.ones((16, 1))}.items():
+    ...     model.begin_task(name)
+    ...     history = model.fit(x, y, verbose=0)
+    >>> sorted(history.history)
+    ['loss', 'retention_loss', 'task_loss']
+    >>> model.predict(x, task="ones", verbose=0).shape
+    (16, 1)
+
+    Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
+    """
+
+    def __init__(
+        self,
+        model,
+        num_tasks,
+        beta=0.01,
+        *,
+        targets="weights",
+        tasks_per_step=None,
+        tasks_per_call=None,
+        heads=None,
+        task_statistics=True,
+        keep_optimizer=False,
+        hold_embeddings=None,
+        embeddings_initializer=None,
+        seed=None,
+        **kwargs,
+    ):
+        graph.check_functional(model)
+        num_tasks = checks.positive_int("num_tasks", num_tasks)
+        beta = checks.not_negative("beta", beta)
+        checks.choice("targets", targets, TARGETS)
+        for argument, value in {
+            "tasks_per_step": tasks_per_step,
+            "tasks_per_call": tasks_per_call,
+        }.items():
+            if value is not None:
+                checks.positive_int(argument, value)
+        if keep_optimizer and hold_embeddings is False:
+            raise ValueError(
+                "`hold_embeddings` must not be False with `keep_optimizer=True`: the momentum of "
+                "an old task would move its vector. Received: hold_embeddings=False"
+            )
+        condition = conditioning_of(model)
+        data = [x for x in model.inputs if x is not condition]
+        if not data:
+            raise ValueError("`model` must have an input beside that of the task. Received: none")
+        heads = None if heads is None else _checked_heads(heads, num_tasks, model)
+
+        super().__init__(**kwargs)
+        self.model = model
+        self.num_tasks = num_tasks
+        self.beta = beta
+        self.targets = targets
+        self.tasks_per_step = tasks_per_step
+        self.tasks_per_call = tasks_per_call
+        self.heads = heads
+        self.task_statistics = bool(task_statistics)
+        self.keep_optimizer = bool(keep_optimizer)
+        self.hold_embeddings = (
+            self.keep_optimizer if hold_embeddings is None else bool(hold_embeddings)
+        )
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.seed = seed
+        self.task_names = ()
+        self.epochs_done = 0
+        self.scores = {}
+        self.data_names = tuple(x.name for x in data)
+        self.condition_name = condition.name
+
+        self.embedding = None
+        if len(condition.shape) > 1:
+            self.embedding = _embedding(condition, num_tasks, self.embeddings_initializer)
+        self.generated = GeneratedWeights(model, self.embedding)
+        _check_capacity(self.generated, num_tasks)
+        _check_all_generated(model, self.generated)
+        self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])
+        self.memory = None
+        if self.beta and num_tasks > 1:
+            kind = StoredWeights if targets == "weights" else FrozenCopy
+            self.memory = kind(self.generated, num_tasks)
+        self.masks = None if heads is None else head_masks(self.weight_spec, heads)
+        self.sampling = keras.random.SeedGenerator(seed)
+        self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
+        self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
+        self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
+        self.fresh_optimizer = None
+        self.built = True
+
+    # Tasks.
+
+    @property
+    def task(self):
+        """Name of the present task, the one that `fit` trains; `None` before the first."""
+        return self.task_names[-1] if self.task_names else None
+
+    @property
+    def weight_spec(self):
+        """The `WeightSpec` of the weights that are generated for a task."""
+        return self.generated.weight_spec
+
+    def begin_task(self, name):
+        """Remembers the tasks so far, and makes the next slot the one that is trained.
+
+        Args:
+            name: Name of the task, a string that no other task has.
+
+        Raises:
+            TypeError, ValueError: if the name is no string or is used, or no slot is free. The
+                model is then as it was.
+        """
+        checks.instance("name", name, str)
+        if name in self.task_names:
+            raise ValueError(f"`name` must be new: there is a task {name!r} already.")
+        count = len(self.task_names)
+        if count == self.num_tasks:
+            raise ValueError(
+                f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. "
+                f"Received: name={name!r}"
+            )
+        if count and self.memory is not None:
+            self.memory.remember(self.generated, count, self.tasks_per_call)
+        self.task_state.activate(count)
+        self.task_names = (*self.task_names, name)
+        self.epochs_done = 0
+        if not self.keep_optimizer:
+            self._reset_optimizer()
+        # They were compiled for another number of old tasks.
+        self.train_function = self.test_function = None
+
+    @contextlib.contextmanager
+    def at_task(self, name):
+        """Within it, the model has the weights and statistics of the named task.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+
+        Raises:
+            ValueError: if there is no such task.
+
+        Example: `with model.at_task("first"): y = model(x)`
+        """
+        with self.at_slot(self._slot(name)):
+            yield
+
+    @contextlib.contextmanager
+    def at_slot(self, slot):
+        """As `at_task`, by number: also a slot that no task has taken."""
+        before = self.task_state.task
+        self.task_state.activate(slot)
+        try:
+            yield
+        finally:
+            self.task_state.activate(before)
+
+    def _slot(self, name):
+        if name is None:
+            return max(len(self.task_names) - 1, 0)
+        if name not in self.task_names:
+            raise ValueError(
+                f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
+            )
+        return self.task_names.index(name)
+
+    def task_conditioning(self, name=None):
+        """What a task is for the model inside: its vector `(1, size)`, or its id `(1,)`.
+
+        `specialize(model.model, model.task_conditioning(name))` is a plain network for one task.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+        """
+        ids = np.array([self._slot(name)], "int32")
+        return ids if self.embedding is None else ops.convert_to_numpy(self.embedding(ids))
+
+    # The network.
+
+    def call(self, inputs, training=None):
+        values = self._by_name(inputs)
+        ids = ops.reshape(self.task_state.active, (1,))
+        values[self.condition_name] = ids if self.embedding is None else self.embedding(ids)
+        if not isinstance(self.model.input, dict):
+            values = [values[x.name] for x in self.model.inputs]
+        outputs = self.model(values, training=training)
+        if self.heads is None:
+            return outputs
+        head = ops.take(ops.convert_to_tensor(self.heads), self.task_state.active, axis=0)
+        return ops.take(outputs, head, axis=-1)
+
+    def _statistics(self):
+        """Variables of the target that move without being trained, such as moving means."""
+        parameters = {id(v) for _, v in _compat.parameters(self.model)}
+        generating = {id(v) for v in self.generated.variables}
+        others = [v for v in self.model.variables if id(v) not in parameters | generating]
+        return [v for v in others if is_float(v)]
+
+    def _by_name(self, inputs):
+        """`{name: tensor}` of the data."""
+        if isinstance(inputs, dict):
+            values = dict(inputs)
+        else:
+            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            values = (
+                dict(zip(self.data_names, inputs)) if len(inputs) == len(self.data_names) else {}
+            )
+        if set(values) != set(self.data_names):
+            raise ValueError(
+                f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
+                f"order or a dict. Received: {inputs}"
+            )
+        return values
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        task_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not self.task_names:
+            raise ValueError("There is no task to train: call `begin_task(name)` first.")
+        rows = ops.shape(keras.tree.flatten(x)[0])[0]
+        self.task_loss_tracker.update_state(task_loss, sample_weight=rows)
+        retention_loss = self.retention_loss(training)
+        self.retention_loss_tracker.update_state(retention_loss, sample_weight=rows)
+        return task_loss + self.beta * ops.cast(retention_loss, task_loss.dtype)
+
+    def retention_loss(self, training=None):
+        """`output_regularizer` over the tasks before the present one; 0 for the first.
+
+        Override it to call that with other arguments, such as an importance of weights.
+        """
+        count = len(self.task_names) - 1
+        if self.memory is None or count < 1:
+            return ops.zeros(())
+        return output_regularizer(
+            self.generated,
+            ops.arange(count, dtype="int32"),
+            **self.memory.arguments(count),
+            sample=self.tasks_per_step,
+            mask=None if self.masks is None else self.masks[:count],
+            hold_conditions=self.hold_embeddings,
+            tasks_per_call=self.tasks_per_call,
+            training=training,
+            seed=self.sampling,
+        )
+
+    # Training.
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self.fresh_optimizer = keras.saving.serialize_keras_object(self.optimizer)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self.fresh_optimizer is not None:
+            # The state of the present one is in its variables.
+            config["optimizer"] = self.fresh_optimizer
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self._hold_rows()
+        return super().make_train_function(force)
+
+    def _hold_rows(self):
+        """Lets only the rows of some tasks be trained, in all that has a row per task."""
+        present = len(self.task_names) - 1
+        first = present if self.hold_embeddings else 0
+        pairs = zip(self.generated.conditional_variables, self.given_constraints)
+        for variable, constraint in pairs:
+            rows = np.arange(variable.shape[0])
+            trained = (first <= rows) & (rows <= present)
+            variable.constraint = HeldRows(variable, trained, constraint)
+
+    def _reset_optimizer(self):
+        if self.fresh_optimizer is None or not self.optimizer.built:
+            return
+        fresh = keras.saving.deserialize_keras_object(self.fresh_optimizer)
+        fresh.build(self.trainable_variables)
+        for variable, new in zip(self.optimizer.variables, fresh.variables, strict=True):
+            variable.assign(new)
+
+    # Use.
+
+    def evaluate(self, *args, task=None, **kwargs):
+        """As `keras.Model.evaluate`, for a named task; `None` is the active one."""
+        with self._chosen(task):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, task=None, **kwargs):
+        """As `keras.Model.predict`, for a named task; `None` is the active one."""
+        with self._chosen(task):
+            return super().predict(*args, **kwargs)
+
+    def _chosen(self, task):
+        return contextlib.nullcontext() if task is None else self.at_task(task)
+
+    def predict_unknown(self, x, from_logits=True, **kwargs):
+        """Predicts where the task is not known: with the task whose prediction is the surest.
+
+        Every task predicts; of these, each row takes the prediction of least entropy.
+
+        Args:
+            x: Data, as for `predict`.
+            from_logits: Whether the model returns logits, rather than probabilities.
+            **kwargs: Further arguments of `predict`.
+
+        Returns:
+            `(predictions (rows, outputs), tasks (rows,), entropies (rows, tasks))`: `tasks` are
+            indices into `task_names`.
+
+        Raises:
+            ValueError: if no task has begun.
+        """
+        if not self.task_names:
+            raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
+        outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
+        entropies = _entropies(outputs, from_logits)
+        tasks = entropies.argmin(axis=1)
+        return outputs[np.arange(len(tasks)), tasks], tasks, entropies
+
+    # Saving.
+
+    def get_config(self):
+        config = {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "heads": None if self.heads is None else [list(head) for head in self.heads],
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }
+        return (
+            config
+            | {name: getattr(self, name) for name in OPTIONS}
+            | {"progress": self._progress()}
+        )
+
+    def _progress(self):
+        return {name: getattr(self, name) for name in PROGRESS}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        progress = config.pop("progress")
+        config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        model = cls(**config)
+        model.task_names = tuple(progress["task_names"])
+        model.epochs_done = progress["epochs_done"]
+        model.scores = dict(progress["scores"])
+        return model
+
+
+def _embedding(condition, num_tasks, initializer):
+    checks.float_tensor(condition.name, condition)
+    checks.rank(condition.name, condition.shape, 2)
+    embedding = ConditionEmbedding(
+        num_tasks,
+        condition.shape[-1],
+        embeddings_initializer=initializer,
+        name=unique_name("task_embedding"),
+    )
+    embedding.build((None,))
+    return embedding
+
+
+def _checked_heads(heads, num_tasks, model):
+    if len(model.outputs) != 1:
+        raise ValueError(f"`heads` are of a model with one output. Received: {len(model.outputs)}")
+    heads = check_heads(heads, model.outputs[0].shape[-1])
+    sizes = {len(head) for head in heads}
+    if len(heads) != num_tasks or len(sizes) > 1:
+        raise ValueError(
+            f"`heads` must have one list for each of the {num_tasks} tasks, all of one length. "
+            f"Received: {len(heads)} of the lengths {sorted(sizes)}"
+        )
+    return heads
+
+
+def _check_capacity(generated, num_tasks):
+    room = generated.num_conditions
+    if room is not None and room < num_tasks:
+        raise ValueError(
+            f"`num_tasks` must not be above the number of conditions of the model ({room}). "
+            f"Received: num_tasks={num_tasks}"
+        )
+
+
+def _check_all_generated(model, generated):
+    kept = {id(v) for v in generated.kept}
+    allowed = {id(v) for v in generated.variables} - kept
+    shared = [v.path for v in model.trainable_variables if id(v) not in allowed]
+    if shared:
+        raise ValueError(
+            "All trained weights of `model` must be generated: every task would change these, and "
+            "forget. Generate them, or set `trainable = False` on their layers before. "
+            f"Received: {shared}"
+        )
+
+
+def _entropies(outputs, from_logits):  # (rows, tasks, outputs) -> (rows, tasks)
+    outputs = outputs.astype("float64")
+    if outputs.shape[-1] == 1:  # one output is one of two classes
+        if from_logits:
+            outputs = np.concatenate([outputs, np.zeros_like(outputs)], axis=-1)
+        else:
+            outputs = np.concatenate([outputs, 1 - outputs], axis=-1)
+    if from_logits:
+        outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        outputs /= outputs.sum(axis=-1, keepdims=True)
+    return -np.sum(outputs * np.log(np.maximum(outputs, 1e-300)), axis=-1)

@@ -1,0 +1,63 @@
+"""`head_masks`: which weights of a target the outputs of a task depend on."""
+
+import numpy as np
+
+from keras_hypernet import checks
+from keras_hypernet.spec import WeightSpec
+
+
+def head_masks(spec, heads):
+    """Marks, for each task, the weights that its outputs (its head) depend on.
+
+    All weights but those of the last layer, and of these the ones that lead to the task's outputs.
+    `output_regularizer` takes them as `mask`, so that the heads of other tasks may change.
+
+    Args:
+        spec: The `WeightSpec` of the target, or a list of shapes. Its last layer is the output's:
+            a kernel `(..., outputs)`, and a bias `(outputs,)` or none.
+        heads: For each task, a list of the indices of its outputs.
+
+    Returns:
+        Array `(tasks, total)` of bools.
+
+    Raises:
+        ValueError: if the last layer is none of outputs, or heads are empty or out of range.
+
+    Example:
+
+    >>> kh.head_masks([(2, 3), (3,)], heads=[[0, 1], [2]]).astype(int)
+    array([[1, 1, 0, 1, 1, 0, 1, 1, 0],
+           [0, 0, 1, 0, 0, 1, 0, 0, 1]])
+
+    Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
+    """
+    spec = WeightSpec.of(spec)
+    last = [tensor for tensor in spec if tensor.layer == list(spec)[-1].layer]
+    outputs = last[0].shape[-1] if last[0].shape else None
+    if last[0].role != "kernel" or any(tensor.shape[-1:] != (outputs,) for tensor in last):
+        raise ValueError(
+            "The last layer of `spec` must be that of the outputs, a kernel `(..., outputs)` and "
+            f"a bias `(outputs,)`. Received: {[(t.name, t.shape) for t in last]}"
+        )
+    masks = np.ones((len(heads), spec.total), bool)
+    for mask, head in zip(masks, check_heads(heads, outputs)):
+        wanted = np.isin(np.arange(outputs), head)
+        for tensor in last:
+            part = slice(tensor.offset, tensor.offset + tensor.size)
+            mask[part] = np.broadcast_to(wanted, tensor.shape).ravel()
+    return masks
+
+
+def check_heads(heads, outputs=None):
+    """Lists of indices of outputs, one per task, as tuples."""
+    found = []
+    for i, head in enumerate(checks.non_empty_list("heads", heads)):
+        head = checks.non_empty_list(f"heads[{i}]", head)
+        head = tuple(checks.count(f"heads[{i}]", index) for index in head)
+        if len(set(head)) < len(head) or (outputs is not None and max(head) >= outputs):
+            raise ValueError(
+                f"`heads[{i}]` must have different indices of the {outputs} outputs. "
+                f"Received: {list(head)}"
+            )
+        found.append(head)
+    return tuple(found)

@@ -1,0 +1,26 @@
+"""`HeldRows`: a constraint that lets only some rows of a variable be trained."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class HeldRows(keras.constraints.Constraint):
+    """Sets the rows of a variable that are not trained back to what they were.
+
+    Zero gradients would not hold them: momentum and weight decay move rows without gradient.
+
+    Args:
+        variable: The variable; what its rows are now is kept.
+        trained: Bools, one per row.
+        inner: A constraint for the other rows, or `None`.
+    """
+
+    def __init__(self, variable, trained, inner=None):
+        self.values = np.array(ops.convert_to_numpy(variable))
+        self.trained = np.reshape(trained, (-1, *[1] * (self.values.ndim - 1)))
+        self.inner = inner
+
+    def __call__(self, w):
+        new = ops.convert_to_tensor(w if self.inner is None else self.inner(w))
+        return ops.where(self.trained, new, ops.convert_to_tensor(self.values, w.dtype))
