@@ -99,10 +99,10 @@ class AccuracyMatrix(keras.callbacks.Callback):
         missing = [name for name in model.task_names if name not in self.data]
         if missing:
             raise ValueError(f"`data` must have all tasks. Missing: {missing}")
-        if list(model.task_names) != list(self.names[: len(model.task_names)]):
+        if model.task_names != self.names[: len(model.task_names)]:
             raise ValueError(
-                f"`data` must be in the order in which tasks are learned: {list(model.task_names)}. "
-                f"Received: {list(self.names)}"
+                "`data` must be in the order in which tasks are learned: "
+                f"{list(model.task_names)}. Received: {list(self.names)}"
             )
         self.rows = dict(model.scores.get(self.metric, self.rows))
 

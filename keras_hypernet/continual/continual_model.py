@@ -162,8 +162,10 @@ class ContinualModel(keras.Model):
         self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])
         self.memory = None
         if self.beta and num_tasks > 1:
-            kind = StoredWeights if targets == "weights" else FrozenCopy
-            self.memory = kind(self.generated, num_tasks)
+            stored = targets == "weights"
+            self.memory = (
+                StoredWeights(self.generated, num_tasks) if stored else FrozenCopy(self.generated)
+            )
         self.masks = None if heads is None else head_masks(self.weight_spec, heads)
         self.sampling = keras.random.SeedGenerator(seed)
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")

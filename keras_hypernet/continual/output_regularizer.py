@@ -1,5 +1,7 @@
 """`output_regularizer`: what old tasks lose where their generated weights change."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -67,7 +69,7 @@ def output_regularizer(
     >>> hyper = kh.Hypernetwork(generator, num_conditions=10)
     >>> old = np.array([0, 1, 2])
     >>> targets = hyper(old, training=False)
-    >>> float(kh.output_regularizer(hyper, old, targets))
+    >>> keras.ops.convert_to_numpy(kh.output_regularizer(hyper, old, targets)).item()
     0.0
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
@@ -104,7 +106,9 @@ def output_regularizer(
     groups = {name: getattr(hypernetwork, f"{name}_variables") for name in GROUPS}
     present = _perturbed(perturbation, groups)
     if hold_conditions:
-        present |= {v: ops.stop_gradient(present.get(v, v)) for v in groups["conditional"]}
+        given = {id(v): tensor for v, tensor in present}
+        held = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
+        present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in held]
     past = None if frozen is None else replacements(frozen, groups)
 
     def changes(part):  # each (tasks, ...) -> scalar
@@ -118,9 +122,8 @@ def output_regularizer(
     for start in range(0, count, per_call):
         part = {name: tensor[start : start + per_call] for name, tensor in rows.items()}
         # Penalties of the generator are left out: they count where the target runs.
-        change, _ = run(
-            hypernetwork, present.items(), lambda: changes(part), remat=per_call < count
-        )
+        call = functools.partial(changes, part)
+        change, _ = run(hypernetwork, present, call, remat=per_call < count)
         sums.append(change)
     return sum(sums[1:], sums[0]) / count
 
@@ -136,9 +139,9 @@ def _weighted_changes(generated, ids, targets, task_weights=None, importance=Non
 
 
 def _perturbed(perturbation, groups):
-    """`{variable: its value plus the perturbation}`."""
+    """`[(variable, its value plus the perturbation)]`."""
     pairs = [] if perturbation is None else replacements(perturbation, groups)
-    return {v: v + ops.cast(change, v.dtype) for v, change in pairs}
+    return [(v, v.value + ops.cast(change, v.dtype)) for v, change in pairs]
 
 
 def _check(hypernetwork):
