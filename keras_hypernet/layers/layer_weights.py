@@ -1,5 +1,7 @@
 """`LayerWeights`: from what a generator makes for a layer to all weights of the layer."""
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -114,7 +116,9 @@ class LayerWeights(keras.layers.Layer):
         """`[(plan, entry of the weights by name)]`."""
         sizes = [size for plan in self.generated for size in plan.part_sizes()]
         pieces = iter(forms.split_layers(changes, sizes))
-        starts = iter(_compat.split(self._start(), [plan.size for plan in self.generated]))
+        start = self._start()
+        sizes = [plan.size for plan in self.generated]
+        starts = itertools.repeat(None) if start is None else iter(_compat.split(start, sizes))
         for plan in self.plans:
             if plan.mode is None:
                 yield plan, ops.expand_dims(self.kept[plan.local], 0)
@@ -125,9 +129,11 @@ class LayerWeights(keras.layers.Layer):
                 factored = isinstance(entry, dict) and plan.regularizer is None
                 yield plan, entry if factored else plan.tensor(entry)
 
-    def _start(self):  # (total,)
+    def _start(self):  # (total,), or None where it is zero
         if self.has_base:
             return ops.copy(ops.cast(self.base, self.compute_dtype))
+        if not any(plan.start for plan in self.generated):
+            return None
         start = np.repeat([plan.start for plan in self.generated], [p.size for p in self.generated])
         return ops.convert_to_tensor(start, self.compute_dtype)
 
@@ -186,7 +192,9 @@ class LayerWeights(keras.layers.Layer):
 
 
 def _plus(weights, start):
-    """Flat or factored weights `+ start (total,)`."""
+    """Flat or factored weights `+ start (total,)`, if there is any."""
+    if start is None:
+        return weights
     if isinstance(weights, dict):
         return {**weights, "offset": weights["offset"] + start}
     return weights + start
