@@ -195,8 +195,10 @@ class WeightGenerator(Generator):
             features = layer(features, condition_id=ids, training=training)
         if not self._is_factored(factored):
             return self.head(features)
-        zeros = ops.zeros((self.spec.total,), self.compute_dtype)
-        bias = self.head.bias if self.use_bias else zeros
+        if self.use_bias:
+            bias = self.head.bias
+        else:
+            bias = ops.zeros((self.spec.total,), self.compute_dtype)
         kernel = self.head.kernel
         if self.head.quantization_mode is not None:  # its variable holds integers
             size = ops.shape(features)[-1]
