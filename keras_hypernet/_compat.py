@@ -65,6 +65,20 @@ def split(tensor, sizes):
     return keras.ops.split(tensor, ends, axis=-1)
 
 
+def reshape(tensor, shape):
+    """`keras.ops.reshape` to a shape of sizes.
+
+    On PyTorch that looks for KerasTensors among the sizes, for ten times as long as a reshape
+    takes, and small models spend a good part of a step on it.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(tensor):
+            return torch.reshape(tensor, shape)
+    return keras.ops.reshape(tensor, shape)
+
+
 def calls_in(model, operation):
     """The calls of an operation in a functional model: `[(args, kwargs, outputs)]`."""
     nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}

@@ -109,7 +109,7 @@ def tensors_of(weights, shapes, one_row=False):
         else:
             piece = forms.materialize(pieces[name])
             rows = 1 if one_row else ops.shape(piece)[0]
-            tensors[name] = ops.reshape(piece, (rows, *shape))
+            tensors[name] = _compat.reshape(piece, (rows, *shape))
     return tensors
 
 

@@ -7,6 +7,7 @@ import math
 
 from keras import ops
 
+from keras_hypernet import _compat
 from keras_hypernet import weights as forms
 from keras_hypernet.named_weights import multiplied
 
@@ -82,7 +83,7 @@ class TensorPlan:
     def update(self, base, down, up):
         """The update of low rank, from its flat pieces."""
         return {
-            "base": ops.reshape(base, self.shape),
+            "base": _compat.reshape(base, self.shape),
             "down": rows_of(down, self.down),
             "up": rows_of(up, self.up),
         }
@@ -97,4 +98,4 @@ class TensorPlan:
 def rows_of(piece, shape):
     """Flat or factored weights of one tensor -> `(rows, *shape)`."""
     flat = forms.materialize(piece)
-    return ops.reshape(flat, (ops.shape(flat)[0], *shape))
+    return _compat.reshape(flat, (ops.shape(flat)[0], *shape))

@@ -96,7 +96,8 @@ def split_weights(weights, spec):
     checks.last_axis("weights", flat.shape, spec.total)
     pieces = _compat.split(flat, spec.sizes)
     return {
-        tensor.name: ops.reshape(piece, (-1, *tensor.shape)) for tensor, piece in zip(spec, pieces)
+        tensor.name: _compat.reshape(piece, (-1, *tensor.shape))
+        for tensor, piece in zip(spec, pieces)
     }
 
 
@@ -128,7 +129,7 @@ def pack_weights(tensors, spec):
     for tensor, value in zip(spec, tensors):
         value = as_tensors(value)
         checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))
-        flat.append(ops.reshape(value, (-1, tensor.size)))
+        flat.append(_compat.reshape(value, (-1, tensor.size)))
     return ops.concatenate(flat, axis=-1)
 
 
@@ -160,8 +161,8 @@ def from_output_first(flat, spec):
     pieces = []
     for tensor, piece in zip(spec, _compat.split(flat, spec.sizes)):
         if _is_matrix(tensor):
-            piece = ops.reshape(piece, (-1, tensor.shape[-1], tensor.size // tensor.shape[-1]))
-            piece = ops.reshape(ops.transpose(piece, (0, 2, 1)), (-1, tensor.size))
+            piece = _compat.reshape(piece, (-1, tensor.shape[-1], tensor.size // tensor.shape[-1]))
+            piece = _compat.reshape(ops.transpose(piece, (0, 2, 1)), (-1, tensor.size))
         pieces.append(piece)
     return ops.concatenate(pieces, axis=-1)
 

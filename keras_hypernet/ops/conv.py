@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from keras_hypernet import _compat
 from keras_hypernet.ops import rows, windows
 
 
@@ -32,12 +33,7 @@ def conv(x, kernel, strides, padding, dilation_rate, groups, data_format):
         if rows.is_shared(kernel):
             options = {"dilation_rate": dilation_rate, "data_format": data_format}
             return ops.conv(x, kernel[0], strides, padding, **options)
-
-        def convolve(x, kernel):
-            options = {"dilation_rate": dilation_rate, "data_format": "channels_first"}
-            return ops.conv(x, kernel, strides, padding, **options)
-
-        return windows.by_groups(convolve, x, kernel, -1, data_format)
+        return windows.by_groups(x, kernel, strides, padding, dilation_rate, data_format)
     x = windows.channels_last(x, data_format)
     x = windows.pad(x, window, strides, padding, dilation_rate)
     convolve = by_slices if groups == 1 else _split_channels(by_slices, groups)
@@ -52,9 +48,10 @@ def by_slices(x, kernel, strides, dilation_rate):
     size = math.prod(window) * inputs
     positions = rows.per_row(batch, number) * math.prod(spatial)
     y = ops.matmul(
-        ops.reshape(x, (number, positions, size)), ops.reshape(kernel, (number, size, outputs))
+        _compat.reshape(x, (number, positions, size)),
+        _compat.reshape(kernel, (number, size, outputs)),
     )
-    return ops.reshape(y, (batch, *spatial, outputs))
+    return _compat.reshape(y, (batch, *spatial, outputs))
 
 
 def _split_channels(convolve, groups):
@@ -63,16 +60,16 @@ def _split_channels(convolve, groups):
     def split(x, kernel, *options):
         number, *window, inputs, outputs = ops.shape(kernel)
         outputs = outputs // groups
-        kernel = ops.reshape(kernel, (number, *window, inputs, groups, outputs))
+        kernel = _compat.reshape(kernel, (number, *window, inputs, groups, outputs))
         kernel = rows.ungroup(ops.moveaxis(kernel, -2, 1))
         x = rows.group(x, number)
         n, *spatial = ops.shape(x)[1:-1]
-        x = ops.reshape(x, (number, n, *spatial, groups, inputs))
-        x = ops.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
+        x = _compat.reshape(x, (number, n, *spatial, groups, inputs))
+        x = _compat.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
         y = convolve(x, kernel, *options)
         spatial = ops.shape(y)[1:-1]
-        y = ops.reshape(y, (number, groups, n, *spatial, outputs))
+        y = _compat.reshape(y, (number, groups, n, *spatial, outputs))
         y = ops.moveaxis(y, 1, -2)
-        return ops.reshape(y, (number * n, *spatial, groups * outputs))
+        return _compat.reshape(y, (number * n, *spatial, groups * outputs))
 
     return split

@@ -30,24 +30,24 @@ def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
     rows = ops.shape(weights["features"] if is_factored(weights) else weights)[0]
     lead = ops.shape(x)[:-1]
     positions = per_row(lead[0], rows) * math.prod(lead[1:])
-    grouped = ops.reshape(x, (rows, positions, inputs))
+    grouped = _compat.reshape(x, (rows, positions, inputs))
     if contraction == "materialize":
         many = len(lead) > 1 or (isinstance(positions, int) and positions > 1)
         y = _materialize(grouped, materialize(weights), inputs, units, use_bias, many)
     else:
         flat = _with_one(grouped) if use_bias else grouped
-        flat = ops.reshape(flat, (rows * positions, inputs + use_bias))
+        flat = _compat.reshape(flat, (rows * positions, inputs + use_bias))
         features = _per_position(weights["features"], rows, positions)
         order = {"project": _project, "outer": _outer}[contraction]
         y = order(flat, features, weights["basis"], units)
-        y = y + ops.matmul(flat, ops.reshape(weights["offset"], (inputs + use_bias, units)))
-    return ops.reshape(y, (*lead, units))
+        y = y + ops.matmul(flat, _compat.reshape(weights["offset"], (inputs + use_bias, units)))
+    return _compat.reshape(y, (*lead, units))
 
 
 def shared_dense(x, weights, inputs, units, use_bias):
     """The same with a single row of weights: the ordinary dense layer."""
-    flat = ops.reshape(materialize(weights), ((inputs + use_bias) * units,))
-    y = ops.matmul(x, ops.reshape(flat[: inputs * units], (inputs, units)))
+    flat = _compat.reshape(materialize(weights), ((inputs + use_bias) * units,))
+    y = ops.matmul(x, _compat.reshape(flat[: inputs * units], (inputs, units)))
     return y + flat[inputs * units :] if use_bias else y
 
 
@@ -60,7 +60,7 @@ def _per_position(features, rows, positions):  # (rows, k) -> (rows * positions,
         return features
     size = ops.shape(features)[-1]
     features = ops.broadcast_to(ops.expand_dims(features, 1), (rows, positions, size))
-    return ops.reshape(features, (rows * positions, size))
+    return _compat.reshape(features, (rows * positions, size))
 
 
 def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (rows, n, out)
@@ -68,18 +68,18 @@ def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (r
     if use_bias and many:
         # With many positions a row, it is the inputs that must not be copied.
         kernel, bias = _compat.split(flat, [inputs * units, units])
-        y = ops.matmul(x, ops.reshape(kernel, (rows, inputs, units)))
+        y = ops.matmul(x, _compat.reshape(kernel, (rows, inputs, units)))
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x
-    return ops.matmul(x, ops.reshape(flat, (rows, inputs + use_bias, units)))
+    return ops.matmul(x, _compat.reshape(flat, (rows, inputs + use_bias, units)))
 
 
 def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
     m, inputs = ops.shape(x)
     k = ops.shape(basis)[0]
-    basis = ops.transpose(ops.reshape(basis, (k, inputs, units)), (1, 0, 2))
-    projected = ops.matmul(x, ops.reshape(basis, (inputs, k * units)))
-    projected = ops.reshape(projected, (m, k, units))
+    basis = ops.transpose(_compat.reshape(basis, (k, inputs, units)), (1, 0, 2))
+    projected = ops.matmul(x, _compat.reshape(basis, (inputs, k * units)))
+    projected = _compat.reshape(projected, (m, k, units))
     return ops.squeeze(ops.matmul(ops.expand_dims(features, 1), projected), 1)
 
 
@@ -87,5 +87,5 @@ def _outer(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, 
     m, inputs = ops.shape(x)
     k = ops.shape(basis)[0]
     products = ops.expand_dims(features, 2) * ops.expand_dims(x, 1)  # (m, k, in)
-    products = ops.reshape(products, (m, k * inputs))
-    return ops.matmul(products, ops.reshape(basis, (k * inputs, units)))
+    products = _compat.reshape(products, (m, k * inputs))
+    return ops.matmul(products, _compat.reshape(basis, (k * inputs, units)))

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_hypernet import _compat
 from keras_hypernet.ops.dense import dense, shared_dense
 from keras_hypernet.ops.rows import is_shared
 
@@ -28,5 +29,5 @@ def low_rank(linear, x, update, axis=-1):
 def matmul(x, kernel):  # (batch, ..., in), (rows, in, out) -> (batch, ..., out)
     inputs, units = kernel.shape[1:]
     product = shared_dense if is_shared(kernel) else dense
-    flat = ops.reshape(kernel, (ops.shape(kernel)[0], inputs * units))
+    flat = _compat.reshape(kernel, (ops.shape(kernel)[0], inputs * units))
     return product(x, flat, inputs, units, use_bias=False)

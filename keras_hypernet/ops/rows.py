@@ -8,6 +8,8 @@ import operator
 
 from keras import ops
 
+from keras_hypernet import _compat
+
 
 def is_shared(tensor):
     """Whether a tensor of weights is known to have a single row."""
@@ -30,12 +32,12 @@ def group(x, rows):  # (batch, ...) -> (rows, batch // rows, ...)
     """Data by the row of weights that serves it."""
     # Never -1: it would hide rows that do not divide.
     batch, *inner = ops.shape(x)
-    return ops.reshape(x, (rows, per_row(batch, rows), *inner))
+    return _compat.reshape(x, (rows, per_row(batch, rows), *inner))
 
 
 def ungroup(x):  # (rows, n, ...) -> (rows * n, ...)
     rows, n, *inner = ops.shape(x)
-    return ops.reshape(x, (rows * n, *inner))
+    return _compat.reshape(x, (rows * n, *inner))
 
 
 def along(tensor, axes, rank):  # (rows, *shape) -> (rows, 1, ..., shape at axes, ..., 1)
@@ -48,7 +50,7 @@ def along(tensor, axes, rank):  # (rows, *shape) -> (rows, 1, ..., shape at axes
     """
     rows, *sizes = ops.shape(tensor)
     sizes = dict(zip(axes, sizes))
-    return ops.reshape(tensor, (rows, *(sizes.get(axis, 1) for axis in range(rank))))
+    return _compat.reshape(tensor, (rows, *(sizes.get(axis, 1) for axis in range(rank))))
 
 
 def apply(function, x, *tensors_and_axes):

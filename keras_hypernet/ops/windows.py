@@ -27,27 +27,30 @@ def prefer_groups(kernel):
     return possible and _GROUPED.get(keras.backend.backend(), False)
 
 
-def by_groups(convolve, x, kernel, out_axis, data_format):
-    """A convolution with a group of channels per row of kernels.
+def by_groups(x, kernel, strides, padding, dilation_rate, data_format):
+    """A convolution with groups of channels for each row of kernels.
 
     Args:
-        convolve: `convolve(x, kernel)` for data with channels first, in as many groups as fit.
         x: `(batch, *spatial, channels)`, or with channels first.
-        kernel: `(rows, *shape)`.
-        out_axis: The axis of `shape` that counts the groups, where the rows go.
+        kernel: `(rows, *window, in, out)`, in as many groups as fit `channels`.
+        strides, padding, dilation_rate: As in `keras.ops.conv`.
         data_format: Of the data.
     """
     x = x if data_format == "channels_first" else ops.moveaxis(x, -1, 1)
     number = rows.count(kernel)
     x = ops.moveaxis(rows.group(x, number), 0, 1)  # (n, rows, channels, *spatial)
     n, _, channels, *spatial = ops.shape(x)
-    x = ops.reshape(x, (n, number * channels, *spatial))
-    shape = list(ops.shape(kernel)[1:])
-    shape[out_axis] = number * shape[out_axis]
-    kernel = ops.reshape(ops.moveaxis(kernel, 0, out_axis - 1), shape)
-    y = convolve(x, kernel)
+    x = _compat.reshape(x, (n, number * channels, *spatial))
+    # Put in memory as PyTorch keeps kernels, (rows * out, in, *window), or each convolution and
+    # each gradient would do it, out of an order that takes several times as long.
+    *window, inputs, outputs = kernel.shape[1:]
+    kernel = ops.moveaxis(kernel, (-1, -2), (1, 2))
+    kernel = _compat.reshape(kernel, (number * outputs, inputs, *window))
+    kernel = ops.moveaxis(kernel, (0, 1), (-1, -2))
+    options = {"dilation_rate": dilation_rate, "data_format": "channels_first"}
+    y = ops.conv(x, kernel, strides, padding, **options)
     _, channels, *spatial = ops.shape(y)
-    y = ops.reshape(y, (n, number, channels // number, *spatial))
+    y = _compat.reshape(y, (n, number, channels // number, *spatial))
     y = rows.ungroup(ops.moveaxis(y, 1, 0))
     return y if data_format == "channels_first" else ops.moveaxis(y, 1, -1)
 
