@@ -22,6 +22,13 @@ def hypernetized(normalized=False, **options):
     return kh.hypernetize(plain(normalized), conditioning_size=4, hidden_sizes=(8,), **options)
 
 
+def low_rank():
+    model = plain()
+    model.trainable = False  # the biases have no update of low rank
+    options = {"mode": "low_rank", "rank": 1, "select": ["*/kernel"], "hidden_sizes": (8,)}
+    return kh.hypernetize(model, conditioning_size=4, **options)
+
+
 def by_hand(generator=None, num_conditions=3, **options):
     ids, x = keras.Input((), dtype="int32", name="task"), keras.Input((3,), name="x")
     spec = kh.WeightSpec.from_layer_sizes(LAYERS)
@@ -61,7 +68,7 @@ MODELS = {
     "hypernetize": hypernetized,
     "with statistics": lambda: hypernetized(normalized=True),
     "delta": lambda: hypernetized(mode="delta"),
-    "low rank": lambda: hypernetized(mode="low_rank", rank=1, freeze_base=True),
+    "low rank": low_rank,
     "shared": lambda: hypernetized(shared=True),
     "by hand": by_hand,
     "own chunks": with_own_chunks,

@@ -392,7 +392,7 @@ def constant():
 
 
 MISTAKES = {
-    "a plain model": (lambda: kh.ContinualModel(plain(), 3), "one input"),
+    "a plain model": (lambda: kh.ContinualModel(plain(), 3), "functional"),
     "no conditions": (lambda: kh.ContinualModel(constant(), 3), "one input"),
     "two conditions": (lambda: kh.ContinualModel(two_conditions(), 3), r"depend on \['a', 'b'\]"),
     "trained weights that are not generated": (

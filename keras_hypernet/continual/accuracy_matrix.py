@@ -96,6 +96,11 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(checks.instance("model", model, ContinualModel))
+        if len(self.names) > model.num_tasks:
+            raise ValueError(
+                f"`data` must not have more tasks than the model has room for (num_tasks="
+                f"{model.num_tasks}). Received: {list(self.names)}"
+            )
         missing = [name for name in model.task_names if name not in self.data]
         if missing:
             raise ValueError(f"`data` must have all tasks. Missing: {missing}")
@@ -104,7 +109,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
                 "`data` must be in the order in which tasks are learned: "
                 f"{list(model.task_names)}. Received: {list(self.names)}"
             )
-        self.rows = dict(model.scores.get(self.metric, self.rows))
+        self.rows = dict(model.scores.get(self.metric, {}))
 
     def on_train_begin(self, logs=None):
         if len(self.model.task_names) == 1 and "initial" not in self.rows:
@@ -124,8 +129,9 @@ class AccuracyMatrix(keras.callbacks.Callback):
         self.model.scores = {**self.model.scores, self.metric: dict(self.rows)}
 
     def _accuracy(self, data):
-        data = data if isinstance(data, tuple) else (data,)
-        logs = self.model.evaluate(*data, return_dict=True, **self.evaluate)
+        arrays = data if isinstance(data, tuple) else (data,)
+        given = dict(zip(("x", "y", "sample_weight"), arrays))
+        logs = self.model.evaluate(**given, return_dict=True, **self.evaluate)
         if self.metric not in logs:
             raise ValueError(
                 f"`metric` must be one of the model's metrics {sorted(logs)}. "

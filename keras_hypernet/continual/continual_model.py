@@ -408,6 +408,19 @@ class ContinualModel(keras.Model):
 
     # Saving.
 
+    def save_own_variables(self, store):
+        # Keras saves no state of random generators: a loaded model would draw other numbers.
+        for i, state in enumerate(self._seeds()):
+            store[f"seed_{i}"] = state
+
+    def load_own_variables(self, store):
+        for i, state in enumerate(self._seeds()):
+            state.assign(store[f"seed_{i}"])
+
+    def _seeds(self):
+        others = {id(v) for v in [*self.weights, *self.metrics_variables]}
+        return [v for v in self.variables if id(v) not in others]
+
     def get_config(self):
         config = {
             "name": self.name,
