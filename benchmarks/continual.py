@@ -3,9 +3,9 @@
     KERAS_BACKEND=jax python benchmarks/continual.py     # or torch, or tensorflow
 
 A chunked hypernetwork for 784-100-100-2 in chunks of 750 (as in hypercl), batches of 32. `ours` is
-an epoch of `ContinualModel.fit` over 30 batches, per step; `sampled` with `tasks_per_step=5`; `copy`
-with `targets="copy"`; `loop` with one call of the generator per old task, as hypnettorch does; `by
-hand`, on JAX, a jitted step of the same mathematics. Compiled on JAX and TensorFlow (XLA).
+an epoch of `ContinualModel.fit` over 30 batches, per step; `sampled` with `tasks_per_step=5`;
+`copy` with `targets="copy"`; `loop` with one call of the generator per old task, as hypnettorch
+does; `by hand`, on JAX, a jitted step of the same mathematics. Compiled on JAX and TensorFlow.
 Then time and temporary memory with few `tasks_per_call`, and what is stored. Medians of interleaved
 runs; run nothing else beside it.
 """

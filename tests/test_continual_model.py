@@ -110,7 +110,19 @@ def test_generated_weights_are_those_of_target_weights(make):
         np.testing.assert_allclose(sorted(found[task]), values, rtol=1e-5, atol=1e-6)
 
 
-@every_model
+# JAX compiles each of their steps for a while: there four kinds stand for the others.
+ON_JAX = ("build", "with statistics", "own chunks", "nested")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            make, id=id, marks=[pytest.mark.slow] * (BACKEND == "jax" and id not in ON_JAX)
+        )
+        for id, make in MODELS.items()
+    ],
+)
 def test_learns_saves_and_goes_on_alike(make, tmp_path):
     model = continual(make(), tasks_per_step=1, seed=3)
     learn(model, epochs=2)
@@ -166,13 +178,12 @@ def test_a_frozen_copy_does_not_grow_with_the_tasks():
 
 def test_the_loss_is_the_same_in_calls_of_few_tasks():
     results = []
-    for per_call in (None, 1, 2):
+    for per_call in (None, 1):
         keras.utils.set_random_seed(3)
-        model = continual(num_tasks=4, tasks_per_call=per_call)
+        model = continual(tasks_per_call=per_call)
         history = learn(model, epochs=2)
         results.append([*weights_of(model), np.array(history["loss"])])
-    assert_equal(results[0], results[1], atol=1e-5)
-    assert_equal(results[0], results[2], atol=1e-5)
+    assert_equal(*results, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"tasks_per_step": 1, "tasks_per_call": 1}], ids=str)
@@ -180,24 +191,26 @@ def test_the_loss_is_the_same_in_calls_of_few_tasks():
 def test_under_the_compiler(targets, options):
     if BACKEND == "torch":
         pytest.skip("torch.compile: a slow test does it")
+    compare_with_compiled(targets=targets, seed=0, **options)
+
+
+def compare_with_compiled(**options):
     histories = []
     for jit_compile in (True, False):
         keras.utils.set_random_seed(3)
-        model = continual(targets=targets, jit_compile=jit_compile, seed=0, **options)
-        histories.append(learn(model, epochs=2))
+        # Not Adam, which makes whole steps of rounding errors where gradients are zero.
+        optimizer = keras.optimizers.SGD(0.1)
+        model = continual(optimizer=optimizer, jit_compile=jit_compile, **options)
+        histories.append(learn(model, "ab", epochs=2))
+    assert histories[0]["retention_loss"][-1] > 1e-8
     for key, values in histories[0].items():
-        np.testing.assert_allclose(histories[1][key], values, rtol=1e-3, err_msg=key)
+        np.testing.assert_allclose(histories[1][key], values, rtol=1e-3, atol=1e-7, err_msg=key)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "torch", reason="the other backends compile in every test")
 def test_under_torch_compile(fresh_compiler):
-    histories = []
-    for jit_compile in (True, False):
-        keras.utils.set_random_seed(3)
-        histories.append(learn(continual(jit_compile=jit_compile), "ab"))
-    for key, values in histories[0].items():
-        np.testing.assert_allclose(histories[1][key], values, rtol=1e-3, err_msg=key)
+    compare_with_compiled()
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -354,6 +367,26 @@ def test_data_as_datasets_validation_and_callbacks():
     assert {"val_loss", "val_task_loss", "val_accuracy", "retention_loss"} <= set(history)
     with pytest.raises(ValueError, match="`inputs` must be the data"):
         model([x, x])
+
+
+def test_exports(tmp_path):
+    # Keras exports any model to PyTorch's format with a batch of one.
+    model = continual()
+    learn(model, "ab")
+    x = tasks()["a"][0][: 1 if BACKEND == "torch" else 4]
+    with model.at_task("a"):
+        if BACKEND == "torch":
+            import torch
+
+            model.export(tmp_path / "model.pt2", format="torch", verbose=False)
+            served = torch.export.load(tmp_path / "model.pt2").module()(torch.as_tensor(x))
+        else:
+            tf = pytest.importorskip("tensorflow")
+            model.export(tmp_path / "model", verbose=False)
+            loaded = tf.saved_model.load(tmp_path / "model")
+            served = loaded.serve(x)
+    served = served.detach().numpy() if BACKEND == "torch" else np.asarray(served)
+    np.testing.assert_allclose(served, model.predict(x, task="a", verbose=0), atol=1e-5)
 
 
 def test_several_data_inputs():

@@ -172,7 +172,8 @@ class ContinualModel(keras.Model):
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
         self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
         self.fresh_optimizer = None
-        self.built = True
+        shapes = [x.shape for x in data]
+        self.build(shapes[0] if len(shapes) == 1 else shapes)
 
     # Tasks.
 
@@ -262,6 +263,9 @@ class ContinualModel(keras.Model):
 
     # The network.
 
+    def build(self, input_shape):
+        """Nothing is left to make; the shape is what an export asks for."""
+
     def call(self, inputs, training=None):
         values = self._by_name(inputs)
         ids = ops.reshape(self.task_state.active, (1,))
@@ -295,7 +299,8 @@ class ContinualModel(keras.Model):
                 f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
                 f"order or a dict. Received: {inputs}"
             )
-        return values
+        # Without compilation JAX is given arrays, which must not stand beside tensors.
+        return {name: ops.convert_to_tensor(value) for name, value in values.items()}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         task_loss = super().compute_loss(x, y, y_pred, sample_weight, training)

@@ -109,7 +109,7 @@ def output_regularizer(
         given = {id(v): tensor for v, tensor in present}
         held = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
         present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in held]
-    past = None if frozen is None else replacements(frozen, groups)
+    past = None if frozen is None else replacements(_values(frozen), groups)
 
     def changes(part):  # each (tasks, ...) -> scalar
         generated = hypernetwork(part["ids"], training=training)
@@ -136,6 +136,13 @@ def _weighted_changes(generated, ids, targets, task_weights=None, importance=Non
     if task_weights is not None:
         changes = changes * task_weights[:, None]
     return ops.sum(changes)
+
+
+def _values(frozen):
+    """Tensors, where there may be variables: inside the calls these would have stale values."""
+    if not isinstance(frozen, dict):
+        return frozen  # refused later
+    return {name: ops.convert_to_tensor(value) for name, value in frozen.items()}
 
 
 def _perturbed(perturbation, groups):
