@@ -213,8 +213,7 @@ class ContinualModel(keras.Model):
         self.epochs_done = 0
         if not self.keep_optimizer:
             self._reset_optimizer()
-        # They were compiled for another number of old tasks.
-        self.train_function = self.test_function = None
+        self.train_function = None  # it was compiled for another number of old tasks
 
     @contextlib.contextmanager
     def at_task(self, name):
@@ -308,6 +307,8 @@ class ContinualModel(keras.Model):
             raise ValueError("There is no task to train: call `begin_task(name)` first.")
         rows = ops.shape(keras.tree.flatten(x)[0])[0]
         self.task_loss_tracker.update_state(task_loss, sample_weight=rows)
+        if not training:
+            return task_loss
         retention_loss = self.retention_loss(training)
         self.retention_loss_tracker.update_state(retention_loss, sample_weight=rows)
         return task_loss + self.beta * ops.cast(retention_loss, task_loss.dtype)
@@ -375,7 +376,10 @@ class ContinualModel(keras.Model):
     # Use.
 
     def evaluate(self, *args, task=None, **kwargs):
-        """As `keras.Model.evaluate`, for a named task; `None` is the active one."""
+        """As `keras.Model.evaluate`, for a named task; `None` is the active one.
+
+        The loss is that of the task alone: the retention loss is no part of an evaluation.
+        """
         with self._chosen(task):
             return super().evaluate(*args, **kwargs)
 
