@@ -126,19 +126,17 @@ def main():
             rows.append(matrix.accuracies)
             if name == HYPER:
                 matrix.plot(args.output_dir / "continual_digits.png")
-        print(
-            f"seed {seed}:",
-            ", ".join(f"{n} {100 * r[-1][-1].mean():.2f} %" for n, r in found.items()),
-        )
+        means = (f"{name} {100 * rows[-1][-1].mean():.2f} %" for name, rows in found.items())
+        print(f"seed {seed}:", ", ".join(means))
 
     print(f"\n{'':14}   after the last task   forgotten, points   worst task")
-    last = {name: 100 * np.array(rows)[:, -1] for name, rows in found.items()}
-    lost = {
-        name: 100 * np.diagonal(rows, axis1=1, axis2=2) - last[name] for name, rows in found.items()
-    }
-    lost = {name: changes[:, :-1].mean() for name, changes in lost.items()}
-    for name, rows in last.items():
-        print(f"{name:14}{rows.mean():17.2f} %{lost[name]:z19.2f}{rows.mean(axis=0).min():14.2f} %")
+    last, lost = {}, {}
+    for name, rows in found.items():
+        last[name] = 100 * np.array(rows)[:, -1]
+        learned = 100 * np.diagonal(rows, axis1=1, axis2=2)
+        lost[name] = np.mean((learned - last[name])[:, :-1])
+        print(f"{name:14}{last[name].mean():17.2f} %{lost[name]:z19.2f}", end="")
+        print(f"{last[name].mean(axis=0).min():14.2f} %")
     print(f"picture: {args.output_dir / 'continual_digits.png'}")
     print(
         f"hypernetwork {last[HYPER].mean():.2f} % after five tasks, {lost[HYPER]:z.2f} points "

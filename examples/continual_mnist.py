@@ -10,8 +10,8 @@ network of the same shape trained on one task after the other, and for split one
 
 The settings and the published accuracies are those of the authors' code for von Oswald et al., 2020
 (https://arxiv.org/abs/1906.00695) and Henning et al., 2021 (https://arxiv.org/abs/2103.01133).
-What differs: heads start by Glorot's rule, and in `permuted` the retention loss is of
-`--tasks-per-step` old tasks drawn in every step, in place of all of them.
+What differs: generators start by Glorot's rule, in `permuted` by `HyperFanIn`, and there the
+retention loss is of `--tasks-per-step` old tasks drawn in every step, not of all of them.
 
     KERAS_BACKEND=jax python examples/continual_mnist.py --data mnist.npz --experiment all
 """
@@ -21,92 +21,27 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from _continual_mnist import EXPERIMENTS, FINE_TUNING, HYPER, Batches, tasks_of
 from _data import MNIST, load
 from keras import layers, ops
 
 import keras_hypernet as kh
 
-HYPER, NO_BETA, PLAIN, APART = "hypernetwork", "beta = 0", "fine-tuning", "a network per task"
-EXPERIMENTS = {
-    "split-a": {
-        "sizes": [784, 100, 100, 10],
-        "generator": {"chunk_size": 8000, "chunk_embedding_size": 32, "hidden_sizes": [10] * 4},
-        "embedding": 32,
-        "optimizer": {"learning_rate": 5e-4},
-        "batch_size": 32,
-        "iterations": 5000,
-        "beta": 10,
-        "published": {HYPER: 99.72},
-    },
-    "split-b": {
-        "sizes": [784, 400, 400, 10],
-        "generator": {"chunk_size": 42000, "chunk_embedding_size": 96, "hidden_sizes": [10, 10]},
-        "embedding": 96,
-        "optimizer": {"learning_rate": 1e-3},
-        "batch_size": 128,
-        "iterations": 2000,
-        "beta": 0.01,
-        "published": {HYPER: 99.79},
-    },
-    "permuted": {
-        "sizes": [784, 100, 100, 100],
-        "generator": {
-            "chunk_size": 750,
-            "chunk_embedding_size": 16,
-            "chunk_embeddings": "conditional",
-            "num_conditions": 10,
-            "hidden_sizes": [100, 100],
-        },
-        "embedding": 32,
-        "optimizer": {"learning_rate": 5e-4, "global_clipnorm": 1.0},
-        "batch_size": 128,
-        "iterations": 5000,
-        "beta": 250,
-        "published": {HYPER: 95.05, PLAIN: 47.89},
-    },
-}
-
-
-class Batches(keras.utils.PyDataset):
-    """Random batches of a task."""
-
-    def __init__(self, x, y, batch_size, iterations):
-        super().__init__()
-        self.x, self.y, self.rows = x, y, np.random.randint(len(x), size=(iterations, batch_size))
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, step):
-        return self.x[self.rows[step]], self.y[self.rows[step]]
-
-
-def tasks_of(experiment, data):
-    """`{name: (train, test, head)}`: two arrays each, and the outputs of the network for it."""
-    parts = [((x.reshape(len(x), -1) / 255).astype("float32"), y) for x, y in data]
-    tasks = {}
-    for i in range(5 if experiment.startswith("split") else 10):
-        if experiment.startswith("split"):
-            own = [(x[y // 2 == i], y[y // 2 == i] % 2) for x, y in parts]
-            tasks[f"{2 * i} or {2 * i + 1}"] = *own, [2 * i, 2 * i + 1]
-        else:
-            order = np.random.default_rng(i).permutation(784)
-            own = [(x[:, order], y) for x, y in parts]
-            tasks[f"order {i}"] = *own, list(range(10 * i, 10 * i + 10))
-    return tasks
+NO_BETA, APART = "beta = 0", "a network per task"
 
 
 def continual_model(settings, num_tasks, heads, beta, tasks_per_step):
     layer_sizes = list(zip(settings["sizes"], settings["sizes"][1:]))
-    small = keras.initializers.RandomNormal(stddev=0.1)
     generator = kh.ChunkedWeightGenerator(
         kh.WeightSpec.from_layer_sizes(layer_sizes),
-        chunk_embeddings_initializer=small,
-        head_kernel_initializer="glorot_uniform",
         **settings["generator"],
+        **settings["start"](settings["spread"]),
     )
+    vectors = keras.initializers.RandomNormal(stddev=settings["spread"])
     task, x = keras.Input((), dtype="int32", name="task"), keras.Input((784,), name="x")
-    weights = kh.Hypernetwork(generator, num_tasks, settings["embedding"])(task)
+    weights = kh.Hypernetwork(
+        generator, num_tasks, settings["embedding"], embeddings_initializer=vectors
+    )(task)
     logits = kh.ApplyGeneratedWeights(layer_sizes, shared=True)(x, weights)
     model = keras.Model([task, x], logits)
     return kh.ContinualModel(model, num_tasks, beta, heads=heads, tasks_per_step=tasks_per_step)
@@ -164,7 +99,7 @@ def run(experiment, data, name, args):
     iterations = max(1, settings["iterations"] * args.epochs // 100)
     split = experiment.startswith("split")
     sampled = None if split else args.tasks_per_step
-    networks = [HYPER, NO_BETA, PLAIN, *[APART] * split]
+    networks = [HYPER, NO_BETA, FINE_TUNING, *[APART] * split]
     learned, last = {n: [] for n in networks}, {n: [] for n in networks}
     for seed in args.seeds:
         for network in networks:
@@ -183,17 +118,15 @@ def run(experiment, data, name, args):
                 last[network].append(rows[1])
 
     print(f"\n{experiment} on {name:18} after all tasks   forgotten   published on MNIST")
-    forgot = {}
-    for network in networks:
-        forgot[network] = 100 * np.mean(np.subtract(learned[network], last[network])[:, :-1])
-        published = settings["published"].get(network, "")
-        print(f"{network:26}{100 * np.mean(last[network]):13.2f} %", end="")
-        print(f"{forgot[network]:z12.2f}   {published}")
-    points = {n: 100 * np.mean(last[HYPER]) - 100 * np.mean(last[n]) for n in networks}
-    others = ", ".join(f"{points[n]:+.2f} against {n}" for n in networks[1:])
+    forgot = {n: 100 * np.mean(np.subtract(learned[n], last[n])[:, :-1]) for n in networks}
+    means = {n: 100 * np.mean(last[n]) for n in networks}
+    for n in networks:
+        published = settings["published"].get(n, "")
+        print(f"{n:26}{means[n]:13.2f} %{forgot[n]:z12.2f}   {published}")
+    others = (f"{means[HYPER] - means[n]:+.2f} points against {n}" for n in networks[1:])
     return (
-        f"{experiment} on {name}: hypernetwork {100 * np.mean(last[HYPER]):.2f} %, "
-        f"{forgot[HYPER]:z.2f} points forgotten; points {others}"
+        f"{experiment} on {name}: hypernetwork {means[HYPER]:.2f} %, {forgot[HYPER]:z.2f} points "
+        f"forgotten; {', '.join(others)}"
     )
 
 
@@ -201,9 +134,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="mnist.npz, or a file like it; `digits` for a quick look")
     parser.add_argument("--experiment", choices=[*EXPERIMENTS, "all"], default="split-a")
-    parser.add_argument(
-        "--epochs", type=int, default=100, help="hundredths of the published iterations per task"
-    )
+    help_ = "hundredths of the published iterations per task"
+    parser.add_argument("--epochs", type=int, default=100, help=help_)
     parser.add_argument("--tasks-per-step", type=int, default=1, help="old tasks, in `permuted`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--output-dir", type=Path, default=Path())
