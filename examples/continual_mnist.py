@@ -97,6 +97,7 @@ def run(experiment, data, name, args):
     """Trains all networks, prints a table of them and returns the result in a line."""
     settings, tasks = EXPERIMENTS[experiment], tasks_of(experiment, data)
     iterations = max(1, settings["iterations"] * args.epochs // 100)
+    given = settings["beta"] if args.beta is None else args.beta
     split = experiment.startswith("split")
     sampled = None if split else args.tasks_per_step
     networks = [HYPER, NO_BETA, FINE_TUNING, *[APART] * split]
@@ -106,7 +107,7 @@ def run(experiment, data, name, args):
             print(f"\n{experiment}: {network}, seed {seed}, {iterations} iterations per task")
             keras.utils.set_random_seed(seed)
             if network in (HYPER, NO_BETA):
-                beta = settings["beta"] if network == HYPER else 0
+                beta = given if network == HYPER else 0
                 matrix = train_hypernetwork(settings, tasks, beta, iterations, sampled)
                 learned[network].append(np.diag(matrix.accuracies))
                 last[network].append(matrix.accuracies[-1])
@@ -136,6 +137,7 @@ def main():
     parser.add_argument("--experiment", choices=[*EXPERIMENTS, "all"], default="split-a")
     help_ = "hundredths of the published iterations per task"
     parser.add_argument("--epochs", type=int, default=100, help=help_)
+    parser.add_argument("--beta", type=float, help="in place of the published one")
     parser.add_argument("--tasks-per-step", type=int, default=1, help="old tasks, in `permuted`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--output-dir", type=Path, default=Path())
