@@ -36,8 +36,9 @@ class ContinualModel(keras.Model):
     """Learns tasks one after another; a hypernetwork remembers the weights of each.
 
     `loss = task_loss + beta * retention_loss`, where the retention loss is `output_regularizer`
-    over the tasks before the present one. Each task has a vector of its own; the hypernetwork maps
-    it to the weights of the target, and is kept from changing the weights of old tasks.
+    over the tasks before the present one; `fit` reports all three. Each task has a vector of its
+    own; the hypernetwork maps it to the weights of the target, and is kept from changing those of
+    old tasks. An evaluation has no retention loss (it says 0), and its loss is that of the task.
 
     Args:
         model: Functional model with generated weights, such as `build` or `hypernetize` returns,
