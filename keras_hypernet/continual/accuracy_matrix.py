@@ -29,9 +29,15 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     Example:
 
-    >>> matrix = kh.AccuracyMatrix({"first": (x0, y0), "second": (x1, y1)})  # doctest: +SKIP
-    >>> model.fit(x, y, callbacks=[matrix])  # doctest: +SKIP
-    >>> print(matrix)  # doctest: +SKIP
+    >>> model = kh.ContinualModel(kh.build(4, 2, [(2, 1)]), num_tasks=2)
+    >>> model.compile("sgd", "mse", metrics=["accuracy"])
+    >>> data = {"zeros": (np.ones((8, 2)), np.zeros(8)), "ones": (np.ones((8, 2)), np.ones(8))}
+    >>> matrix = kh.AccuracyMatrix(data, verbose=0)
+    >>> for name, (x, y) in data.items():
+    ...     model.begin_task(name)
+    ...     history = model.fit(x, y, callbacks=[matrix], verbose=0)
+    >>> matrix.accuracies.shape
+    (2, 2)
 
     Reference: Lopez-Paz & Ranzato, 2017 (https://arxiv.org/abs/1706.08840): transfer; Chaudhry et
     al., 2018 (https://arxiv.org/abs/1801.10112): forgetting.

@@ -29,11 +29,16 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
     Example:
 
-    >>> checkpoint = kh.ContinualCheckpoint("/tmp/run.keras")  # doctest: +SKIP
-    >>> model = checkpoint.load() or new_model()  # doctest: +SKIP
-    >>> for name, epoch in checkpoint.tasks(model, data):  # doctest: +SKIP
-    ...     x, y = data[name]
-    ...     model.fit(x, y, epochs=10, initial_epoch=epoch, shuffle=False, callbacks=[checkpoint])
+    >>> import tempfile
+    >>> checkpoint = kh.ContinualCheckpoint(tempfile.mkdtemp() + "/run.keras")
+    >>> model = checkpoint.load() or kh.ContinualModel(kh.build(4, 2, [(2, 1)]), num_tasks=2)
+    >>> model.compile("sgd", "mse")
+    >>> data = {"zeros": (np.ones((8, 2)), np.zeros(8)), "ones": (np.ones((8, 2)), np.ones(8))}
+    >>> for name, epoch in checkpoint.tasks(model, data):
+    ...     options = {"epochs": 2, "initial_epoch": epoch, "shuffle": False, "verbose": 0}
+    ...     history = model.fit(*data[name], callbacks=[checkpoint], **options)
+    >>> checkpoint.load().task_names
+    ('zeros', 'ones')
     """
 
     def __init__(self, filepath, every=1):

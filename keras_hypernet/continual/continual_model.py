@@ -163,16 +163,14 @@ class ContinualModel(keras.Model):
         self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])
         self.memory = None
         if self.beta and num_tasks > 1:
-            stored = targets == "weights"
-            self.memory = (
-                StoredWeights(self.generated, num_tasks) if stored else FrozenCopy(self.generated)
-            )
+            kind = StoredWeights if targets == "weights" else FrozenCopy
+            self.memory = kind(self.generated, num_tasks)
         self.masks = None if heads is None else head_masks(self.weight_spec, heads)
         self.sampling = keras.random.SeedGenerator(seed)
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
         self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
-        self.fresh_optimizer = None
+        self.optimizer_config = None
         shapes = [x.shape for x in data]
         self.build(shapes[0] if len(shapes) == 1 else shapes)
 
@@ -207,13 +205,14 @@ class ContinualModel(keras.Model):
                 f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. "
                 f"Received: name={name!r}"
             )
+        fresh = self._fresh_optimizer()  # what may fail comes first
         if count and self.memory is not None:
             self.memory.remember(self.generated, count, self.tasks_per_call)
+        for variable, value in fresh:
+            variable.assign(value)
         self.task_state.activate(count)
         self.task_names = (*self.task_names, name)
         self.epochs_done = 0
-        if not self.keep_optimizer:
-            self._reset_optimizer()
         self.train_function = None  # it was compiled for another number of old tasks
 
     @contextlib.contextmanager
@@ -291,13 +290,13 @@ class ContinualModel(keras.Model):
             values = dict(inputs)
         else:
             inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            values = (
-                dict(zip(self.data_names, inputs)) if len(inputs) == len(self.data_names) else {}
-            )
+            names = self.data_names if len(inputs) == len(self.data_names) else ()
+            values = dict(zip(names, inputs))
         if set(values) != set(self.data_names):
+            shapes = keras.tree.map_structure(lambda x: getattr(x, "shape", x), inputs)
             raise ValueError(
                 f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
-                f"order or a dict. Received: {inputs}"
+                f"order or a dict. Received: {shapes}"
             )
         # Without compilation JAX is given arrays, which must not stand beside tensors.
         return {name: ops.convert_to_tensor(value) for name, value in values.items()}
@@ -338,13 +337,13 @@ class ContinualModel(keras.Model):
 
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
-        self.fresh_optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        self.optimizer_config = keras.saving.serialize_keras_object(self.optimizer)
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config and self.fresh_optimizer is not None:
+        if config and self.optimizer_config is not None:
             # The state of the present one is in its variables.
-            config["optimizer"] = self.fresh_optimizer
+            config["optimizer"] = self.optimizer_config
         return config
 
     def compile_from_config(self, config):
@@ -366,13 +365,13 @@ class ContinualModel(keras.Model):
             trained = (first <= rows) & (rows <= present)
             variable.constraint = HeldRows(variable, trained, constraint)
 
-    def _reset_optimizer(self):
-        if self.fresh_optimizer is None or not self.optimizer.built:
-            return
-        fresh = keras.saving.deserialize_keras_object(self.fresh_optimizer)
+    def _fresh_optimizer(self):
+        """`[(variable of the optimizer, what it starts from)]`, where it is to start anew."""
+        if self.keep_optimizer or self.optimizer_config is None or not self.optimizer.built:
+            return []
+        fresh = keras.saving.deserialize_keras_object(self.optimizer_config)
         fresh.build(self.trainable_variables)
-        for variable, new in zip(self.optimizer.variables, fresh.variables, strict=True):
-            variable.assign(new)
+        return list(zip(self.optimizer.variables, fresh.variables, strict=True))
 
     # Use.
 

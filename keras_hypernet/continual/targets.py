@@ -18,10 +18,9 @@ class StoredWeights(keras.layers.Layer):
     def __init__(self, generated, num_tasks):
         super().__init__(name=unique_name("stored_weights"))
         shape = (max(num_tasks - 1, 1), generated.weight_spec.total)
-        with keras.name_scope(self.name):
-            self.targets = self.add_weight(
-                shape, initializer="zeros", trainable=False, name="targets", dtype="float32"
-            )
+        self.targets = self.add_weight(
+            shape, initializer="zeros", trainable=False, name="targets", dtype="float32"
+        )
         self.built = True
 
     def remember(self, generated, count, tasks_per_call):
@@ -43,18 +42,18 @@ class FrozenCopy(keras.layers.Layer):
 
     Args:
         generated: The `GeneratedWeights` to remember.
+        num_tasks: Number of tasks that there is room for, in its tables.
     """
 
-    def __init__(self, generated):
+    def __init__(self, generated, num_tasks):
         super().__init__(name=unique_name("frozen_copy"))
         self.paths = tuple(variable.path for variable in _variables(generated))
-        with keras.name_scope(self.name):
-            self.copies = [
-                self.add_weight(
-                    v.shape, initializer="zeros", trainable=False, name=f"copy_{i}", dtype=v.dtype
-                )
-                for i, v in enumerate(_variables(generated))
-            ]
+        self.copies = [
+            self.add_weight(
+                v.shape, initializer="zeros", trainable=False, name=f"copy_{i}", dtype=v.dtype
+            )
+            for i, v in enumerate(_variables(generated))
+        ]
         self.built = True
 
     def remember(self, generated, count, tasks_per_call):

@@ -19,16 +19,15 @@ class TaskState(keras.layers.Layer):
     def __init__(self, num_tasks, variables):
         super().__init__(name=unique_name("task_state"))
         self.find = lambda: variables  # not an attribute: they are saved where they belong
-        with keras.name_scope(self.name):
-            self.active = self.add_weight(
-                (), initializer="zeros", trainable=False, name="active", dtype="int32"
+        self.active = self.add_weight(
+            (), initializer="zeros", trainable=False, name="active", dtype="int32"
+        )
+        self.statistics = [
+            self.add_weight(
+                (num_tasks, *v.shape), trainable=False, name=f"statistics_{i}", dtype=v.dtype
             )
-            self.statistics = [
-                self.add_weight(
-                    (num_tasks, *v.shape), trainable=False, name=f"statistics_{i}", dtype=v.dtype
-                )
-                for i, v in enumerate(variables)
-            ]
+            for i, v in enumerate(variables)
+        ]
         for table, variable in zip(self.statistics, variables):
             value = ops.convert_to_numpy(variable)
             table.assign(np.broadcast_to(value, table.shape).copy())
