@@ -112,7 +112,7 @@ def main():
 
     train, test = load_tasks()
     target, hyper = plain_network().count_params(), hypernetwork(BETA).generated
-    parameters = sum(v.value.size for v in hyper.variables)
+    parameters = sum(np.prod(v.shape) for v in hyper.variables)
     print(f"{parameters:,} parameters make five networks of {target:,}: {parameters / target:.2f}")
     found = {HYPER: [], NO_BETA: [], PLAIN: []}
     for seed in args.seeds[:1] if args.epochs == 1 else args.seeds:
