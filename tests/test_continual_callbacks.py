@@ -153,6 +153,16 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     assert checkpoint.load().task_names == ("a",)
 
 
+def test_a_broken_file_is_refused_and_a_folder_made(tmp_path):
+    checkpoint = kh.ContinualCheckpoint(tmp_path / "new" / "run.keras")
+    model = continual()
+    list(zip(checkpoint.tasks(model, "a"), "a"))
+    assert checkpoint.load().task_names == ("a",)
+    checkpoint.filepath.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="not a whole"):
+        checkpoint.load()
+
+
 def test_every_few_epochs(tmp_path, monkeypatch):
     checkpoint = kh.ContinualCheckpoint(tmp_path / "run.keras", every=2)
     model = continual()

@@ -214,12 +214,16 @@ def test_under_torch_compile(fresh_compiler):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy):
+def test_mixed_precision(policy, tmp_path):
     model = continual(built(dtype=policy), optimizer=keras.optimizers.Adam(0.01))
     history = learn(model, "ab")
     assert np.isfinite(history["loss"]).all()
     assert np.isfinite(numpy_of(model.retention_loss()))
     assert keras.backend.standardize_dtype(model.memory.targets.dtype) == "float32"
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded.begin_task("c")
+    assert np.isfinite(fit(loaded, tasks()["c"])["loss"]).all()
 
 
 # Tasks.
@@ -268,7 +272,7 @@ def test_evaluates_and_predicts_named_tasks():
     for name, (x, y) in tasks().items():
         logs = model.evaluate(x, y, task=name, return_dict=True, verbose=0)
         logits = model.predict(x, task=name, verbose=0)
-        plain_model = kh.specialize(model.model, model.task_conditioning(name))
+        plain_model = model.specialize(name)
         np.testing.assert_allclose(plain_model.predict(x, verbose=0), logits, atol=1e-5)
         with model.at_task(name):
             np.testing.assert_allclose(numpy_of(model(x)), logits, atol=1e-5)
@@ -294,6 +298,9 @@ def test_heads():
         )
         outputs = model.predict(x, task=name, verbose=0)
         np.testing.assert_allclose(outputs, inner[:, heads[slot]], atol=1e-5)
+        plain_model = model.specialize(name)
+        np.testing.assert_allclose(plain_model.predict(x, verbose=0), outputs, atol=1e-5)
+        assert "keras_hypernet" not in plain_model.to_json()
     before = numpy_of(model.memory.targets)[:2]
     squares = np.square(generated(model, 2) - before) * kh.head_masks(model.weight_spec, heads)[:2]
     np.testing.assert_allclose(
@@ -310,9 +317,13 @@ def test_every_task_has_its_own_statistics():
         assert_equal([numpy_of(v) for v in model._statistics()], start)
         fit(model, tasks()[name], epochs=3)
         found[name] = [numpy_of(v) for v in model._statistics()]
+    x = tasks()["a"][0]
     for name, values in found.items():
         with model.at_task(name):
             assert_equal([numpy_of(v) for v in model._statistics()], values)
+        outputs = model.predict(x, task=name, verbose=0)
+        plain_model = model.specialize(name)
+        np.testing.assert_allclose(plain_model.predict(x, verbose=0), outputs, atol=1e-5)
     assert np.abs(found["a"][0] - found["b"][0]).max() > 1e-3
     assert_equal([numpy_of(v) for v in model._statistics()], found["c"])
 
@@ -456,6 +467,39 @@ MISTAKES = {
         "begin_task",
     ),
 }
+
+
+def inside(action):
+    model = continual()
+    learn(model, "ab")
+    with model.at_task("a"):
+        action(model)
+
+
+def weights_of_others(path):
+    model = continual()
+    model.begin_task("a")
+    model.save_weights(path)
+    model.begin_task("b")
+    model.load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda model: model.begin_task("c"), "To begin a task, leave `at_task`"),
+        (lambda model: fit(model, tasks()["a"]), "To train, leave `at_task`"),
+        (lambda model: model.save("/tmp/never.keras"), "To save, leave `at_task`"),
+    ],
+)
+def test_another_task_is_active_for_use_alone(action, message):
+    with pytest.raises(ValueError, match=message):
+        inside(action)
+
+
+def test_weights_without_names_are_those_of_as_many_tasks(tmp_path):
+    with pytest.raises(ValueError, match="1 tasks, and this one has 2"):
+        weights_of_others(tmp_path / "model.weights.h5")
 
 
 def learned():

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 
 import keras
 
@@ -17,7 +18,8 @@ class ContinualCheckpoint(keras.callbacks.Callback):
     epoch that was interrupted is begun again. The end is then that of a run without interruption,
     where the order of the data is a function of the epoch: `fit(..., shuffle=False)`, or a
     `keras.utils.PyDataset` with an order that depends on its epoch alone. (`fit` shuffles arrays by
-    numbers that no file has.)
+    numbers that no file has.) On PyTorch layers that draw need a `seed`: Keras draws without from
+    another source. Other callbacks keep their state to themselves (`EarlyStopping`).
 
     Args:
         filepath: Path of the file; it ends in `.keras`.
@@ -49,9 +51,14 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         self.every = checks.positive_int("every", every)
 
     def load(self):
-        """The model of the file, compiled as it was; `None` where there is no file."""
+        """The model of the file, compiled as it was; `None` where there is no file.
+
+        Own losses and layers must be registered, or in a `keras.saving.custom_object_scope`.
+        """
         if not self.filepath.exists():
             return None
+        if not zipfile.is_zipfile(self.filepath):
+            raise ValueError(f"`filepath` is not a whole `.keras` file: {str(self.filepath)!r}")
         return _checked(keras.saving.load_model(self.filepath))
 
     def tasks(self, model, names):
@@ -80,6 +87,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
     def save(self, model):
         """Writes the file: all of it, or nothing."""
+        self.filepath.parent.mkdir(parents=True, exist_ok=True)
         partial = self.filepath.with_name(f"{self.filepath.stem}.partial.keras")
         model.save(partial)
         with open(partial, "rb") as file:

@@ -1,6 +1,7 @@
 """`ContinualModel`: a model that learns tasks one after another without forgetting."""
 
 import contextlib
+import json
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from keras_hypernet.continual.output_regularizer import output_regularizer
 from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
 from keras_hypernet.continual.task_state import TaskState
 from keras_hypernet.naming import unique_name
+from keras_hypernet.specialize import specialize
 
 TARGETS = ("weights", "copy")
 OPTIONS = (
@@ -189,14 +191,18 @@ class ContinualModel(keras.Model):
     def begin_task(self, name):
         """Remembers the tasks so far, and makes the next slot the one that is trained.
 
+        A fresh optimizer has the learning rate of `compile`. A task that is over is not trained
+        again.
+
         Args:
             name: Name of the task, a string that no other task has.
 
         Raises:
-            TypeError, ValueError: if the name is no string or is used, or no slot is free. The
-                model is then as it was.
+            TypeError, ValueError: if the name is no string or is used, no slot is free, or another
+                task is active in `at_task`. The model is then as it was.
         """
         checks.instance("name", name, str)
+        self._check_outside("begin a task")
         if name in self.task_names:
             raise ValueError(f"`name` must be new: there is a task {name!r} already.")
         count = len(self.task_names)
@@ -217,7 +223,9 @@ class ContinualModel(keras.Model):
 
     @contextlib.contextmanager
     def at_task(self, name):
-        """Within it, the model has the weights and statistics of the named task.
+        """Within it, the model has the weights and statistics of the named task, to be used.
+
+        To train or to save, leave it.
 
         Args:
             name: Name of a task; `None` is the present one.
@@ -240,6 +248,13 @@ class ContinualModel(keras.Model):
         finally:
             self.task_state.activate(before)
 
+    def _check_outside(self, what):
+        if self.task_state.task != self._slot(None):
+            raise ValueError(
+                f"To {what}, leave `at_task` first: the active task is not the present one, "
+                f"{self.task!r}."
+            )
+
     def _slot(self, name):
         if name is None:
             return max(len(self.task_names) - 1, 0)
@@ -252,13 +267,26 @@ class ContinualModel(keras.Model):
     def task_conditioning(self, name=None):
         """What a task is for the model inside: its vector `(1, size)`, or its id `(1,)`.
 
-        `specialize(model.model, model.task_conditioning(name))` is a plain network for one task.
+        `target_weights(model.model, model.task_conditioning(name))` are the weights of one task.
 
         Args:
             name: Name of a task; `None` is the present one.
         """
         ids = np.array([self._slot(name)], "int32")
         return ids if self.embedding is None else ops.convert_to_numpy(self.embedding(ids))
+
+    def specialize(self, name=None):
+        """A plain Keras model for one task, with its weights, statistics and head: `specialize`.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+        """
+        with self.at_task(name):
+            plain = specialize(self.model, self.task_conditioning(name))
+        if self.heads is None:
+            return plain
+        head = np.array(self.heads[self._slot(name)], "int32")
+        return keras.Model(plain.inputs, ops.take(plain.outputs[0], head, axis=-1))
 
     # The network.
 
@@ -303,8 +331,6 @@ class ContinualModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         task_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if not self.task_names:
-            raise ValueError("There is no task to train: call `begin_task(name)` first.")
         rows = ops.shape(keras.tree.flatten(x)[0])[0]
         self.task_loss_tracker.update_state(task_loss, sample_weight=rows)
         if not training:
@@ -336,21 +362,27 @@ class ContinualModel(keras.Model):
     # Training.
 
     def compile(self, *args, **kwargs):
+        """As `keras.Model.compile`; each task begins with this optimizer anew."""
         super().compile(*args, **kwargs)
-        self.optimizer_config = keras.saving.serialize_keras_object(self.optimizer)
+        # All variables exist: a file from before the first step has all of the optimizer's, too.
+        self.optimizer.build(self.trainable_variables)
+        # As text: Keras takes out of a config what it has read.
+        self.optimizer_config = json.dumps(keras.saving.serialize_keras_object(self.optimizer))
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if config and self.optimizer_config is not None:
             # The state of the present one is in its variables.
-            config["optimizer"] = self.optimizer_config
+            config["optimizer"] = json.loads(self.optimizer_config)
         return config
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def make_train_function(self, force=False):
+        if not self.task_names:
+            raise ValueError("There is no task to train: call `begin_task(name)` first.")
+        self._check_outside("train")
         if self.train_function is None or force:
             self._hold_rows()
         return super().make_train_function(force)
@@ -367,9 +399,9 @@ class ContinualModel(keras.Model):
 
     def _fresh_optimizer(self):
         """`[(variable of the optimizer, what it starts from)]`, where it is to start anew."""
-        if self.keep_optimizer or self.optimizer_config is None or not self.optimizer.built:
+        if self.keep_optimizer or self.optimizer_config is None:
             return []
-        fresh = keras.saving.deserialize_keras_object(self.optimizer_config)
+        fresh = keras.saving.deserialize_keras_object(json.loads(self.optimizer_config))
         fresh.build(self.trainable_variables)
         return list(zip(self.optimizer.variables, fresh.variables, strict=True))
 
@@ -394,7 +426,8 @@ class ContinualModel(keras.Model):
     def predict_unknown(self, x, from_logits=True, **kwargs):
         """Predicts where the task is not known: with the task whose prediction is the surest.
 
-        Every task predicts; of these, each row takes the prediction of least entropy.
+        Every task predicts; of these, each row takes the prediction of least entropy. It is for
+        models with one output, of classes.
 
         Args:
             x: Data, as for `predict`.
@@ -406,8 +439,12 @@ class ContinualModel(keras.Model):
             indices into `task_names`.
 
         Raises:
-            ValueError: if no task has begun.
+            ValueError: if no task has begun, or the model has several outputs.
         """
+        if len(self.model.outputs) > 1:
+            raise ValueError(
+                f"`model` must have one output, of classes. Received: {len(self.model.outputs)}"
+            )
         if not self.task_names:
             raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
         outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
@@ -418,11 +455,20 @@ class ContinualModel(keras.Model):
     # Saving.
 
     def save_own_variables(self, store):
+        self._check_outside("save")
+        store["tasks"] = np.array(len(self.task_names))
         # Keras saves no state of random generators: a loaded model would draw other numbers.
         for i, state in enumerate(self._seeds()):
             store[f"seed_{i}"] = state
 
     def load_own_variables(self, store):
+        saved, here = int(store["tasks"][()]), len(self.task_names)
+        if saved != here:
+            raise ValueError(
+                f"The weights are of a model with {saved} tasks, and this one has {here}. Weights "
+                "have no names of tasks: load the whole model from a `.keras` file, or begin the "
+                "same tasks first."
+            )
         for i, state in enumerate(self._seeds()):
             state.assign(store[f"seed_{i}"])
 

@@ -39,8 +39,8 @@ def output_regularizer(
         ids: Ids of the old tasks `(n,)`, `n` known.
         targets: Weights `(n, total)` to keep: what `hypernetwork(ids, training=False)` was before
             the new task. This or `frozen`.
-        frozen: In their place, values of variables to generate them with: a dict as the argument
-            `variables` of `Hypernetwork` takes, `{"unconditional": ..., "conditional": ...}`.
+        frozen: In their place, values of variables to generate them with, by path: a dict as the
+            argument `variables` of `Hypernetwork` takes.
         sample: Number of the old tasks that are drawn, without replacement, in every call, all of
             them where there are fewer. The mean is over those drawn.
         task_weights: `s (n,)`.
@@ -71,6 +71,8 @@ def output_regularizer(
     >>> targets = hyper(old, training=False)
     >>> keras.ops.convert_to_numpy(kh.output_regularizer(hyper, old, targets)).item()
     0.0
+    >>> before = {v.path: keras.ops.copy(v) for v in hyper.trainable_variables}
+    >>> change = kh.output_regularizer(hyper, old, frozen=before)
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
@@ -86,7 +88,9 @@ def output_regularizer(
     checks.rank("ids", ids.shape, 1)
     count = ids.shape[0]
     if not count:
-        raise ValueError(f"`ids` must have a known number of ids. Received: shape {ids.shape}")
+        raise ValueError(
+            f"`ids` must be one or more, of a known number. Received: shape {tuple(ids.shape)}"
+        )
     rows = {
         "ids": ids,
         "targets": _floats("targets", targets, (count, total)),
