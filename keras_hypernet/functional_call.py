@@ -20,59 +20,20 @@ def functional_call(layer, replaced, function, owner=None):
         function: Callable without arguments.
         owner: The layer that losses are added to; `None` is `layer`.
     """
-    outputs, losses = run(layer, list(replaced), function)
+    outputs, losses = run(layer, replaced, function)
     for loss in losses:
         (owner or layer).add_loss(loss)
     return outputs
 
 
-def run(layer, replaced, function):
-    """`(outputs, losses)` of a functional call."""
-    state = _state(layer, replaced)
-    values = [v.value for v in state]
-    outputs, new, losses = _pure(layer, [*replaced, *zip(state, values)], state, function)
-    for variable, value in zip(state, new):
-        variable.assign(value)
-    return outputs, losses
+def run(layer, replaced, function, remat=False):
+    """`(outputs, losses)` of a functional call.
 
-
-def run_in_turn(layer, replaced, function, parts):
-    """Sum of `function(part)` over parts, of which each is computed by itself.
-
-    Nothing inside is kept for the gradient: it is computed once more there. A loop of the backend
-    keeps a compiler from computing several parts at a time.
-
-    Args:
-        layer, replaced: As in `functional_call`.
-        function: From a part, a dict of tensors, to a scalar of float32.
-        parts: Dict of tensors `(parts, ...)`.
+    With `remat`, nothing inside is kept for the gradient: it is computed once more there.
     """
-    state = _state(layer, replaced)
-
-    def step(carry, part):
-        total, *values = carry
-        given = [*replaced, *zip(state, values)]
-        change, new, _ = _pure(layer, given, state, lambda: function(part), remat=True)
-        return [total + change, *new], None
-
-    start = [keras.ops.zeros((), "float32"), *(v.value for v in state)]
-    (total, *new), _ = keras.ops.scan(step, start, parts)
-    for variable, value in zip(state, new):
-        variable.assign(value)
-    return total
-
-
-def _state(layer, replaced):
-    """Variables that a call may change."""
-    given = {id(variable) for variable, _ in replaced}
-    unique = {id(v): v for v in layer.variables if not v.trainable and id(v) not in given}
-    return list(unique.values())
-
-
-def _pure(layer, replaced, state, function, remat=False):
-    """`(outputs, new values of the state, losses)`; nothing is written."""
     given = {id(variable): tensor for variable, tensor in replaced}
     variables = list({id(v): v for v in layer.variables}.values())
+    state = [v for v in variables if id(v) not in given and not v.trainable]
 
     def pure(*values):
         with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
@@ -81,7 +42,10 @@ def _pure(layer, replaced, state, function, remat=False):
 
     with _compat.without_autocast():
         values = [given.get(id(v), v.value) for v in variables]
-    return (keras.remat(pure) if remat else pure)(*values)
+    outputs, new, losses = (keras.remat(pure) if remat else pure)(*values)
+    for variable, value in zip(state, new):
+        variable.assign(value)
+    return outputs, losses
 
 
 def replacements(tensors, groups):

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_hypernet import checks
 from keras_hypernet.continual.generated_weights import GeneratedWeights
-from keras_hypernet.functional_call import replacements, run, run_in_turn
+from keras_hypernet.functional_call import replacements, run
 from keras_hypernet.generators.hypernetwork import GROUPS, Hypernetwork
 
 
@@ -122,19 +122,14 @@ def output_regularizer(
             part = {**part, "targets": ops.stop_gradient(kept)}
         return _weighted_changes(generated, **part)
 
-    # Penalties of the generator are left out: they count where the target runs.
-    whole = 0 if per_call == count else count // per_call * per_call
-    total = 0.0
-    if whole:
-        parts = {
-            name: ops.reshape(tensor[:whole], (-1, per_call, *tensor.shape[1:]))
-            for name, tensor in rows.items()
-        }
-        total = run_in_turn(hypernetwork, present, changes, parts)
-    if whole < count:
-        rest = {name: tensor[whole:] for name, tensor in rows.items()}
-        total += run(hypernetwork, present, functools.partial(changes, rest))[0]
-    return total / count
+    sums = []
+    for start in range(0, count, per_call):
+        part = {name: tensor[start : start + per_call] for name, tensor in rows.items()}
+        # Penalties of the generator are left out: they count where the target runs.
+        call = functools.partial(changes, part)
+        change, _ = run(hypernetwork, present, call, remat=per_call < count)
+        sums.append(change)
+    return sum(sums[1:], sums[0]) / count
 
 
 def _weighted_changes(generated, ids, targets, task_weights=None, importance=None, mask=None):
