@@ -18,6 +18,17 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.load_profile("repeatable")
 
 
+# JAX compiles these for long, and the other backends run them.
+SLOW_ON_JAX = ("test_export", "test_exports", "test_mixed_precision", "test_fit_in_mixed_precision")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ["KERAS_BACKEND"] == "jax":
+        for item in items:
+            if item.originalname in SLOW_ON_JAX or item.path.stem == "test_initialization":
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(7)

@@ -192,11 +192,11 @@ def test_ten_times_killed_a_run_ends_as_without(tmp_path):
     rng, kills = np.random.default_rng(), 0
     while not (tmp_path / "killed.npz").exists():
         # As long as it has been killed less than ten times, too slow to come to the end.
-        pause = 0.4 if kills < 10 else 0
+        pause = 0.2 if kills < 10 else 0
         process = start(tmp_path / "killed.keras", tmp_path / "killed.npz", pause)
         assert process.stdout.readline() == "training\n"
         if kills < 10:
-            time.sleep(rng.uniform(0, 3))
+            time.sleep(rng.uniform(0, 1.5))
             assert process.poll() is None
             process.kill()
             kills += 1
