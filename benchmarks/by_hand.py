@@ -54,9 +54,30 @@ def jax_steps(apply, update, trainable, state, optimizer_state, y):
     return step, lambda: forward(kept[0]).block_until_ready(), megabytes
 
 
-def _jax_network(load):
+def jax_adam_start(params):
+    """State of `jax_adam`: the step and two moments."""
     import jax
     import jax.numpy as jnp
+
+    return jnp.zeros(()), *(jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+
+
+def jax_adam(params, gradients, state, rate=1e-3, b1=0.9, b2=0.999):
+    """`(params, state)` after a step of Adam as Keras does it."""
+    import jax
+    import jax.numpy as jnp
+
+    step, m, v = state
+    step = step + 1
+    m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, gradients)
+    v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, v, gradients)
+    rate = rate * jnp.sqrt(1 - b2**step) / (1 - b1**step)
+    params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-7), params, m, v)
+    return params, (step, m, v)
+
+
+def _jax_network(load):
+    import jax
 
     def target(weights, x):  # one sample, or the points of one condition
         for i, (flat, (size_in, size_out)) in enumerate(zip(weights, load.layers, strict=True)):
@@ -75,28 +96,17 @@ def _jax_network(load):
             weights.append(h @ head + head_bias)
         return jax.vmap(target)(weights, x)
 
-    def adam(params, gradients, state, rate=1e-3, b1=0.9, b2=0.999):
-        step, m, v = state
-        step = step + 1
-        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, gradients)
-        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, v, gradients)
-        rate = rate * jnp.sqrt(1 - b2**step) / (1 - b1**step)
-        params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-7), params, m, v)
-        return params, (step, m, v)
-
-    return apply, adam
+    return apply
 
 
 def _jax(load, conditioning, x, y, compiled):
     import jax
     import jax.numpy as jnp
 
-    apply, adam = _jax_network(load)
+    apply = _jax_network(load)
     params = jax.tree.map(jnp.asarray, parameters(load, np.random.default_rng(1)))
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    state = (jnp.zeros(()), zeros, jax.tree.map(jnp.copy, zeros))
     call = lambda variables: apply(variables[0], conditioning, x)  # noqa: E731
-    return jax_steps(call, adam, params, None, state, y)
+    return jax_steps(call, jax_adam, params, None, jax_adam_start(params), y)
 
 
 def jax_epoch(load, conditioning, x, y):
@@ -104,15 +114,14 @@ def jax_epoch(load, conditioning, x, y):
     import jax
     import jax.numpy as jnp
 
-    apply, adam = _jax_network(load)
+    apply = _jax_network(load)
     params = jax.tree.map(jnp.asarray, parameters(load, np.random.default_rng(1)))
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    carried = [(params, (jnp.zeros(()), zeros, jax.tree.map(jnp.copy, zeros)))]
+    carried = [(params, jax_adam_start(params))]
 
     def train(params, state, conditioning, x, y):
         loss = lambda p: jnp.mean((apply(p, conditioning, x) - y) ** 2)  # noqa: E731
         value, gradients = jax.value_and_grad(loss)(params)
-        return value, adam(params, gradients, state)
+        return value, jax_adam(params, gradients, state)
 
     train = jax.jit(train, donate_argnums=(0, 1))
 

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import keras
 import numpy as np
+from by_hand import jax_adam, jax_adam_start
 from common import in_process_that_frees, interleaved, print_table, resident_peak, tensorflow_peak
 from keras import ops
 
@@ -109,18 +110,11 @@ def by_hand(old):
         return task + BETA * jnp.sum(changes) / old
 
     def train(params, state, x, y):
-        step, m, v = state
         value, gradients = jax.value_and_grad(loss_of)(params, x, y)
-        step = step + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
-        rate = RATE * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-7), params, m, v)
-        return value, params, (step, m, v)
+        return value, *jax_adam(params, gradients, state, RATE)
 
     train = jax.jit(train, donate_argnums=(0, 1))
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    carried = [params, (jnp.zeros(()), zeros, jax.tree.map(jnp.copy, zeros))]
+    carried = [params, jax_adam_start(params)]
     x, y = data()
 
     def run():

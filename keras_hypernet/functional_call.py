@@ -32,7 +32,7 @@ def run(layer, replaced, function, remat=False):
     With `remat`, nothing inside is kept for the gradient: it is computed once more there.
     """
     given = {id(variable): tensor for variable, tensor in replaced}
-    variables = list({id(v): v for v in layer.variables}.values())
+    variables = list(layer.variables)
     state = [v for v in variables if id(v) not in given and not v.trainable]
 
     def pure(*values):

@@ -57,6 +57,12 @@ def layer_weights(model):
     ]
 
 
+def plain_generators(model):
+    """Those of `generators` whose weights go through no `LayerWeights`."""
+    used = {id(t) for _, generated, _ in layer_weights(model) for t in origin(generated)}
+    return [call for call in generators(model) if id(call[2][0]) not in used]
+
+
 def has_hyper_layers(model):
     """Whether a model has layers on generated weights, in nested models too."""
     return any(isinstance(layer, HyperLayer) for layer in _compat.layers_in(model))

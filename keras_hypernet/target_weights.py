@@ -51,12 +51,11 @@ def target_weights(model, conditioning):
 
 def _generated(model, values, path=""):
     """`[(where, {name: tensor})]` for every generator of a model."""
-    found, used = [], set()
+    found = []
     for layer, generated, _ in graph.layer_weights(model):
-        used |= {id(tensor) for tensor in graph.origin(generated)}
         value = graph.evaluate(generated, values)
         found.append((path + layer.name, layer.tensors(value)))
-    calls = [call for call in graph.generators(model) if id(call[2][0]) not in used]
+    calls = graph.plain_generators(model)
     counts = Counter(generator.name for generator, _, _ in calls)
     for i, (generator, conditioning, _) in enumerate(calls):
         weights = generator(graph.evaluate(conditioning, values), training=False)

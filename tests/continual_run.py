@@ -5,6 +5,7 @@ It prints "training" where it begins to train, and writes the final weights to O
 
 import os
 import sys
+import time
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
@@ -30,8 +31,6 @@ class Slowly(keras.callbacks.Callback):
     """Lets a run take long enough to be killed in the middle of an epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
-        import time
-
         time.sleep(float(os.environ.get("PAUSE", 0)))
 
 

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
+from keras_hypernet.continual.entropy import entropies
 from tests.backend import BACKEND, numpy_of
 from tests.continual_cases import (
     MODELS,
@@ -102,8 +103,6 @@ def test_generated_weights_are_those_of_target_weights(make):
     model = continual(make())
     found = generated(model)
     for task in range(3):
-        with model.at_slot(task):
-            model.begin_task(str(task)) if not task else None
         ids = np.array([task], "int32")
         condition = ids if model.embedding is None else numpy_of(model.embedding(ids))
         expected = kh.target_weights(model.model, condition)
@@ -347,13 +346,11 @@ def test_unknown_tasks_are_those_of_least_entropy(from_logits):
 
 
 def test_entropy_of_one_output_is_that_of_two_classes():
-    from keras_hypernet.continual.continual_model import _entropies
-
     logits = np.array([[[0.3]], [[-2.0]]])
     p = 1 / (1 + np.exp(-logits))
     expected = -(p * np.log(p) + (1 - p) * np.log(1 - p))[..., 0]
-    np.testing.assert_allclose(_entropies(logits, from_logits=True), expected)
-    np.testing.assert_allclose(_entropies(p, from_logits=False), expected)
+    np.testing.assert_allclose(entropies(logits, from_logits=True), expected)
+    np.testing.assert_allclose(entropies(p, from_logits=False), expected)
 
 
 def test_data_as_datasets_validation_and_callbacks():

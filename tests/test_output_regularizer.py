@@ -43,13 +43,10 @@ def by_path(hyper, start):
     """Recorded values or changes of variables, `{path: array}`; those of the others are zero."""
     found = {}
     for name, place in places_of(hyper).items():
-        for variable in [place.variable]:
-            array = ARRAYS.get(f"{start}.{name}")
-            if array is None:
-                continue
+        array, variable = ARRAYS.get(f"{start}.{name}"), place.variable
+        if array is not None:
             whole = found.setdefault(variable.path, np.zeros(variable.shape, "float32"))
-            array = array if place.axes is None else array.transpose(place.axes)
-            whole[place.part] = array
+            whole[place.part] = array if place.axes is None else array.transpose(place.axes)
     return found
 
 

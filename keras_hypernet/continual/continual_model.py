@@ -1,7 +1,6 @@
 """`ContinualModel`: a model that learns tasks one after another without forgetting."""
 
 import contextlib
-import json
 
 import keras
 import numpy as np
@@ -9,9 +8,17 @@ from keras import ops
 
 from keras_hypernet import _compat, checks, graph
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
-from keras_hypernet.continual.generated_weights import GeneratedWeights, conditioning_of, is_float
-from keras_hypernet.continual.head_masks import check_heads, head_masks
+from keras_hypernet.continual.entropy import entropies as entropies_of
+from keras_hypernet.continual.generated_weights import (
+    GeneratedWeights,
+    check_all_generated,
+    check_capacity,
+    conditioning_of,
+    is_float,
+)
+from keras_hypernet.continual.head_masks import head_masks, heads_of_model
 from keras_hypernet.continual.held_rows import HeldRows
+from keras_hypernet.continual.optimizer_start import OptimizerStart
 from keras_hypernet.continual.output_regularizer import output_regularizer
 from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
 from keras_hypernet.continual.task_state import TaskState
@@ -133,7 +140,7 @@ class ContinualModel(keras.Model):
         data = [x for x in model.inputs if x is not condition]
         if not data:
             raise ValueError("`model` must have an input beside that of the task. Received: none")
-        heads = None if heads is None else _checked_heads(heads, num_tasks, model)
+        heads = None if heads is None else heads_of_model(heads, num_tasks, model)
 
         super().__init__(**kwargs)
         self.model = model
@@ -160,8 +167,8 @@ class ContinualModel(keras.Model):
         if len(condition.shape) > 1:
             self.embedding = _embedding(condition, num_tasks, self.embeddings_initializer)
         self.generated = GeneratedWeights(model, self.embedding)
-        _check_capacity(self.generated, num_tasks)
-        _check_all_generated(model, self.generated)
+        check_capacity(self.generated, num_tasks)
+        check_all_generated(model, self.generated)
         self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])
         self.memory = None
         if self.beta and num_tasks > 1:
@@ -172,7 +179,7 @@ class ContinualModel(keras.Model):
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
         self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
-        self.optimizer_config = None
+        self.optimizer_start = None
         shapes = [x.shape for x in data]
         self.build(shapes[0] if len(shapes) == 1 else shapes)
 
@@ -211,7 +218,9 @@ class ContinualModel(keras.Model):
                 f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. "
                 f"Received: name={name!r}"
             )
-        fresh = self._fresh_optimizer()  # what may fail comes first
+        fresh = []  # what may fail comes first
+        if self.optimizer_start is not None and not self.keep_optimizer:
+            fresh = self.optimizer_start.values(self.optimizer, self.trainable_variables)
         if count and self.memory is not None:
             self.memory.remember(self.generated, count, self.tasks_per_call)
         for variable, value in fresh:
@@ -366,14 +375,13 @@ class ContinualModel(keras.Model):
         super().compile(*args, **kwargs)
         # All variables exist: a file from before the first step has all of the optimizer's, too.
         self.optimizer.build(self.trainable_variables)
-        # As text: Keras takes out of a config what it has read.
-        self.optimizer_config = json.dumps(keras.saving.serialize_keras_object(self.optimizer))
+        self.optimizer_start = OptimizerStart(self.optimizer)
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config and self.optimizer_config is not None:
+        if config:
             # The state of the present one is in its variables.
-            config["optimizer"] = json.loads(self.optimizer_config)
+            config["optimizer"] = self.optimizer_start.config
         return config
 
     def compile_from_config(self, config):
@@ -396,14 +404,6 @@ class ContinualModel(keras.Model):
             rows = np.arange(variable.shape[0])
             trained = (first <= rows) & (rows <= present)
             variable.constraint = HeldRows(variable, trained, constraint)
-
-    def _fresh_optimizer(self):
-        """`[(variable of the optimizer, what it starts from)]`, where it is to start anew."""
-        if self.keep_optimizer or self.optimizer_config is None:
-            return []
-        fresh = keras.saving.deserialize_keras_object(json.loads(self.optimizer_config))
-        fresh.build(self.trainable_variables)
-        return list(zip(self.optimizer.variables, fresh.variables, strict=True))
 
     # Use.
 
@@ -448,7 +448,7 @@ class ContinualModel(keras.Model):
         if not self.task_names:
             raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
         outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
-        entropies = _entropies(outputs, from_logits)
+        entropies = entropies_of(outputs, from_logits)
         tasks = entropies.argmin(axis=1)
         return outputs[np.arange(len(tasks)), tasks], tasks, entropies
 
@@ -484,14 +484,8 @@ class ContinualModel(keras.Model):
             "heads": None if self.heads is None else [list(head) for head in self.heads],
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
         }
-        return (
-            config
-            | {name: getattr(self, name) for name in OPTIONS}
-            | {"progress": self._progress()}
-        )
-
-    def _progress(self):
-        return {name: getattr(self, name) for name in PROGRESS}
+        config["progress"] = {name: getattr(self, name) for name in PROGRESS}
+        return config | {name: getattr(self, name) for name in OPTIONS}
 
     @classmethod
     def from_config(cls, config):
@@ -516,50 +510,3 @@ def _embedding(condition, num_tasks, initializer):
     )
     embedding.build((None,))
     return embedding
-
-
-def _checked_heads(heads, num_tasks, model):
-    if len(model.outputs) != 1:
-        raise ValueError(f"`heads` are of a model with one output. Received: {len(model.outputs)}")
-    heads = check_heads(heads, model.outputs[0].shape[-1])
-    sizes = {len(head) for head in heads}
-    if len(heads) != num_tasks or len(sizes) > 1:
-        raise ValueError(
-            f"`heads` must have one list for each of the {num_tasks} tasks, all of one length. "
-            f"Received: {len(heads)} of the lengths {sorted(sizes)}"
-        )
-    return heads
-
-
-def _check_capacity(generated, num_tasks):
-    room = generated.num_conditions
-    if room is not None and room < num_tasks:
-        raise ValueError(
-            f"`num_tasks` must not be above the number of conditions of the model ({room}). "
-            f"Received: num_tasks={num_tasks}"
-        )
-
-
-def _check_all_generated(model, generated):
-    kept = {id(v) for v in generated.kept}
-    allowed = {id(v) for v in generated.variables} - kept
-    shared = [v.path for v in model.trainable_variables if id(v) not in allowed]
-    if shared:
-        raise ValueError(
-            "All trained weights of `model` must be generated: every task would change these, and "
-            "forget. Generate them, or set `trainable = False` on their layers before. "
-            f"Received: {shared}"
-        )
-
-
-def _entropies(outputs, from_logits):  # (rows, tasks, outputs) -> (rows, tasks)
-    outputs = outputs.astype("float64")
-    if outputs.shape[-1] == 1:  # one output is one of two classes
-        if from_logits:
-            outputs = np.concatenate([outputs, np.zeros_like(outputs)], axis=-1)
-        else:
-            outputs = np.concatenate([outputs, 1 - outputs], axis=-1)
-    if from_logits:
-        outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-        outputs /= outputs.sum(axis=-1, keepdims=True)
-    return -np.sum(outputs * np.log(np.maximum(outputs, 1e-300)), axis=-1)

@@ -10,7 +10,7 @@ from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weight_tensor import fields_of
-from keras_hypernet.weights import materialize
+from keras_hypernet.weights import materialize, pack_weights
 
 
 class GeneratedWeights:
@@ -30,15 +30,9 @@ class GeneratedWeights:
         self.name = model.name
         self.embedding = embedding
         self.input = conditioning_of(model)
-        assembled = graph.layer_weights(model)
-        used = {id(t) for _, generated, _ in assembled for t in graph.origin(generated)}
         # What makes weights, and the KerasTensors it is called with.
-        self.sources = [(Assembled(layer), generated) for layer, generated, _ in assembled]
-        self.sources += [
-            (Plain(generator), conditioning)
-            for generator, conditioning, outputs in graph.generators(model)
-            if id(outputs[0]) not in used
-        ]
+        self.sources = [(Assembled(layer), given) for layer, given, _ in graph.layer_weights(model)]
+        self.sources += [(Plain(g), given) for g, given, _ in graph.plain_generators(model)]
         self.sources += [
             (GeneratedWeights(inner), fed[conditioning_of(inner).name])
             for inner, fed in graph.nested_models(model)
@@ -47,6 +41,45 @@ class GeneratedWeights:
         flat = tree.flatten([symbols for _, symbols in self.sources])
         self.computed = list({id(t): t for t in flat if t is not self.input}.values())
         self.graph = keras.Model(self.input, self.computed) if self.computed else None
+        self.weight_spec = self._spec()
+        self._read_layers()
+
+    def _spec(self):
+        """The tensors of all sources; equal names have their source's before them."""
+        named = [(s.name, fields_of(tensor)) for s, _ in self.sources for tensor in s.weight_spec]
+        counts = Counter(fields["name"] for _, fields in named)
+        return WeightSpec(
+            [
+                fields
+                if counts[fields["name"]] == 1
+                else {**fields, "name": f"{where}/{fields['name']}"}
+                for where, fields in named
+            ]
+        )
+
+    def _read_layers(self):
+        """Finds the variables, once: every step of training asks for them.
+
+        `kept` stand beside generated weights in their layers; `conditional_variables` have a row
+        for every condition; `unconditional_variables` are the others, statistics too.
+        """
+        self.layers = [layer for layer in (self.embedding, self.graph) if layer is not None]
+        self.layers += [layer for source, _ in self.sources for layer in source.layers]
+        self.kept = [v for source, _ in self.sources for v in source.kept]
+        inside = [inner for layer in self.layers for inner in _compat.layers_in(layer)]
+        generators = [x for x in inside if isinstance(x, Generator)]
+        embeddings = [x for x in inside if isinstance(x, ConditionEmbedding)]
+        counts = [x.num_conditions for x in generators + embeddings if x.num_conditions]
+        self.num_conditions = min(counts, default=None)  # `None` where nothing says it
+        self.variables = _once(v for layer in self.layers for v in layer.variables)
+        self.conditional_variables = _once(
+            [x.table.embeddings for x in embeddings]
+            + [v for x in generators for v in x.conditional_variables]
+        )
+        others = {id(v) for v in [*self.conditional_variables, *self.kept]}
+        self.unconditional_variables = [
+            v for v in self.variables if id(v) not in others and is_float(v)
+        ]
 
     def __call__(self, ids, training=None):  # (rows,) -> (rows, total)
         condition = ids if self.embedding is None else self.embedding(ids)
@@ -60,62 +93,6 @@ class GeneratedWeights:
             pieces.append(source(given, training=training))
         return ops.concatenate(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
 
-    @property
-    def weight_spec(self):
-        """The `WeightSpec` of what is generated; equal names have their source's before them."""
-        named = [(source.name, fields) for source, _ in self.sources for fields in source.fields()]
-        counts = Counter(fields["name"] for _, fields in named)
-        return WeightSpec(
-            [
-                fields
-                if counts[fields["name"]] == 1
-                else {**fields, "name": f"{where}/{fields['name']}"}
-                for where, fields in named
-            ]
-        )
-
-    def fields(self):
-        return [fields_of(tensor) for tensor in self.weight_spec]
-
-    # What it takes from the layers of the model.
-
-    @property
-    def layers(self):
-        """Layers that weights are generated with."""
-        own = [layer for layer in (self.embedding, self.graph) if layer is not None]
-        return own + [layer for source, _ in self.sources for layer in source.layers]
-
-    @property
-    def variables(self):
-        return _once(v for layer in self.layers for v in layer.variables)
-
-    @property
-    def conditional_variables(self):
-        """Variables with a row for every condition."""
-        inside = [inner for layer in self.layers for inner in _compat.layers_in(layer)]
-        tables = [x.table.embeddings for x in inside if isinstance(x, ConditionEmbedding)]
-        own = [v for x in inside if isinstance(x, Generator) for v in x.conditional_variables]
-        return _once(tables + own)
-
-    @property
-    def unconditional_variables(self):
-        """The other variables that generated weights depend on, statistics too."""
-        others = {id(v) for v in self.conditional_variables} | {id(v) for v in self.kept}
-        return [v for v in self.variables if id(v) not in others and is_float(v)]
-
-    @property
-    def kept(self):
-        """Variables that stand beside the generated weights in their layers."""
-        return [v for source, _ in self.sources for v in source.kept]
-
-    @property
-    def num_conditions(self):
-        """Number of conditions that there is room for; `None` where nothing says it."""
-        inside = [inner for layer in self.layers for inner in _compat.layers_in(layer)]
-        kinds = (Generator, ConditionEmbedding)
-        counts = [x.num_conditions for x in inside if isinstance(x, kinds) and x.num_conditions]
-        return min(counts, default=None)
-
 
 class Plain:
     """A generator whose weights are used as they are."""
@@ -124,12 +101,10 @@ class Plain:
 
     def __init__(self, generator):
         self.name, self.generator, self.layers = generator.name, generator, [generator]
+        self.weight_spec = generator.spec
 
     def __call__(self, conditioning, training):
         return materialize(self.generator(conditioning, training=training))
-
-    def fields(self):
-        return [fields_of(tensor) for tensor in self.generator.spec]
 
 
 class Assembled:
@@ -137,27 +112,11 @@ class Assembled:
 
     def __init__(self, layer):
         self.name, self.layer, self.layers = layer.name, layer, [layer]
-
-    @property
-    def kept(self):
-        return list(self.layer.kept.values())
+        self.kept = list(layer.kept.values())
+        self.weight_spec = WeightSpec([fields_of(plan) for plan in layer.generated])
 
     def __call__(self, generated, training):
-        tensors = self.layer.tensors(generated)
-        flat = [ops.reshape(tensors[p.name], (-1, p.size)) for p in self.layer.generated]
-        return ops.concatenate(flat, axis=-1)
-
-    def fields(self):
-        return [
-            {
-                "name": p.name,
-                "shape": p.shape,
-                "role": p.role,
-                "fan_in": p.fan_in,
-                "fan_out": p.fan_out,
-            }
-            for p in self.layer.generated
-        ]
+        return pack_weights(self.layer.tensors(generated), self.weight_spec)
 
 
 def conditioning_of(model):
@@ -169,6 +128,27 @@ def conditioning_of(model):
             f"vector. Received: a model whose weights depend on {[x.name for x in inputs]}"
         )
     return inputs[0]
+
+
+def check_capacity(generated, num_tasks):
+    room = generated.num_conditions
+    if room is not None and room < num_tasks:
+        raise ValueError(
+            f"`num_tasks` must not be above the number of conditions of the model ({room}). "
+            f"Received: num_tasks={num_tasks}"
+        )
+
+
+def check_all_generated(model, generated):
+    kept = {id(v) for v in generated.kept}
+    allowed = {id(v) for v in generated.variables} - kept
+    shared = [v.path for v in model.trainable_variables if id(v) not in allowed]
+    if shared:
+        raise ValueError(
+            "All trained weights of `model` must be generated: every task would change these, and "
+            "forget. Generate them, or set `trainable = False` on their layers before. "
+            f"Received: {shared}"
+        )
 
 
 def is_float(variable):

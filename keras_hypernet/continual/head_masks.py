@@ -48,16 +48,30 @@ def head_masks(spec, heads):
     return masks
 
 
-def check_heads(heads, outputs=None):
+def check_heads(heads, outputs):
     """Lists of indices of outputs, one per task, as tuples."""
     found = []
     for i, head in enumerate(checks.non_empty_list("heads", heads)):
         head = checks.non_empty_list(f"heads[{i}]", head)
         head = tuple(checks.count(f"heads[{i}]", index) for index in head)
-        if len(set(head)) < len(head) or (outputs is not None and max(head) >= outputs):
+        if len(set(head)) < len(head) or max(head) >= outputs:
             raise ValueError(
                 f"`heads[{i}]` must have different indices of the {outputs} outputs. "
                 f"Received: {list(head)}"
             )
         found.append(head)
     return tuple(found)
+
+
+def heads_of_model(heads, num_tasks, model):
+    """Heads of the tasks that a model with one output has room for, all of one length."""
+    if len(model.outputs) != 1:
+        raise ValueError(f"`heads` are of a model with one output. Received: {len(model.outputs)}")
+    heads = check_heads(heads, model.outputs[0].shape[-1])
+    sizes = {len(head) for head in heads}
+    if len(heads) != num_tasks or len(sizes) > 1:
+        raise ValueError(
+            f"`heads` must have one list for each of the {num_tasks} tasks, all of one length. "
+            f"Received: {len(heads)} of the lengths {sorted(sizes)}"
+        )
+    return heads

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hypernet.rewrite import value_of
+
 
 class HeldRows(keras.constraints.Constraint):
     """Sets the rows of a variable that are not trained back to what they were.
@@ -17,7 +19,7 @@ class HeldRows(keras.constraints.Constraint):
     """
 
     def __init__(self, variable, trained, inner=None):
-        self.values = np.array(ops.convert_to_numpy(variable))
+        self.values = value_of(variable)
         self.trained = np.reshape(trained, (-1, *[1] * (self.values.ndim - 1)))
         self.inner = inner
 

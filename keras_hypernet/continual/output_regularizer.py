@@ -93,10 +93,10 @@ def output_regularizer(
         )
     rows = {
         "ids": ids,
-        "targets": _floats("targets", targets, (count, total)),
-        "task_weights": _floats("task_weights", task_weights, (count,)),
-        "importance": _floats("importance", importance, (count, total)),
-        "mask": _floats("mask", mask, (count, total)),
+        "targets": _checked("targets", targets, (count, total)),
+        "task_weights": _checked("task_weights", task_weights, (count,)),
+        "importance": _checked("importance", importance, (count, total)),
+        "mask": _checked("mask", mask, (count, total)),
     }
     rows = {name: tensor for name, tensor in rows.items() if tensor is not None}
     if sample is not None and checks.positive_int("sample", sample) < count:
@@ -136,9 +136,9 @@ def _weighted_changes(generated, ids, targets, task_weights=None, importance=Non
     changes = ops.square(ops.cast(generated, "float32") - ops.cast(targets, "float32"))
     for factor in (importance, mask):
         if factor is not None:
-            changes = changes * factor
+            changes = changes * ops.cast(factor, "float32")
     if task_weights is not None:
-        changes = changes * task_weights[:, None]
+        changes = changes * ops.cast(task_weights, "float32")[:, None]
     return ops.sum(changes)
 
 
@@ -171,8 +171,8 @@ def _check(hypernetwork):
         )
 
 
-def _floats(argument, value, shape):
-    """A float32 tensor of a shape, or `None`."""
+def _checked(argument, value, shape):
+    """A tensor of a shape, or `None`."""
     if value is None:
         return None
     tensor = ops.convert_to_tensor(value)
@@ -180,4 +180,4 @@ def _floats(argument, value, shape):
         raise ValueError(
             f"`{argument}` must have the shape {shape}. Received: shape {tuple(tensor.shape)}"
         )
-    return ops.cast(tensor, "float32")
+    return tensor

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_hypernet.naming import unique_name
+from keras_hypernet.rewrite import value_of
 
 
 class StoredWeights(keras.layers.Layer):
@@ -24,7 +25,7 @@ class StoredWeights(keras.layers.Layer):
         self.built = True
 
     def remember(self, generated, count, tasks_per_call):
-        values = np.array(ops.convert_to_numpy(self.targets))
+        values = value_of(self.targets)
         per_call = tasks_per_call or count
         for start in range(0, count, per_call):
             ids = np.arange(start, min(start + per_call, count), dtype="int32")
@@ -57,7 +58,7 @@ class FrozenCopy(keras.layers.Layer):
         self.built = True
 
     def remember(self, generated, count, tasks_per_call):
-        values = [np.array(ops.convert_to_numpy(v)) for v in _variables(generated)]
+        values = [value_of(v) for v in _variables(generated)]
         for copy, value in zip(self.copies, values):
             copy.assign(value)
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_hypernet.naming import unique_name
+from keras_hypernet.rewrite import value_of
 
 
 class TaskState(keras.layers.Layer):
@@ -36,7 +37,7 @@ class TaskState(keras.layers.Layer):
     def activate(self, task):
         """Keeps the statistics of the active task, and puts those of another in their place."""
         for table, variable in zip(self.statistics, self.find()):
-            values = np.array(ops.convert_to_numpy(table))
+            values = value_of(table)
             values[self.task] = ops.convert_to_numpy(variable)
             table.assign(values)
             variable.assign(values[task])
