@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=jax python benchmarks/continual.py     # or torch, or tensorflow
 
-A chunked hypernetwork for 784-100-100-2 in chunks of 750 (as in hypercl), batches of 32. `ours` is
-an epoch of `ContinualModel.fit` over 30 batches, per step; `sampled` with `tasks_per_step=5`;
+A chunked hypernetwork for 784-100-100-2 in chunks of 750 (as in hypercl) that are cut from the flat
+weights (`output_first=False`: nothing is transposed, by hand neither), batches of 32. `ours` is an
+epoch of `ContinualModel.fit` over 30 batches, per step; `sampled` with `tasks_per_step=5`;
 `copy` with `targets="copy"`; `loop` with one call of the generator per old task, as hypnettorch
 does; `by hand`, on JAX, a jitted step of the same mathematics. Compiled on JAX and TensorFlow.
 Then time and temporary memory with few `tasks_per_call`, and what is stored. Medians of interleaved
@@ -41,14 +42,15 @@ class Loop(kh.ContinualModel):
         return total / count
 
 
-def model_of(old, kind=kh.ContinualModel, **options):
+def model_of(old, kind=kh.ContinualModel, **kwargs):
     keras.utils.set_random_seed(0)
     ids, x = keras.Input((), dtype="int32"), keras.Input((784,))
     spec = kh.WeightSpec.from_layer_sizes(SIZES)
-    generator = kh.ChunkedWeightGenerator(spec, CHUNK, EMBEDDING, hidden_sizes=HIDDEN)
+    options = {"hidden_sizes": HIDDEN, "output_first": False}
+    generator = kh.ChunkedWeightGenerator(spec, CHUNK, EMBEDDING, **options)
     hyper = kh.Hypernetwork(generator, num_conditions=old + 1, embedding_size=EMBEDDING)
     y = kh.ApplyGeneratedWeights(SIZES, shared=True)(x, hyper(ids))
-    model = kind(keras.Model([ids, x], y), old + 1, beta=BETA, **options)
+    model = kind(keras.Model([ids, x], y), old + 1, beta=BETA, **kwargs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(RATE), loss, jit_compile=BACKEND != "torch")
     for task in range(old + 1):

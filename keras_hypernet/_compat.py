@@ -79,6 +79,23 @@ def reshape(tensor, shape):
     return keras.ops.reshape(tensor, shape)
 
 
+def fold(step, carry, parts, number):
+    """The last `carry = step(carry, part)` over a dict of tensors `(number, ...)`, in a loop.
+
+    `keras.ops.scan` gives TensorFlow's loop no greatest number of turns, without which XLA has no
+    gradient of it.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        def turn(i, carry):
+            return i + 1, step(carry, {name: tensor[i] for name, tensor in parts.items()})
+
+        bounds = {"maximum_iterations": number, "parallel_iterations": 1}
+        return tf.while_loop(lambda i, _: i < number, turn, (0, carry), **bounds)[1]
+    return keras.ops.scan(lambda carry, part: (step(carry, part), None), carry, parts)[0]
+
+
 def calls_in(model, operation):
     """The calls of an operation in a functional model: `[(args, kwargs, outputs)]`."""
     nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}

@@ -26,26 +26,63 @@ def functional_call(layer, replaced, function, owner=None):
     return outputs
 
 
-def run(layer, replaced, function, remat=False):
-    """`(outputs, losses)` of a functional call.
+def run(layer, replaced, function):
+    """`(outputs, losses)` of a functional call."""
+    variables, values, state = _read(layer, replaced)
+    outputs, new, losses = _pure(variables, state, function)(*values)
+    for variable, value in zip(state, new):
+        variable.assign(value)
+    return outputs, losses
 
-    With `remat`, nothing inside is kept for the gradient: it is computed once more there.
+
+def run_in_turn(layer, replaced, function, parts, number):
+    """Sum of `function(part)` over parts, of which each is computed by itself.
+
+    Nothing inside is kept for the gradient: it is computed once more there. A loop of the backend
+    keeps a compiler from computing several parts at a time.
+
+    Args:
+        layer, replaced: As in `functional_call`.
+        function: From a part, a dict of tensors, to a scalar of float32.
+        parts: Dict of tensors `(number, ...)`.
+        number: Number of parts.
     """
+    variables, values, state = _read(layer, replaced)
+    # Copies, as TensorFlow has no gradient of a loop that reads variables.
+    values = {id(v): ops.copy(value) for v, value in zip(variables, values)}
+
+    def step(carry, part):
+        total, *now = carry
+        given = {**values, **dict(zip(map(id, state), now))}
+        pure = keras.remat(_pure(variables, state, lambda: function(part)))
+        change, new, _ = pure(*given.values())
+        return [total + change, *new]
+
+    start = [ops.zeros((), "float32"), *(values[id(v)] for v in state)]
+    total, *new = _compat.fold(step, start, parts, number)
+    for variable, value in zip(state, new):
+        variable.assign(value)
+    return total
+
+
+def _read(layer, replaced):
+    """`(variables, their values in a call, those that it may change)`."""
     given = {id(variable): tensor for variable, tensor in replaced}
     variables = list(layer.variables)
-    state = [v for v in variables if id(v) not in given and not v.trainable]
+    with _compat.without_autocast():
+        values = [given.get(id(v), v.value) for v in variables]
+    return variables, values, [v for v in variables if not v.trainable and id(v) not in given]
+
+
+def _pure(variables, state, function):
+    """A function from values of variables to `(outputs, new state, losses)`."""
 
     def pure(*values):
         with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
             outputs = function()
         return outputs, [scope.get_current_value(v) for v in state], list(scope.losses)
 
-    with _compat.without_autocast():
-        values = [given.get(id(v), v.value) for v in variables]
-    outputs, new, losses = (keras.remat(pure) if remat else pure)(*values)
-    for variable, value in zip(state, new):
-        variable.assign(value)
-    return outputs, losses
+    return pure
 
 
 def replacements(tensors, groups):

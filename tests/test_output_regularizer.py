@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
-from tests.backend import compiled, gradients, numpy_of
+from tests.backend import BACKEND, compiled, gradients, numpy_of
 from tests.hypnettorch import VECTORS, hypernetwork, named, of_embedding, of_perceptron
 
 OLD = np.arange(3, dtype="int32")
@@ -153,13 +153,37 @@ def test_samples_are_drawn_without_replacement(hyper, sample):
     assert set(nearest) == set(range(3))
 
 
-def test_under_the_compiler(hyper):
-    options = {"targets": ARRAYS["in.targets"], "tasks_per_call": 2}
-    eager = kh.output_regularizer(hyper, OLD, **options)
-    call = compiled(lambda ids: kh.output_regularizer(hyper, ids, **options))
-    np.testing.assert_allclose(
-        numpy_of(call(ops.convert_to_tensor(OLD))), numpy_of(eager), rtol=1e-5
-    )
+@pytest.mark.parametrize("sample", [None, 2])
+def test_under_the_compiler(hyper, sample):
+    targets = ARRAYS["in.targets"]
+    options = {"targets": targets, "tasks_per_call": 2 if sample is None else 1, "sample": sample}
+    seed = keras.random.SeedGenerator(0)
+    single = [value_of(hyper, [i], targets[i : i + 1]) for i in range(3)]
+    possible = [np.mean(s) for s in itertools.combinations(single, sample or 3)]
+    call = compiled(lambda ids: kh.output_regularizer(hyper, ids, **options, seed=seed))
+    value = numpy_of(call(ops.convert_to_tensor(OLD)))
+    np.testing.assert_allclose(np.abs(possible - value).min(), 0, atol=1e-5 * value)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX says what a compiled function takes")
+def test_few_tasks_per_call_take_the_memory_of_one_call():
+    ids = np.arange(40, dtype="int32")
+    generator = kh.WeightGenerator([(100, 50)], hidden_sizes=[8])
+    hyper = kh.Hypernetwork(generator, num_conditions=40)
+    targets = hyper(ids)
+
+    def temporary(tasks_per_call):
+        import jax
+
+        layer = Regularizer(hyper, targets=targets, tasks_per_call=tasks_per_call)
+        state = [v.value for v in layer.non_trainable_variables]
+        gradient = jax.grad(lambda values: layer.stateless_call(values, state, ids)[0][0])
+        lowered = jax.jit(gradient).lower([v.value for v in layer.trainable_variables])
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    of_a_task = 4 * generator.spec.total
+    assert temporary(None) > 40 * of_a_task
+    assert temporary(4) < 20 * of_a_task
 
 
 @pytest.mark.parametrize("perturbed", [False, True])

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_hypernet import checks
 from keras_hypernet.continual.generated_weights import GeneratedWeights
-from keras_hypernet.functional_call import replacements, run
+from keras_hypernet.functional_call import replacements, run, run_in_turn
 from keras_hypernet.generators.hypernetwork import GROUPS, Hypernetwork
 
 
@@ -122,14 +122,20 @@ def output_regularizer(
             part = {**part, "targets": ops.stop_gradient(kept)}
         return _weighted_changes(generated, **part)
 
-    sums = []
-    for start in range(0, count, per_call):
-        part = {name: tensor[start : start + per_call] for name, tensor in rows.items()}
-        # Penalties of the generator are left out: they count where the target runs.
-        call = functools.partial(changes, part)
-        change, _ = run(hypernetwork, present, call, remat=per_call < count)
-        sums.append(change)
-    return sum(sums[1:], sums[0]) / count
+    # Penalties of the generator are left out: they count where the target runs.
+    if per_call == count:
+        return run(hypernetwork, present, functools.partial(changes, rows))[0] / count
+    calls = count // per_call
+    whole = calls * per_call
+    parts = {
+        name: ops.reshape(tensor[:whole], (calls, per_call, *tensor.shape[1:]))
+        for name, tensor in rows.items()
+    }
+    change = run_in_turn(hypernetwork, present, changes, parts, calls)
+    if whole < count:
+        rest = {name: tensor[whole:] for name, tensor in rows.items()}
+        change += run(hypernetwork, present, functools.partial(changes, rest))[0]
+    return change / count
 
 
 def _weighted_changes(generated, ids, targets, task_weights=None, importance=None, mask=None):
@@ -143,10 +149,10 @@ def _weighted_changes(generated, ids, targets, task_weights=None, importance=Non
 
 
 def _values(frozen):
-    """Tensors, where there may be variables: inside the calls these would have stale values."""
+    """Tensors, where there may be variables, which calls in a loop must not read."""
     if not isinstance(frozen, dict):
         return frozen  # refused later
-    return {name: ops.convert_to_tensor(value) for name, value in frozen.items()}
+    return {name: ops.copy(value) for name, value in frozen.items()}
 
 
 def _perturbed(perturbation, groups):
