@@ -43,6 +43,15 @@ def layers_in(layer):
     return list(layer._flatten_layers())
 
 
+def compiled_by_jax_for_cpu(tensor):
+    """Whether what is done with a tensor is about to be compiled by JAX for a CPU."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return isinstance(tensor, jax.core.Tracer) and jax.default_backend() == "cpu"
+
+
 def split(tensor, sizes):
     """Cuts the last axis of a tensor into pieces of the given sizes.
 

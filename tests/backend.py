@@ -80,3 +80,23 @@ def compiled(function):
 
         return tf.function(function, jit_compile=True)
     return function
+
+
+def assert_torch_compiles(call, variables):
+    """`call()` and its gradients for the variables are those without `torch.compile`."""
+    import torch
+
+    def outputs_and_gradients(call):
+        outputs = call()
+        found = torch.autograd.grad(ops.sum(ops.square(outputs)), [v.value for v in variables])
+        return numpy_of([outputs.detach(), *found])
+
+    expected = outputs_and_gradients(call)
+    for got, want in zip(outputs_and_gradients(torch.compile(call)), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * max(1, np.abs(want).max()))
+
+
+def assert_model_torch_compiles(model, inputs):
+    """The same of a model in training."""
+    inputs = tensors_of(inputs)
+    assert_torch_compiles(lambda: model(inputs, training=True), model.trainable_variables)

@@ -169,6 +169,28 @@ def test_equals_keras_row_by_row(name, rows):
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="the other backends do not")
+@pytest.mark.parametrize(
+    ("name", "at_once", "turns"),
+    [
+        ("conv 2d valid dilated", 1, 4),
+        ("conv 2d valid dilated", 900, 2),
+        ("conv 1d causal", 1, 8),  # two groups
+        ("transpose 2d dilated", 1, 4),
+    ],
+)
+def test_large_slices_are_cut_out_for_some_rows_at_a_time(name, at_once, turns, monkeypatch):
+    import jax
+
+    inputs = arrays(name, 8, 4)
+    expected = values_and_gradients(looped(name), inputs)
+    assert "scan" not in str(jax.make_jaxpr(ours(name))(*inputs))
+    monkeypatch.setattr("keras_hypernet.ops.conv.AT_ONCE", at_once)
+    assert f"length={turns}" in str(jax.make_jaxpr(ours(name))(*inputs))
+    for got, want in zip(values_and_gradients(ours(name), inputs), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["conv 2d same", "depthwise 2d same", "transpose 2d dilated"])
 def test_uncompiled(name):
     inputs = tensors_of(arrays(name, *ROWS["grouped"]))

@@ -1,11 +1,15 @@
 """A convolution with one kernel per row."""
 
 import math
+from functools import partial
 
+import keras
 from keras import ops
 
 from keras_hypernet import _compat
 from keras_hypernet.ops import rows, windows
+
+AT_ONCE = 1_000_000  # entries of the slices that are cut out of data at a time
 
 
 def conv(x, kernel, strides, padding, dilation_rate, groups, data_format):
@@ -42,6 +46,18 @@ def conv(x, kernel, strides, padding, dilation_rate, groups, data_format):
 
 def by_slices(x, kernel, strides, dilation_rate):
     """Valid windows, cut out and laid side by side, times the kernels: one matmul per row."""
+    block = _rows_at_once(x, kernel, strides, dilation_rate)
+    if block is None:
+        return _matmul_of_slices((x, kernel), strides, dilation_rate)
+    matmul = partial(_matmul_of_slices, strides=strides, dilation_rate=dilation_rate)
+    blocks = kernel.shape[0] // block
+    # In the gradient slices are cut out anew: to keep them is to write them to memory.
+    y = ops.map(keras.remat(matmul), (rows.group(x, blocks), rows.group(kernel, blocks)))
+    return rows.ungroup(y)
+
+
+def _matmul_of_slices(pair, strides, dilation_rate):
+    x, kernel = pair
     number, *window, inputs, outputs = ops.shape(kernel)
     x = ops.concatenate(windows.slices(x, window, strides, dilation_rate), axis=-1)
     batch, *spatial, _ = ops.shape(x)
@@ -52,6 +68,22 @@ def by_slices(x, kernel, strides, dilation_rate):
         _compat.reshape(kernel, (number, size, outputs)),
     )
     return _compat.reshape(y, (batch, *spatial, outputs))
+
+
+def _rows_at_once(x, kernel, strides, dilation_rate):
+    """How many rows of kernels have slices that stay in the cache; `None` where all may go at once.
+
+    A divisor of their number.
+    """
+    number, *window, inputs, _ = kernel.shape
+    if not (_compat.compiled_by_jax_for_cpu(x) and isinstance(number, int)):
+        return None
+    spatial = windows.sizes(x, window, strides, dilation_rate)
+    entries = x.shape[0] * math.prod([*spatial, *window, inputs])
+    if not isinstance(entries, int) or entries <= AT_ONCE:
+        return None
+    fitting = max(AT_ONCE * number // entries, 1)
+    return max(block for block in range(1, fitting + 1) if number % block == 0)
 
 
 def _split_channels(convolve, groups):

@@ -97,13 +97,18 @@ def pad_spatial(x, pads):
     return x[(slice(None), *(slice(None, cut) for cut in crop))] if any(crop) else x
 
 
+def sizes(x, window, strides, dilation_rate):
+    """How many positions the window has along each spatial axis."""
+    axes = zip(ops.shape(x)[1:-1], window, strides, dilation_rate)
+    return [
+        (size - extent(width, dilation)) // stride + 1 for size, width, stride, dilation in axes
+    ]
+
+
 def slices(x, window, strides, dilation_rate):
     """What each position of the window sees: `prod(window)` times `(batch, *out, channels)`."""
-    sizes = [
-        (size - extent(width, dilation)) // stride + 1
-        for size, width, stride, dilation in zip(ops.shape(x)[1:-1], window, strides, dilation_rate)
-    ]
-    if any(isinstance(size, int) and size < 1 for size in sizes):
+    out = sizes(x, window, strides, dilation_rate)
+    if any(isinstance(size, int) and size < 1 for size in out):
         raise ValueError(
             "The window must fit into the data. "
             f"Received: data of shape {tuple(x.shape)} (padded, channels last), "
@@ -111,7 +116,7 @@ def slices(x, window, strides, dilation_rate):
         )
     found = []
     for position in itertools.product(*map(range, window)):
-        axes = zip(position, sizes, strides, dilation_rate)
+        axes = zip(position, out, strides, dilation_rate)
         cuts = (slice(at * d, at * d + (size - 1) * s + 1, s) for at, size, s, d in axes)
         found.append(x[(slice(None), *cuts)])
     return found
