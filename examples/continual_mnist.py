@@ -135,7 +135,10 @@ def run(experiment, data, name, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="mnist.npz, or a file like it; `digits` for a quick look")
+    parser.add_argument(
+        "--data",
+        help="mnist.npz, a file like it, or a folder with the files of MNIST; `digits` for a quick look",
+    )
     parser.add_argument("--experiment", choices=[*EXPERIMENTS, "all"], default="split-a")
     help_ = "hundredths of the published iterations per task (with 1, two tasks only)"
     parser.add_argument("--epochs", type=int, default=100, help=help_)
@@ -148,7 +151,7 @@ def main():
     name, *data = load(args.data)
     chosen = list(EXPERIMENTS) if args.experiment == "all" else [args.experiment]
     results = [run(experiment, data, name, args) for experiment in chosen]
-    if name != MNIST:
+    if name.lower() != MNIST.lower():
         print(f"the published figures are of MNIST, these of {name}")
     print("", *results, sep="\n")
 
