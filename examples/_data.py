@@ -2,9 +2,9 @@
 
     load() -> (name, (x_train, y_train), (x_test, y_test)), images uint8 (number, 28, 28)
 
-In this order: a file or folder that is given; MNIST and then Fashion-MNIST as `keras.datasets` loads them,
-from Keras' data folder or the internet; scikit-learn's digits, enlarged. Without internet, Debian
-has Fashion-MNIST: `apt-get install dataset-fashion-mnist` puts it where `load` also looks. For
+In this order: a file or folder that is given; MNIST and then Fashion-MNIST as `keras.datasets`
+loads them, from Keras' data folder or the internet; scikit-learn's digits, enlarged. Without
+internet, Debian has Fashion-MNIST: `apt-get install dataset-fashion-mnist` puts it where `load` also looks. For
 other programs that use `keras.datasets.fashion_mnist`, link the files into Keras' folder:
 
     mkdir -p ~/.keras/datasets/fashion-mnist
@@ -35,7 +35,8 @@ def load(path=None):
 
     `path` names an .npz file with the arrays `x_train`, `y_train`, `x_test`, `y_test`, such as
     Keras' `mnist.npz`, with values from 0 to 255; or a folder with the four files of MNIST in their
-    own format; or it is "digits", for those of scikit-learn. Where it is `None`, the environment variable `EXAMPLE_DATA` may name either.
+    own format; or it is "digits", for those of scikit-learn. Where it is `None`, the environment
+    variable `EXAMPLE_DATA` may name any of them.
     """
     path, advice = path or os.environ.get("EXAMPLE_DATA"), ""
     if str(path) == "digits":

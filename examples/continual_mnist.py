@@ -137,7 +137,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data",
-        help="mnist.npz, a file like it, or a folder with the files of MNIST; `digits` for a quick look",
+        help="mnist.npz, a file like it, or a folder; `digits` for a quick look",
     )
     parser.add_argument("--experiment", choices=[*EXPERIMENTS, "all"], default="split-a")
     help_ = "hundredths of the published iterations per task (with 1, two tasks only)"

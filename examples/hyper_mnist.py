@@ -10,10 +10,10 @@ network has 12,910 parameters in place of 21,210. Beside it is the plain network
 This is the protocol of the paper's notebook on MNIST (https://arxiv.org/abs/1609.09106;
 assets/MNIST_Static_HyperNetwork_Example.ipynb in hardmaru/supercell) with its initial values and
 augmentation. What differs: every epoch has another order of the images, and of epochs with equal
-validation errors the first one is kept. The notebook's figures are one run of `--epochs 50`. After 15
-the test errors are 0.89 % plain and 1.04 % hyper (means over 3 seeds); harder images need more than
-four numbers per filter: on Fashion-MNIST they are 12.2 % and 13.8 %. On a CPU, TensorFlow is the
-fastest.
+validation errors the first one is kept. The notebook's figures are one run of `--epochs 50`. After
+15 the test errors are 0.89 % plain and 1.04 % hyper (means over 3 seeds); harder images need more
+than four numbers per filter: on Fashion-MNIST they are 12.2 % and 13.8 %. On a CPU, TensorFlow is
+the fastest.
 
     KERAS_BACKEND=tensorflow python examples/hyper_mnist.py --data mnist.npz --seeds 0 1 2
 """

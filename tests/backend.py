@@ -82,11 +82,18 @@ def compiled(function):
     return function
 
 
-def assert_torch_compiles(call, variables):
-    """`call()` and its gradients for the variables are those without `torch.compile`."""
+def assert_torch_compiles(call, variables, state=()):
+    """`call()` and its gradients for the variables are those without `torch.compile`.
+
+    The state, seeds for one, is each time what it was.
+    """
     import torch
 
+    before = [numpy_of(v) for v in state]
+
     def outputs_and_gradients(call):
+        for variable, value in zip(state, before):
+            variable.assign(value)
         outputs = call()
         found = torch.autograd.grad(ops.sum(ops.square(outputs)), [v.value for v in variables])
         return numpy_of([outputs.detach(), *found])
@@ -98,5 +105,6 @@ def assert_torch_compiles(call, variables):
 
 def assert_model_torch_compiles(model, inputs):
     """The same of a model in training."""
-    inputs = tensors_of(inputs)
-    assert_torch_compiles(lambda: model(inputs, training=True), model.trainable_variables)
+    inputs, variables = tensors_of(inputs), model.trainable_variables
+    call = lambda: model(inputs, training=True)  # noqa: E731
+    assert_torch_compiles(call, variables, model.non_trainable_variables)

@@ -1,18 +1,6 @@
-"""Runs on the backend that `KERAS_BACKEND` names; TensorFlow where it is not set."""
+"""Settings, kinds of tests and fixtures of the suite."""
 
 import os
-from importlib.metadata import version
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Tests compile for much longer than they compute, with the emitters twice as long. XLA refuses
-# flags that it does not know.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false"
-    * (os.environ["KERAS_BACKEND"] == "jax" and version("jaxlib").startswith("0.10.")),
-)
 
 import keras
 import numpy as np
