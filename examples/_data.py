@@ -4,8 +4,9 @@
 
 In this order: a file or folder that is given; MNIST and then Fashion-MNIST as `keras.datasets`
 loads them, from Keras' data folder or the internet; scikit-learn's digits, enlarged. Without
-internet, Debian has Fashion-MNIST: `apt-get install dataset-fashion-mnist` puts it where `load` also looks. For
-other programs that use `keras.datasets.fashion_mnist`, link the files into Keras' folder:
+internet, Debian has Fashion-MNIST: `apt-get install dataset-fashion-mnist` puts it where `load`
+also looks. For other programs that use `keras.datasets.fashion_mnist`, link the files into Keras'
+folder:
 
     mkdir -p ~/.keras/datasets/fashion-mnist
     ln -s /usr/share/datasets/fashion-mnist/*.gz ~/.keras/datasets/fashion-mnist/
