@@ -4,8 +4,8 @@ Windows, strides and dilation rates are static; sizes of the data may be dynamic
 
 A row of kernels for each group of data can be written as slices of the data beside the kernels, or
 as a convolution with a group of channels per row. `_GROUPED` says where the second is the faster
-one, forwards and backwards on two CPU cores. On JAX `benchmarks/per_row.py` has it at 2.7
-(depthwise) to 230 times the time, and TensorFlow compiles with XLA too; on PyTorch it took a third
+one, forwards and backwards on two CPU cores. On JAX `benchmarks/per_row.py` has it at 1.9
+(depthwise) to 790 times the time, and TensorFlow compiles with XLA too; on PyTorch it took a third
 to a half of the time of slices.
 """
 
