@@ -1,14 +1,14 @@
 """Settings, kinds of tests and fixtures of the suite."""
 
-import os
-
 import keras
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.backend import BACKEND
+
 # JAX compiles every operation for every new shape.
-examples = 5 if os.environ["KERAS_BACKEND"] == "jax" else 40
+examples = 5 if BACKEND == "jax" else 40
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=examples)
 settings.load_profile("repeatable")
 
@@ -18,7 +18,7 @@ SLOW_ON_JAX = ("test_export", "test_exports", "test_mixed_precision", "test_fit_
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ["KERAS_BACKEND"] == "jax":
+    if BACKEND == "jax":
         for item in items:
             if item.originalname in SLOW_ON_JAX or item.path.stem == "test_initialization":
                 item.add_marker(pytest.mark.slow)

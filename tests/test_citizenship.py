@@ -195,30 +195,24 @@ np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 @pytest.mark.slow
 @only["torch"]
+@pytest.mark.parametrize("contraction", ["materialize", "project"])
+def test_torch_compile(contraction, rng, fresh_compiler):
+    assert_model_torch_compiles(*model_and_data(rng, rows=16, contraction=contraction))
+
+
+@pytest.mark.slow
+@only["torch"]
 def test_fit_under_torch_compile(rng, fresh_compiler):
-    model, inputs = model_and_data(rng, rows=16, contraction="materialize")
+    ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
+    generator = kh.WeightGenerator([(3, 2), (2,)], batch_normalization=True, dropout=0.1)
+    model = keras.Model([ids, x], kh.HyperDense(2)(x, kh.TaskWeights(generator, 4)(ids)))
+    inputs = [np.arange(16) % 4, rng.normal(size=(16, 3)).astype("float32")]
     eager = model.predict(inputs, verbose=0)
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
     np.testing.assert_allclose(model.predict(inputs, verbose=0), eager, rtol=1e-4, atol=1e-6)
     y = rng.normal(size=(16, 2)).astype("float32")
     history = model.fit(inputs, y, batch_size=8, epochs=10, verbose=0).history["loss"]
     assert history[-1] < history[0]
-
-
-@pytest.mark.slow
-@only["torch"]
-def test_torch_compile_of_factored_weights(rng, fresh_compiler):
-    assert_model_torch_compiles(*model_and_data(rng, rows=16, contraction="project"))
-
-
-@pytest.mark.slow
-@only["torch"]
-def test_torch_compile_of_task_weights(rng, fresh_compiler):
-    ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
-    generator = kh.WeightGenerator([(3, 2), (2,)], batch_normalization=True)
-    model = keras.Model([ids, x], kh.HyperDense(2)(x, kh.TaskWeights(generator, 4)(ids)))
-    ids = np.arange(16, dtype="int32") % 4
-    assert_model_torch_compiles(model, [ids, rng.normal(size=(16, 3)).astype("float32")])
 
 
 def test_a_wheel_needs_only_keras_and_numpy():

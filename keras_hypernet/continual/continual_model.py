@@ -1,14 +1,11 @@
 """`ContinualModel`: a model that learns tasks one after another without forgetting."""
 
-import contextlib
-
 import keras
 import numpy as np
 from keras import ops
 
 from keras_hypernet import _compat, checks, graph
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
-from keras_hypernet.continual.entropy import entropies as entropies_of
 from keras_hypernet.continual.generated_weights import (
     GeneratedWeights,
     check_all_generated,
@@ -18,12 +15,12 @@ from keras_hypernet.continual.generated_weights import (
 )
 from keras_hypernet.continual.head_masks import head_masks, heads_of_model
 from keras_hypernet.continual.held_rows import HeldRows
+from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.optimizer_start import OptimizerStart
 from keras_hypernet.continual.output_regularizer import output_regularizer
 from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
 from keras_hypernet.continual.task_state import TaskState
 from keras_hypernet.naming import unique_name
-from keras_hypernet.specialize import specialize
 
 TARGETS = ("weights", "copy")
 OPTIONS = (
@@ -41,7 +38,7 @@ PROGRESS = ("task_names", "epochs_done", "scores")
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class ContinualModel(keras.Model):
+class ContinualModel(ModelOfTasks):
     """Learns tasks one after another; a hypernetwork remembers the weights of each.
 
     `loss = task_loss + beta * retention_loss`, where the retention loss is `output_regularizer`
@@ -186,11 +183,6 @@ class ContinualModel(keras.Model):
     # Tasks.
 
     @property
-    def task(self):
-        """Name of the present task, the one that `fit` trains; `None` before the first."""
-        return self.task_names[-1] if self.task_names else None
-
-    @property
     def weight_spec(self):
         """The `WeightSpec` of the weights that are generated for a task."""
         return self.generated.weight_spec
@@ -230,89 +222,10 @@ class ContinualModel(keras.Model):
         self.epochs_done = 0
         self.train_function = None  # it was compiled for another number of old tasks
 
-    @contextlib.contextmanager
-    def at_task(self, name):
-        """Within it, the model has the weights and statistics of the named task, to be used.
-
-        To train or to save, leave it.
-
-        Args:
-            name: Name of a task; `None` is the present one.
-
-        Raises:
-            ValueError: if there is no such task.
-
-        Example: `with model.at_task("first"): y = model(x)`
-        """
-        with self.at_slot(self._slot(name)):
-            yield
-
-    @contextlib.contextmanager
-    def at_slot(self, slot):
-        """As `at_task`, by number: also a slot that no task has taken."""
-        before = self.task_state.task
-        self.task_state.activate(slot)
-        try:
-            yield
-        finally:
-            self.task_state.activate(before)
-
-    def _check_outside(self, what):
-        if self.task_state.task != self._slot(None):
-            raise ValueError(
-                f"To {what}, leave `at_task` first: the active task is not the present one, "
-                f"{self.task!r}."
-            )
-
-    def _slot(self, name):
-        if name is None:
-            return max(len(self.task_names) - 1, 0)
-        if name not in self.task_names:
-            raise ValueError(
-                f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
-            )
-        return self.task_names.index(name)
-
-    def task_conditioning(self, name=None):
-        """What a task is for the model inside: its vector `(1, size)`, or its id `(1,)`.
-
-        `target_weights(model.model, model.task_conditioning(name))` are the weights of one task.
-
-        Args:
-            name: Name of a task; `None` is the present one.
-        """
-        ids = np.array([self._slot(name)], "int32")
-        return ids if self.embedding is None else ops.convert_to_numpy(self.embedding(ids))
-
-    def specialize(self, name=None):
-        """A plain Keras model for one task, with its weights, statistics and head: `specialize`.
-
-        Args:
-            name: Name of a task; `None` is the present one.
-        """
-        with self.at_task(name):
-            plain = specialize(self.model, self.task_conditioning(name))
-        if self.heads is None:
-            return plain
-        head = np.array(self.heads[self._slot(name)], "int32")
-        return keras.Model(plain.inputs, ops.take(plain.outputs[0], head, axis=-1))
-
-    # The network.
+    # The network and its losses.
 
     def build(self, input_shape):
         """Nothing is left to make; the shape is what an export asks for."""
-
-    def call(self, inputs, training=None):
-        values = self._by_name(inputs)
-        ids = ops.reshape(self.task_state.active, (1,))
-        values[self.condition_name] = ids if self.embedding is None else self.embedding(ids)
-        if not isinstance(self.model.input, dict):
-            values = [values[x.name] for x in self.model.inputs]
-        outputs = self.model(values, training=training)
-        if self.heads is None:
-            return outputs
-        head = ops.take(ops.convert_to_tensor(self.heads), self.task_state.active, axis=0)
-        return ops.take(outputs, head, axis=-1)
 
     def _statistics(self):
         """Variables of the target that move without being trained, such as moving means."""
@@ -320,23 +233,6 @@ class ContinualModel(keras.Model):
         generating = {id(v) for v in self.generated.variables}
         others = [v for v in self.model.variables if id(v) not in parameters | generating]
         return [v for v in others if is_float(v)]
-
-    def _by_name(self, inputs):
-        """`{name: tensor}` of the data."""
-        if isinstance(inputs, dict):
-            values = dict(inputs)
-        else:
-            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            names = self.data_names if len(inputs) == len(self.data_names) else ()
-            values = dict(zip(names, inputs))
-        if set(values) != set(self.data_names):
-            shapes = keras.tree.map_structure(lambda x: getattr(x, "shape", x), inputs)
-            raise ValueError(
-                f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
-                f"order or a dict. Received: {shapes}"
-            )
-        # Without compilation JAX is given arrays, which must not stand beside tensors.
-        return {name: ops.convert_to_tensor(value) for name, value in values.items()}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         task_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -404,53 +300,6 @@ class ContinualModel(keras.Model):
             rows = np.arange(variable.shape[0])
             trained = (first <= rows) & (rows <= present)
             variable.constraint = HeldRows(variable, trained, constraint)
-
-    # Use.
-
-    def evaluate(self, *args, task=None, **kwargs):
-        """As `keras.Model.evaluate`, for a named task; `None` is the active one.
-
-        The loss is that of the task alone: the retention loss is no part of an evaluation.
-        """
-        with self._chosen(task):
-            return super().evaluate(*args, **kwargs)
-
-    def predict(self, *args, task=None, **kwargs):
-        """As `keras.Model.predict`, for a named task; `None` is the active one."""
-        with self._chosen(task):
-            return super().predict(*args, **kwargs)
-
-    def _chosen(self, task):
-        return contextlib.nullcontext() if task is None else self.at_task(task)
-
-    def predict_unknown(self, x, from_logits=True, **kwargs):
-        """Predicts where the task is not known: with the task whose prediction is the surest.
-
-        Every task predicts; of these, each row takes the prediction of least entropy. It is for
-        models with one output, of classes.
-
-        Args:
-            x: Data, as for `predict`.
-            from_logits: Whether the model returns logits, rather than probabilities.
-            **kwargs: Further arguments of `predict`.
-
-        Returns:
-            `(predictions (rows, outputs), tasks (rows,), entropies (rows, tasks))`: `tasks` are
-            indices into `task_names`.
-
-        Raises:
-            ValueError: if no task has begun, or the model has several outputs.
-        """
-        if len(self.model.outputs) > 1:
-            raise ValueError(
-                f"`model` must have one output, of classes. Received: {len(self.model.outputs)}"
-            )
-        if not self.task_names:
-            raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
-        outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
-        entropies = entropies_of(outputs, from_logits)
-        tasks = entropies.argmin(axis=1)
-        return outputs[np.arange(len(tasks)), tasks], tasks, entropies
 
     # Saving.
 

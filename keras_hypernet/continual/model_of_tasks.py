@@ -1,0 +1,167 @@
+"""`ModelOfTasks`: a model that is used for one of several named tasks at a time."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hypernet.continual.entropy import entropies as entropies_of
+from keras_hypernet.specialize import specialize
+
+
+class ModelOfTasks(keras.Model):
+    """What a `ContinualModel` does with the tasks that it has learned.
+
+    A subclass has a `model` with inputs `condition_name` and `data_names`, an `embedding` of tasks
+    (or `None`), the `heads` of its outputs (or `None`), the `task_names`, and the `task_state` that
+    says which of them is active.
+    """
+
+    @property
+    def task(self):
+        """Name of the present task, the one that `fit` trains; `None` before the first."""
+        return self.task_names[-1] if self.task_names else None
+
+    @contextlib.contextmanager
+    def at_task(self, name):
+        """Within it, the model has the weights and statistics of the named task, to be used.
+
+        To train or to save, leave it.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+
+        Raises:
+            ValueError: if there is no such task.
+
+        Example: `with model.at_task("first"): y = model(x)`
+        """
+        with self.at_slot(self._slot(name)):
+            yield
+
+    @contextlib.contextmanager
+    def at_slot(self, slot):
+        """As `at_task`, by number: also a slot that no task has taken."""
+        before = self.task_state.task
+        self.task_state.activate(slot)
+        try:
+            yield
+        finally:
+            self.task_state.activate(before)
+
+    def _check_outside(self, what):
+        if self.task_state.task != self._slot(None):
+            raise ValueError(
+                f"To {what}, leave `at_task` first: the active task is not the present one, "
+                f"{self.task!r}."
+            )
+
+    def _slot(self, name):
+        if name is None:
+            return max(len(self.task_names) - 1, 0)
+        if name not in self.task_names:
+            raise ValueError(
+                f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
+            )
+        return self.task_names.index(name)
+
+    def task_conditioning(self, name=None):
+        """What a task is for the model inside: its vector `(1, size)`, or its id `(1,)`.
+
+        `target_weights(model.model, model.task_conditioning(name))` are the weights of one task.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+        """
+        ids = np.array([self._slot(name)], "int32")
+        return ids if self.embedding is None else ops.convert_to_numpy(self.embedding(ids))
+
+    def specialize(self, name=None):
+        """A plain Keras model for one task, with its weights, statistics and head: `specialize`.
+
+        Args:
+            name: Name of a task; `None` is the present one.
+        """
+        with self.at_task(name):
+            plain = specialize(self.model, self.task_conditioning(name))
+        if self.heads is None:
+            return plain
+        head = np.array(self.heads[self._slot(name)], "int32")
+        return keras.Model(plain.inputs, ops.take(plain.outputs[0], head, axis=-1))
+
+    # Use.
+
+    def call(self, inputs, training=None):
+        values = self._by_name(inputs)
+        ids = ops.reshape(self.task_state.active, (1,))
+        values[self.condition_name] = ids if self.embedding is None else self.embedding(ids)
+        if not isinstance(self.model.input, dict):
+            values = [values[x.name] for x in self.model.inputs]
+        outputs = self.model(values, training=training)
+        if self.heads is None:
+            return outputs
+        head = ops.take(ops.convert_to_tensor(self.heads), self.task_state.active, axis=0)
+        return ops.take(outputs, head, axis=-1)
+
+    def _by_name(self, inputs):
+        """`{name: tensor}` of the data."""
+        if isinstance(inputs, dict):
+            values = dict(inputs)
+        else:
+            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            names = self.data_names if len(inputs) == len(self.data_names) else ()
+            values = dict(zip(names, inputs))
+        if set(values) != set(self.data_names):
+            shapes = keras.tree.map_structure(lambda x: getattr(x, "shape", x), inputs)
+            raise ValueError(
+                f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
+                f"order or a dict. Received: {shapes}"
+            )
+        # Without compilation JAX is given arrays, which must not stand beside tensors.
+        return {name: ops.convert_to_tensor(value) for name, value in values.items()}
+
+    def evaluate(self, *args, task=None, **kwargs):
+        """As `keras.Model.evaluate`, for a named task; `None` is the active one.
+
+        The loss is that of the task alone: the retention loss is no part of an evaluation.
+        """
+        with self._chosen(task):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, task=None, **kwargs):
+        """As `keras.Model.predict`, for a named task; `None` is the active one."""
+        with self._chosen(task):
+            return super().predict(*args, **kwargs)
+
+    def _chosen(self, task):
+        return contextlib.nullcontext() if task is None else self.at_task(task)
+
+    def predict_unknown(self, x, from_logits=True, **kwargs):
+        """Predicts where the task is not known: with the task whose prediction is the surest.
+
+        Every task predicts; of these, each row takes the prediction of least entropy. It is for
+        models with one output, of classes.
+
+        Args:
+            x: Data, as for `predict`.
+            from_logits: Whether the model returns logits, rather than probabilities.
+            **kwargs: Further arguments of `predict`.
+
+        Returns:
+            `(predictions (rows, outputs), tasks (rows,), entropies (rows, tasks))`: `tasks` are
+            indices into `task_names`.
+
+        Raises:
+            ValueError: if no task has begun, or the model has several outputs.
+        """
+        if len(self.model.outputs) > 1:
+            raise ValueError(
+                f"`model` must have one output, of classes. Received: {len(self.model.outputs)}"
+            )
+        if not self.task_names:
+            raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
+        outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
+        entropies = entropies_of(outputs, from_logits)
+        tasks = entropies.argmin(axis=1)
+        return outputs[np.arange(len(tasks)), tasks], tasks, entropies
