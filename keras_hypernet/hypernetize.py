@@ -205,7 +205,7 @@ def _default(conditioning, targets, hidden_sizes, mode):
             target.spec,
             hidden_sizes=(),
             initialization=_start(target.spec, mode, features.shape[-1]),
-            factored=True,
+            factored=target.factored,
             name=unique_name(f"{target.layer.name}_generator"),
         )
         heads.append(head(features))

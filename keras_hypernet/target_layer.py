@@ -50,6 +50,12 @@ class TargetLayer:
         """The `WeightSpec` of what is generated."""
         return self.layer_weights.generated_spec
 
+    @property
+    def factored(self):
+        """Whether factored weights save work: the layer contracts them, or a base is added."""
+        contracted = self.hyper.contracts and not self.hyper.shared
+        return contracted or self.layer_weights.has_base
+
     def _hyper(self, shared):
         twin = TWINS.get(type(self.layer))
         if twin is not None and not getattr(self.layer, "lora_enabled", False):

@@ -39,6 +39,8 @@ every_mistake = pytest.mark.parametrize(
 # On JAX every operation is compiled, which takes long; and it has no float16 attention on CPU, for
 # Keras' layer neither.
 POLICIES = ["mixed_bfloat16"] if BACKEND == "jax" else ["mixed_float16", "mixed_bfloat16"]
+# With float16 the loss is scaled, which TensorFlow takes long to trace: once is enough.
+TRAINED_POLICIES = POLICIES if BACKEND == "torch" else POLICIES[:1]
 
 
 def values_of(layer):
@@ -147,21 +149,22 @@ def test_config_round_trip(case, rng):
 @every_layer
 def test_saved_and_loaded(case, rng, tmp_path):
     model, inputs, _ = model_data(case, 6, rng)
-    expected = model.predict(inputs, verbose=0)
+    expected = numpy_of(model(inputs))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), expected)
+    np.testing.assert_array_equal(numpy_of(loaded(inputs)), expected)
     model.save_weights(tmp_path / "model.weights.h5")
     other = case.model()
     other.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(other.predict(inputs, verbose=0), expected)
+    np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
 
 
 @every_layer
 def test_fit(case, rng):
     model, inputs, y = model_data(case, 24, rng)
     # On TensorFlow, XLA takes long; the twins are compiled in `test_conformance.py`.
-    jit = BACKEND == "jax" or (BACKEND == "tensorflow" and case in CASES)
+    first = case in CASES and case in FIRST_ROWS.values()
+    jit = BACKEND == "jax" or (BACKEND == "tensorflow" and first)
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=jit)
     check_fit(model, inputs, y, epochs=12)
 
@@ -203,7 +206,7 @@ def test_mixed_precision(case, policy, rng):
 
 
 @every_class
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", TRAINED_POLICIES)
 def test_fit_in_mixed_precision(case, policy, rng):
     with policy_of(policy):
         model, inputs, y = model_data(case, 6, rng)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keras import ops
 
 import keras_hypernet as kh
 from keras_hypernet.ops import contraction
+from keras_hypernet.ops.dense import dense
 from tests import reference as ref
 from tests.backend import BACKEND, gradients, numpy_of
 from tests.cases import factored
@@ -169,3 +171,32 @@ def test_integer_data_is_taken_as_dense_takes_it():
     x, flat = np.arange(6).reshape(2, 3), np.ones((2, 8), "float32")
     expected = ref.dense_rows(x, flat, 2)
     np.testing.assert_allclose(numpy_of(kh.HyperDense(2)(x, flat)), expected)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="there the product has derivatives of its own")
+def test_derivatives_of_every_kind(rng):
+    import jax
+
+    inputs = [rng.normal(size=shape).astype("float32") for shape in ((3, 4), (3, 4 * 2 + 2))]
+    directions = [rng.normal(size=array.shape).astype("float32") for array in inputs]
+
+    def ours(x, flat):
+        return ops.tanh(dense(x, flat, 4, 2, use_bias=True))
+
+    def plain(x, flat):
+        kernel = ops.reshape(flat[:, :8], (3, 4, 2))
+        return ops.tanh(ops.einsum("gi,gio->go", x, kernel) + flat[:, 8:])
+
+    def derivatives(function):
+        loss = lambda x, flat: function(x, flat).sum()  # noqa: E731
+        return [
+            jax.jvp(function, inputs, directions),
+            jax.jacrev(function, (0, 1))(*inputs),
+            jax.hessian(loss, (0, 1))(*inputs),  # forward over reverse
+            jax.jacrev(jax.grad(loss, (0, 1)), (0, 1))(*inputs),
+            jax.vmap(lambda x: function(x, inputs[1]))(np.stack([inputs[0], directions[0]])),
+        ]
+
+    found, expected = jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(plain))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

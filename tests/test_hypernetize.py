@@ -700,7 +700,7 @@ def test_description_of_a_hypernetized_model():
     table = kh.describe(kh.hypernetize(mlp(), SIZE, hidden_sizes=(5,)))
     assert [row["target"] for row in table] == ["one", "norm", "two"]
     assert [row["weights"] for row in table] == [25, 10, 12]
-    assert [row["form"] for row in table] == ["factored"] * 3
+    assert [row["form"] for row in table] == ["factored", "flat", "factored"]
     assert [row["parameters"] for row in table] == [6 * 25, 6 * 10, 6 * 12]
 
 

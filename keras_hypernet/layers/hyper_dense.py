@@ -35,6 +35,7 @@ class HyperDense(HyperTwin):
 
     twin = keras.layers.Dense
     tensors = ("kernel", "bias")
+    contracts = True
 
     def __init__(self, units, activation=None, use_bias=True, *, contraction="auto", **kwargs):
         units = checks.positive_int("units", units)

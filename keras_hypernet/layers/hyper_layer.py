@@ -18,6 +18,8 @@ class HyperLayer(keras.layers.Layer):
             operation runs. A row count that is 1 when the layer is called has the same effect.
     """
 
+    contracts = False  # whether it can do without the product of factored weights
+
     def __init__(self, shared=False, **kwargs):
         super().__init__(**kwargs)
         self.shared = bool(shared)

@@ -71,7 +71,8 @@ def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (r
         y = ops.matmul(x, _compat.reshape(kernel, (rows, inputs, units)))
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x
-    return ops.matmul(x, _compat.reshape(flat, (rows, inputs + use_bias, units)))
+    matmul = _compat.vectors_times_matrices if x.shape[1] == 1 else ops.matmul
+    return matmul(x, _compat.reshape(flat, (rows, inputs + use_bias, units)))
 
 
 def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
