@@ -5,10 +5,11 @@
 A chunked hypernetwork for 784-100-100-2 in chunks of 750 (as in hypercl) that are cut from the flat
 weights (`output_first=False`: nothing is transposed, by hand neither), batches of 32. `ours` is an
 epoch of `ContinualModel.fit` over 30 batches, per step; `sampled` with `tasks_per_step=5`;
-`copy` with `targets="copy"`; `loop` with one call of the generator per old task, as hypnettorch
-does; `by hand`, on JAX, a jitted step of the same mathematics. Compiled on JAX and TensorFlow.
-Then time and temporary memory with few `tasks_per_call`, and what is stored. Medians of interleaved
-runs; run nothing else beside it.
+`copy` with `targets="copy"`; `loop` with one call of the generator per old task in Python, as
+hypnettorch does, and `unrolled` the same where a compiler makes one program of all turns; `by
+hand`, on JAX, a jitted step of the same mathematics. On JAX and TensorFlow all but `loop` are
+compiled. Then time and temporary memory with few `tasks_per_call`, and what is stored. Medians of
+interleaved runs; run nothing else beside it.
 """
 
 import argparse
@@ -27,7 +28,8 @@ import keras_hypernet as kh
 BACKEND = keras.backend.backend()
 SIZES, CHUNK, EMBEDDING, HIDDEN = [(784, 100), (100, 100), (100, 2)], 750, 8, (100, 100)
 BATCH, STEPS, SAMPLE, BETA, RATE = 32, 30, 5, 0.01, 1e-3
-LONGEST_LOOP = 50  # beyond, a compiler takes minutes
+LOOP_STEPS = 30 if BACKEND == "torch" else 2  # eager steps take seconds elsewhere
+LONGEST_LOOP = 50  # beyond, compiling takes long
 
 
 class Loop(kh.ContinualModel):
@@ -42,7 +44,7 @@ class Loop(kh.ContinualModel):
         return total / count
 
 
-def model_of(old, kind=kh.ContinualModel, **kwargs):
+def model_of(old, kind=kh.ContinualModel, compiled=BACKEND != "torch", **kwargs):
     keras.utils.set_random_seed(0)
     ids, x = keras.Input((), dtype="int32"), keras.Input((784,))
     spec = kh.WeightSpec.from_layer_sizes(SIZES)
@@ -52,7 +54,7 @@ def model_of(old, kind=kh.ContinualModel, **kwargs):
     y = kh.ApplyGeneratedWeights(SIZES, shared=True)(x, hyper(ids))
     model = kind(keras.Model([ids, x], y), old + 1, beta=BETA, **kwargs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(RATE), loss, jit_compile=BACKEND != "torch")
+    model.compile(keras.optimizers.Adam(RATE), loss, jit_compile=compiled, run_eagerly=not compiled)
     for task in range(old + 1):
         # What is remembered has no influence on the time: once is enough.
         memory, model.memory = model.memory, model.memory if task == old else None
@@ -67,8 +69,8 @@ def data():
     return x, rng.integers(2, size=BATCH * STEPS).astype("int32")
 
 
-def epoch(model):
-    x, y = data()
+def epoch(model, steps=STEPS):
+    x, y = (a[: BATCH * steps] for a in data())
     return lambda: model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
 
 
@@ -135,10 +137,13 @@ def times(old, runs):
         "copy": epoch(model_of(old, targets="copy")),
     }
     if old <= LONGEST_LOOP:
-        ways["loop"] = epoch(model_of(old, Loop))
+        ways["loop"] = epoch(model_of(old, Loop, compiled=False), LOOP_STEPS)
+        if BACKEND != "torch":
+            ways["unrolled"] = epoch(model_of(old, Loop))
     if BACKEND == "jax":
         ways["by hand"] = by_hand(old)
-    return {name: 1e3 * t / STEPS for name, t in interleaved(ways, runs).items()}
+    steps = {"loop": LOOP_STEPS}
+    return {n: 1e3 * t / steps.get(n, STEPS) for n, t in interleaved(ways, runs).items()}
 
 
 def temporary(old, per_call):
@@ -184,9 +189,9 @@ def main():
     for old in tasks:
         t = times(old, args.repeats)
         ratios = [t["ours"] / t[n] if n in t else None for n in ("loop", "by hand")]
-        columns = ("ours", "sampled", "copy", "loop", "by hand")
+        columns = ("ours", "sampled", "copy", "loop", "unrolled", "by hand")
         rows.append([old, *(cell(t.get(n)) for n in columns), *(cell(r, 2) for r in ratios)])
-    header = ["old tasks", "ours", f"sampled, {SAMPLE}", "copy", "loop", "by hand"]
+    header = ["old tasks", "ours", f"sampled, {SAMPLE}", "copy", "loop", "unrolled", "by hand"]
     print_table([*header, "ours / loop", "ours / by hand"], rows)
 
     most = max(tasks)

@@ -110,21 +110,62 @@ def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (r
     return product(x, matrices)
 
 
-def fold(step, carry, parts, number):
-    """The last `carry = step(carry, part)` over a dict of tensors `(number, ...)`, in a loop.
+def sum_in_turn(function, values, state, parts, number):
+    """`(sum of function(values, state, part)[0] over the parts, the last state)`, in a loop.
 
-    `keras.ops.scan` gives TensorFlow's loop no greatest number of turns, without which XLA has no
-    gradient of it.
+    `function` returns a scalar of float32 and the next state. Nothing that it makes is kept for
+    the gradient for `values`: it is made once more there.
+
+    Args:
+        function: As above.
+        values, state: Lists of tensors.
+        parts: Dict of tensors `(number, ...)`.
+        number: Number of parts.
     """
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+        return _sum_in_turn_tensorflow(function, values, state, parts, number)
 
-        def turn(i, carry):
-            return i + 1, step(carry, {name: tensor[i] for name, tensor in parts.items()})
+    def step(carry, part):
+        total, state = carry
+        change, state = keras.remat(function)(values, state, part)
+        return (total + change, state), None
 
+    return keras.ops.scan(step, (keras.ops.zeros((), "float32"), state), parts)[0]
+
+
+def _sum_in_turn_tensorflow(function, values, state, parts, number):
+    """The gradient of TensorFlow's loop would keep a copy of `values` for every turn."""
+    import tensorflow as tf
+
+    def loop(turn, carry):
+        def body(i, carry):
+            return i + 1, turn(carry, {name: tensor[i] for name, tensor in parts.items()})
+
+        # Without a greatest number of turns XLA does not compile it.
         bounds = {"maximum_iterations": number, "parallel_iterations": 1}
-        return tf.while_loop(lambda i, _: i < number, turn, (0, carry), **bounds)[1]
-    return keras.ops.scan(lambda carry, part: (step(carry, part), None), carry, parts)[0]
+        return tf.while_loop(lambda i, _: i < number, body, (0, carry), **bounds)[1]
+
+    @tf.custom_gradient
+    def total(*values):
+        def forward(carry, part):
+            change, state = function(list(values), carry[1:], part)
+            return [carry[0] + change, *state]
+
+        def gradient(of_total, *_):
+            def backward(carry, part):
+                with tf.GradientTape() as tape:
+                    tape.watch(values)
+                    change, state = function(list(values), carry[len(values) :], part)
+                options = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
+                found = tape.gradient(change, values, of_total, **options)
+                return [*(sum(pair) for pair in zip(carry, found)), *state]
+
+            return loop(backward, [*map(tf.zeros_like, values), *state])[: len(values)]
+
+        return tuple(loop(forward, [tf.zeros(()), *state])), gradient
+
+    made, *state = total(*values)
+    return made, state
 
 
 def calls_in(model, operation):

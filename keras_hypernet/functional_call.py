@@ -48,18 +48,17 @@ def run_in_turn(layer, replaced, function, parts, number):
         number: Number of parts.
     """
     variables, values, state = _read(layer, replaced)
-    # Copies, as TensorFlow has no gradient of a loop that reads variables.
-    values = {id(v): ops.copy(value) for v, value in zip(variables, values)}
+    moving = {id(v) for v in state}
+    held = [v for v in variables if id(v) not in moving]
+    # Copies: no loop should read variables themselves.
+    now = {id(v): ops.copy(value) for v, value in zip(variables, values)}
 
-    def step(carry, part):
-        total, *now = carry
-        given = {**values, **dict(zip(map(id, state), now))}
-        pure = keras.remat(_pure(variables, state, lambda: function(part)))
-        change, new, _ = pure(*given.values())
-        return [total + change, *new]
+    def one(values, moved, part):
+        pure = _pure([*held, *state], state, lambda: function(part))
+        return pure(*values, *moved)[:2]
 
-    start = [ops.zeros((), "float32"), *(values[id(v)] for v in state)]
-    total, *new = _compat.fold(step, start, parts, number)
+    start = [[now[id(v)] for v in group] for group in (held, state)]
+    total, new = _compat.sum_in_turn(one, *start, parts, number)
     for variable, value in zip(state, new):
         variable.assign(value)
     return total
