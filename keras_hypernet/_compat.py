@@ -110,36 +110,36 @@ def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (r
     return product(x, matrices)
 
 
-def sum_in_turn(function, values, state, parts, number):
-    """`(sum of function(values, state, part)[0] over the parts, the last state)`, in a loop.
+def sum_in_turn(function, values, state, number):
+    """`(sum of function(values, state, i)[0] for i below number, the last state)`, in a loop.
 
     `function` returns a scalar of float32 and the next state. Nothing that it makes is kept for
     the gradient for `values`: it is made once more there.
 
     Args:
-        function: As above.
+        function: As above, of a scalar integer tensor `i`.
         values, state: Lists of tensors.
-        parts: Dict of tensors `(number, ...)`.
-        number: Number of parts.
+        number: Number of turns.
     """
     if keras.backend.backend() == "tensorflow":
-        return _sum_in_turn_tensorflow(function, values, state, parts, number)
+        return _sum_in_turn_tensorflow(function, values, state, number)
 
-    def step(carry, part):
+    def step(carry, i):
         total, state = carry
-        change, state = keras.remat(function)(values, state, part)
+        change, state = keras.remat(function)(values, state, i)
         return (total + change, state), None
 
-    return keras.ops.scan(step, (keras.ops.zeros((), "float32"), state), parts)[0]
+    start = keras.ops.zeros((), "float32"), state
+    return keras.ops.scan(step, start, keras.ops.arange(number, dtype="int32"))[0]
 
 
-def _sum_in_turn_tensorflow(function, values, state, parts, number):
+def _sum_in_turn_tensorflow(function, values, state, number):
     """The gradient of TensorFlow's loop would keep a copy of `values` for every turn."""
     import tensorflow as tf
 
     def loop(turn, carry):
         def body(i, carry):
-            return i + 1, turn(carry, {name: tensor[i] for name, tensor in parts.items()})
+            return i + 1, turn(carry, i)
 
         # Without a greatest number of turns XLA does not compile it.
         bounds = {"maximum_iterations": number, "parallel_iterations": 1}
@@ -147,15 +147,15 @@ def _sum_in_turn_tensorflow(function, values, state, parts, number):
 
     @tf.custom_gradient
     def total(*values):
-        def forward(carry, part):
-            change, state = function(list(values), carry[1:], part)
+        def forward(carry, i):
+            change, state = function(list(values), carry[1:], i)
             return [carry[0] + change, *state]
 
         def gradient(of_total, *_):
-            def backward(carry, part):
+            def backward(carry, i):
                 with tf.GradientTape() as tape:
                     tape.watch(values)
-                    change, state = function(list(values), carry[len(values) :], part)
+                    change, state = function(list(values), carry[len(values) :], i)
                 options = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
                 found = tape.gradient(change, values, of_total, **options)
                 return [*(sum(pair) for pair in zip(carry, found)), *state]

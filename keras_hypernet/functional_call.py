@@ -35,17 +35,16 @@ def run(layer, replaced, function):
     return outputs, losses
 
 
-def run_in_turn(layer, replaced, function, parts, number):
-    """Sum of `function(part)` over parts, of which each is computed by itself.
+def run_in_turn(layer, replaced, function, number):
+    """Sum of `function(i)` for `i` below a number, each computed by itself.
 
     Nothing inside is kept for the gradient: it is computed once more there. A loop of the backend
-    keeps a compiler from computing several parts at a time.
+    keeps a compiler from computing several at a time.
 
     Args:
         layer, replaced: As in `functional_call`.
-        function: From a part, a dict of tensors, to a scalar of float32.
-        parts: Dict of tensors `(number, ...)`.
-        number: Number of parts.
+        function: From a scalar integer tensor to a scalar of float32.
+        number: Number of turns.
     """
     variables, values, state = _read(layer, replaced)
     moving = {id(v) for v in state}
@@ -53,12 +52,12 @@ def run_in_turn(layer, replaced, function, parts, number):
     # Copies: no loop should read variables themselves.
     now = {id(v): ops.copy(value) for v, value in zip(variables, values)}
 
-    def one(values, moved, part):
-        pure = _pure([*held, *state], state, lambda: function(part))
+    def one(values, moved, i):
+        pure = _pure([*held, *state], state, lambda: function(i))
         return pure(*values, *moved)[:2]
 
     start = [[now[id(v)] for v in group] for group in (held, state)]
-    total, new = _compat.sum_in_turn(one, *start, parts, number)
+    total, new = _compat.sum_in_turn(one, *start, number)
     for variable, value in zip(state, new):
         variable.assign(value)
     return total

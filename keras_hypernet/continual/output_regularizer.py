@@ -125,17 +125,21 @@ def output_regularizer(
     # Penalties of the generator are left out: they count where the target runs.
     if per_call == count:
         return run(hypernetwork, present, functools.partial(changes, rows))[0] / count
-    calls = count // per_call
-    whole = calls * per_call
-    parts = {
-        name: ops.reshape(tensor[:whole], (calls, per_call, *tensor.shape[1:]))
-        for name, tensor in rows.items()
-    }
-    change = run_in_turn(hypernetwork, present, changes, parts, calls)
+    whole = count // per_call * per_call
+
+    def changes_of_call(i):
+        return changes({name: _rows(t, i * per_call, per_call) for name, t in rows.items()})
+
+    change = run_in_turn(hypernetwork, present, changes_of_call, count // per_call)
     if whole < count:
         rest = {name: tensor[whole:] for name, tensor in rows.items()}
         change += run(hypernetwork, present, functools.partial(changes, rest))[0]
     return change / count
+
+
+def _rows(tensor, start, number):
+    inner = tensor.shape[1:]
+    return ops.slice(tensor, [start, *(0 for _ in inner)], (number, *inner))
 
 
 def _weighted_changes(generated, ids, targets, task_weights=None, importance=None, mask=None):
