@@ -51,13 +51,13 @@ def run_in_turn(layer, replaced, function, number):
     held = [v for v in variables if id(v) not in moving]
     # Copies: no loop should read variables themselves.
     now = {id(v): ops.copy(value) for v, value in zip(variables, values)}
+    values, start = [now[id(v)] for v in held], [now[id(v)] for v in state]
 
     def one(values, moved, i):
         pure = _pure([*held, *state], state, lambda: function(i))
         return pure(*values, *moved)[:2]
 
-    start = [[now[id(v)] for v in group] for group in (held, state)]
-    total, new = _compat.sum_in_turn(one, *start, number)
+    total, new = _compat.sum_in_turn(one, values, start, number)
     for variable, value in zip(state, new):
         variable.assign(value)
     return total

@@ -195,8 +195,9 @@ def test_under_the_compiler(options):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "torch", reason="the other backends compile in every test")
-def test_retention_loss_under_torch_compile(fresh_compiler):
-    model = continual()
+@pytest.mark.parametrize("per_call", [None, 1])
+def test_retention_loss_under_torch_compile(per_call, fresh_compiler):
+    model = continual(tasks_per_call=per_call)
     learn(model)
     used = model.generated.conditional_variables + model.generated.unconditional_variables
     assert_torch_compiles(lambda: 1e3 * model.retention_loss(), used)
