@@ -136,7 +136,7 @@ def by_hand(conditions, images):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default="32,128")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=30)
     arguments = parser.parse_args()
     table = []
     for rows in map(int, arguments.rows.split(",")):

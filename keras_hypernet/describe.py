@@ -69,17 +69,24 @@ def describe(model):
     return Description(_rows(model))
 
 
+def _uses(model):
+    """`[(KerasTensor that weights come from, their target's name, contraction)]` of a model."""
+    found = [
+        (graph.origin(tensors)[0], name, order)
+        for layer, weights in graph.hyper_layers(model)
+        for name, order, tensors in layer.targets(weights)
+    ]
+    for nested, fed in graph.nested_models(model):
+        for tensor, name, order in _uses(nested):
+            if tensor.name in fed and any(tensor is x for x in nested.inputs):
+                found.append((graph.origin(fed[tensor.name])[0], f"{nested.name}/{name}", order))
+    return found
+
+
 def _rows(model, path=""):
     targets = {}
-    for layer, weights in graph.hyper_layers(model):
-        for name, order, tensors in layer.targets(weights):
-            producer = _compat.producer(graph.origin(tensors)[0])
-            targets.setdefault(id(producer), {})[name] = order
-    for layer, generated, _ in graph.layer_weights(model):
-        producer = _compat.producer(graph.origin(generated)[0])
-        names = targets.setdefault(id(producer), {})
-        if not set(layer.target_names) & set(names):  # its hyper layer is in a nested model
-            names.update(dict.fromkeys(layer.target_names))
+    for tensor, name, order in _uses(model):
+        targets.setdefault(id(_compat.producer(tensor)), {})[name] = order
     rows = []
     for generator, _, weights in graph.generators(model):
         consumers = targets.get(id(generator), {})

@@ -101,13 +101,10 @@ def hypernetize(
     gated = generator is not None and mode != "replace"
     targets = select_targets(source, select, mode, rank, shared, gated, freeze_base)
     if generator is None:
-        generated = _default(conditioning, targets, hidden_sizes, mode)
+        weights = _default(conditioning, targets, hidden_sizes, mode)
     else:
-        generated = _given(conditioning, targets, generator)
-    weights = {
-        id(target.layer): target.layer_weights(numbers)
-        for target, numbers in zip(targets, generated)
-    }
+        weights = _given(conditioning, targets, generator)
+    weights = {id(target.layer): made for target, made in zip(targets, weights)}
     for target in targets:
         target.assign()
     given = {id(tensor) for tensor in sources}  # a conditioning may be made of the model's input
@@ -199,17 +196,19 @@ def _default(conditioning, targets, hidden_sizes, mode):
             kernel_initializer="he_uniform",
             name=unique_name("conditioning_features"),
         )(features)
-    heads = []
+    weights = []
     for target in targets:
         head = WeightGenerator(
             target.spec,
             hidden_sizes=(),
             initialization=_start(target.spec, mode, features.shape[-1]),
-            factored=target.factored,
+            factored=target.factored(features.shape[-1]),
             name=unique_name(f"{target.layer.name}_generator"),
         )
-        heads.append(head(features))
-    return heads
+        made = head(features)  # under the names of the variables already
+        plain = target.layer_weights.changes_nothing
+        weights.append(made if plain else target.layer_weights(made))
+    return weights
 
 
 def _start(spec, mode, features):
@@ -243,9 +242,10 @@ def _given(conditioning, targets, generator):
         )
     weights = generator(conditioning)
     if len(targets) == 1:
-        return [weights]
+        return [targets[0].layer_weights(weights)]
     totals = [target.spec.total for target in targets]
-    return SplitWeights(totals, dtype=generator.dtype_policy, name=unique_name("split"))(weights)
+    split = SplitWeights(totals, dtype=generator.dtype_policy, name=unique_name("split"))
+    return [target.layer_weights(cut) for target, cut in zip(targets, split(weights))]
 
 
 def _check_all_generated(targets):

@@ -50,10 +50,10 @@ class TargetLayer:
         """The `WeightSpec` of what is generated."""
         return self.layer_weights.generated_spec
 
-    @property
-    def factored(self):
+    def factored(self, features):
         """Whether factored weights save work: the layer contracts them, or a base is added."""
-        contracted = self.hyper.contracts and not self.hyper.shared
+        shapes = {plan.local: plan.shape for plan in self.layer_weights.generated}
+        contracted = not self.hyper.shared and self.hyper.contracts(shapes, features)
         return contracted or self.layer_weights.has_base
 
     def _hyper(self, shared):

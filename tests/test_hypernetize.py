@@ -373,7 +373,7 @@ def test_files_name_tensors_by_the_same_places_on_all_backends():
     x = keras.Input((4,))
     y = layers.Dense(3, kernel_regularizer="l2")(layers.Dense(4, bias_regularizer="l1")(x))
     model = keras.Model(x, y)
-    hyper = kh.hypernetize(model, SIZE)
+    hyper = kh.hypernetize(model, SIZE, hidden_sizes=(1,))
     factored = kh.hypernetize(model, SIZE, generator=GENERATORS["factored"][0])
     several = 0
     for layer in hyper.get_config()["layers"] + factored.get_config()["layers"]:
@@ -693,15 +693,26 @@ def test_weights_by_the_names_of_the_given_model(mode, rng):
         np.testing.assert_allclose(weights[name][1], value, rtol=1e-6, atol=1e-7)
     table = kh.describe(hyper)
     assert sum(row["weights"] for row in table) == sum(np.prod(s) for s in shapes)
-    assert "dense" in str(table)
+    targets = {row["target"] for row in table}
+    assert {"dense", "inner/dense", "inner/deep/dense"} <= targets
+    assert len(targets) == len(table)
+    assert all(row["contraction"] != "-" for row in table)
 
 
 def test_description_of_a_hypernetized_model():
-    table = kh.describe(kh.hypernetize(mlp(), SIZE, hidden_sizes=(5,)))
+    table = kh.describe(kh.hypernetize(mlp(), SIZE, hidden_sizes=(2,)))
     assert [row["target"] for row in table] == ["one", "norm", "two"]
     assert [row["weights"] for row in table] == [25, 10, 12]
     assert [row["form"] for row in table] == ["factored", "flat", "factored"]
-    assert [row["parameters"] for row in table] == [6 * 25, 6 * 10, 6 * 12]
+    assert [row["parameters"] for row in table] == [3 * 25, 3 * 10, 3 * 12]
+    wide = kh.describe(kh.hypernetize(mlp(), SIZE, hidden_sizes=(5,)))  # no order would save work
+    assert [row["form"] for row in wide] == ["flat"] * 3
+
+
+def test_what_a_head_makes_goes_straight_to_its_layer_where_nothing_is_added():
+    hyper = kh.hypernetize(mlp(), SIZE)
+    between = [layer.name for layer in hyper.layers if type(layer).__name__ == "LayerWeights"]
+    assert [name.rpartition("_")[0] for name in between] == ["norm_weights"]  # 1 + change
 
 
 # Errors.

@@ -85,7 +85,7 @@ class GeneratedWeights:
         condition = ids if self.embedding is None else self.embedding(ids)
         values = {id(self.input): condition}
         if self.graph is not None:
-            results = self.graph(condition, training=training)
+            results = tree.flatten(self.graph(condition, training=training))
             values.update(zip(map(id, self.computed), results))
         pieces = []
         for source, symbols in self.sources:

@@ -193,14 +193,16 @@ class WeightGenerator(Generator):
             (features,) = inputs.share_rows([features], witnesses=[ids])
         for layer in self.trunk:
             features = layer(features, condition_id=ids, training=training)
+        quantized = self.head.quantization_mode is not None
         if not self._is_factored(factored):
-            return self.head(features)
+            # Straight to `call`: what Keras does around it takes PyTorch longer than small products.
+            return self.head(features) if quantized else self.head.call(features)
         if self.use_bias:
             bias = self.head.bias
         else:
             bias = ops.zeros((self.spec.total,), self.compute_dtype)
         kernel = self.head.kernel
-        if self.head.quantization_mode is not None:  # its variable holds integers
+        if quantized:  # its variable holds integers
             size = ops.shape(features)[-1]
             kernel = self.head(ops.eye(size, dtype=self.compute_dtype)) - bias
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.

@@ -35,7 +35,6 @@ class HyperDense(HyperTwin):
 
     twin = keras.layers.Dense
     tensors = ("kernel", "bias")
-    contracts = True
 
     def __init__(self, units, activation=None, use_bias=True, *, contraction="auto", **kwargs):
         units = checks.positive_int("units", units)
@@ -120,6 +119,11 @@ class HyperDense(HyperTwin):
             return shared_dense(x, weights, *sizes)
         order = self.chosen_contraction(tuple(x.shape), shapes_of(weights))
         return dense(x, weights, *sizes, contraction=order)
+
+    def contracts(self, shapes, features):
+        if "kernel" not in shapes:
+            return False
+        return contractions.choose(*shapes["kernel"], features) != "materialize"
 
     def chosen_contraction(self, x_shape=None, weights_shape=None):
         """The order in which given (or the built) shapes are contracted."""

@@ -1,7 +1,6 @@
 """What all hyper layers do alike: weights as a call input, checked before a tensor is made."""
 
 import keras
-from keras import tree
 
 from keras_hypernet import checks
 from keras_hypernet import weights as forms
@@ -17,8 +16,6 @@ class HyperLayer(keras.layers.Layer):
         shared: Whether the weights have a single row for the whole batch. Then the ordinary Keras
             operation runs. A row count that is 1 when the layer is called has the same effect.
     """
-
-    contracts = False  # whether it can do without the product of factored weights
 
     def __init__(self, shared=False, **kwargs):
         super().__init__(**kwargs)
@@ -64,6 +61,15 @@ class HyperLayer(keras.layers.Layer):
                     f"{batch} rows of data"
                 )
 
+    def contracts(self, shapes, features):
+        """Whether it saves work by leaving factored weights of so many features as they are.
+
+        Args:
+            shapes: `{name: shape}` of the generated tensors.
+            features: Number of features.
+        """
+        return False
+
     def targets(self, weights):
         """`[(name of the target layer, contraction, its weights)]`, to describe a graph."""
         return [(self.name, "materialize", weights)]
@@ -80,5 +86,9 @@ class HyperLayer(keras.layers.Layer):
 
 
 def shapes_of(weights):
-    """Static shapes of a nest of tensors."""
-    return tree.map_structure(lambda tensor: tuple(tensor.shape), weights)
+    """Static shapes of weights in any form, or of a list of them."""
+    if isinstance(weights, dict):
+        return {name: shapes_of(tensor) for name, tensor in weights.items()}
+    if isinstance(weights, list):
+        return [shapes_of(tensor) for tensor in weights]
+    return tuple(weights.shape)

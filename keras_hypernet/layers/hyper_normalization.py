@@ -50,7 +50,7 @@ class HyperNormalization(HyperTwin):
             if name == "beta":
                 y = rows.add(y, tensor, axes)
             else:
-                y = rows.apply(ops.multiply, y, (tensor, axes))
+                y = rows.apply(ops.multiply, y, tensor, axes)
         return ops.cast(y, self.compute_dtype)
 
 

@@ -43,7 +43,7 @@ class HyperPReLU(HyperTwin):
 
     def apply(self, x, tensors):
         alpha = tensors["alpha"]
-        return rows.apply(_prelu, x, (alpha, range(1, len(x.shape))))
+        return rows.apply(_prelu, x, alpha, range(1, len(x.shape)))
 
 
 def _prelu(x, alpha):

@@ -54,17 +54,18 @@ class LayerWeights(keras.layers.Layer):
         return WeightSpec([part for plan in self.generated for part in plan.parts()])
 
     @property
-    def target_names(self):
-        """Names of the target's layers that have these weights."""
-        return list(dict.fromkeys(plan.name.rpartition("/")[0] for plan in self.plans))
-
-    @property
     def whole(self):
         """Whether what is generated is used in the form that it comes in."""
         return all(
             plan.mode is not None and plan.mode != LOW_RANK and plan.regularizer is None
             for plan in self.plans
         )
+
+    @property
+    def changes_nothing(self):
+        """Whether its weights are what is generated, and nothing more."""
+        started = self.gated or self.has_base or any(plan.start for plan in self.generated)
+        return self.whole and not started
 
     def build(self, generated_shape):
         total = sum(plan.size for plan in self.generated)

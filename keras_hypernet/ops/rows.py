@@ -40,37 +40,32 @@ def ungroup(x):  # (rows, n, ...) -> (rows * n, ...)
     return _compat.reshape(x, (rows * n, *inner))
 
 
-def along(tensor, axes, rank):  # (rows, *shape) -> (rows, 1, ..., shape at axes, ..., 1)
-    """A tensor of weights beside grouped data `(rows, n, ...)` of a rank (without the row axis).
+def apply(function, x, tensor, axes):
+    """`function(x, tensor)` where a tensor of weights lies along axes of the data.
 
     Args:
+        function: Of the data and the tensor, which broadcast against each other.
+        x: `(batch, ...)`.
         tensor: `(rows, *shape)`.
         axes: For each axis of `shape` the axis of the data, batch being 0, in ascending order.
-        rank: Of the data, batch included.
     """
-    rows, *sizes = ops.shape(tensor)
+    number, *sizes = ops.shape(tensor)
     sizes = dict(zip(axes, sizes))
-    return _compat.reshape(tensor, (rows, *(sizes.get(axis, 1) for axis in range(rank))))
+    inner = [sizes.get(axis, 1) for axis in range(1, len(x.shape))]
+    tensor = _compat.reshape(tensor, (number, *inner))
+    if is_shared(tensor) or _one_each(x, tensor):
+        return function(x, tensor)
+    return ungroup(function(group(x, number), ops.expand_dims(tensor, 1)))
 
 
-def apply(function, x, *tensors_and_axes):
-    """`function(x, *tensors)` where tensors of weights lie along axes of the data.
-
-    Args:
-        function: Of the data and the tensors, which broadcast against each other.
-        x: `(batch, ...)`.
-        *tensors_and_axes: Pairs `(tensor (rows, *shape), axes)`, as in `along`.
-    """
-    rank = len(x.shape)
-    tensors = [along(tensor, axes, rank) for tensor, axes in tensors_and_axes]
-    if all(is_shared(tensor) for tensor, _ in tensors_and_axes):
-        return function(x, *(tensor[0] for tensor in tensors))
-    rows = next(count(tensor) for tensor, _ in tensors_and_axes if not is_shared(tensor))
-    return ungroup(function(group(x, rows), *tensors))
+def _one_each(x, tensor):
+    """Whether every row of data is known to have its own row of weights."""
+    batch = x.shape[0]
+    return isinstance(batch, int) and batch == tensor.shape[0]
 
 
 def add(x, tensor, axes):
     """A tensor of weights added along axes of the data."""
     # Not `ops.add`: on TensorFlow it takes what has one long axis for a bias of the last axis, or
     # of the first one of that length.
-    return apply(operator.add, x, (ops.cast(tensor, x.dtype), axes))
+    return apply(operator.add, x, ops.cast(tensor, x.dtype), axes)

@@ -36,9 +36,13 @@ def by_groups(x, kernel, strides, padding, dilation_rate, data_format):
         strides, padding, dilation_rate: As in `keras.ops.conv`.
         data_format: Of the data.
     """
-    x = x if data_format == "channels_first" else ops.moveaxis(x, -1, 1)
     number = rows.count(kernel)
-    x = ops.moveaxis(rows.group(x, number), 0, 1)  # (n, rows, channels, *spatial)
+    spatial = tuple(range(3, len(x.shape) + 1))
+    last = data_format == "channels_last"
+    # To (n, rows, channels, *spatial), and back.
+    there = (1, 0, spatial[-1], 2, *spatial[:-1]) if last else (1, 0, 2, *spatial)
+    back = (1, 0, *spatial, 2) if last else there
+    x = ops.transpose(rows.group(x, number), there)
     n, _, channels, *spatial = ops.shape(x)
     x = _compat.reshape(x, (n, number * channels, *spatial))
     # Put in memory as PyTorch keeps kernels, (rows * out, in, *window), or each convolution and
@@ -51,8 +55,7 @@ def by_groups(x, kernel, strides, padding, dilation_rate, data_format):
     y = ops.conv(x, kernel, strides, padding, **options)
     _, channels, *spatial = ops.shape(y)
     y = _compat.reshape(y, (n, number, channels // number, *spatial))
-    y = rows.ungroup(ops.moveaxis(y, 1, 0))
-    return y if data_format == "channels_first" else ops.moveaxis(y, 1, -1)
+    return rows.ungroup(ops.transpose(y, back))
 
 
 def extent(size, dilation):
