@@ -88,6 +88,19 @@ def reshape(tensor, shape):
     return keras.ops.reshape(tensor, shape)
 
 
+def pad(tensor, widths):
+    """`keras.ops.pad` with zeros, `(left, right)` for each axis.
+
+    That makes an operation anew for each call, which breaks the graph of `torch.compile`.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(tensor):
+            return torch.nn.functional.pad(tensor, [n for width in widths[::-1] for n in width])
+    return keras.ops.pad(tensor, widths)
+
+
 def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (rows, 1, out)
     """`keras.ops.matmul`, with a gradient that XLA is fast at.
 

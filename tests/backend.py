@@ -82,10 +82,10 @@ def compiled(function):
     return function
 
 
-def assert_torch_compiles(call, variables, state=()):
+def assert_torch_compiles(call, variables, state=(), whole=False):
     """`call()` and its gradients for the variables are those without `torch.compile`.
 
-    The state, seeds for one, is each time what it was.
+    The state, seeds for one, is each time what it was. `whole` asks for a single graph.
     """
     import torch
 
@@ -99,12 +99,13 @@ def assert_torch_compiles(call, variables, state=()):
         return numpy_of([outputs.detach(), *found])
 
     expected = outputs_and_gradients(call)
-    for got, want in zip(outputs_and_gradients(torch.compile(call)), expected, strict=True):
+    compiled = outputs_and_gradients(torch.compile(call, fullgraph=whole))
+    for got, want in zip(compiled, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * max(1, np.abs(want).max()))
 
 
-def assert_model_torch_compiles(model, inputs):
+def assert_model_torch_compiles(model, inputs, whole=False):
     """The same of a model in training."""
     inputs, variables = tensors_of(inputs), model.trainable_variables
     call = lambda: model(inputs, training=True)  # noqa: E731
-    assert_torch_compiles(call, variables, model.non_trainable_variables)
+    assert_torch_compiles(call, variables, model.non_trainable_variables, whole)

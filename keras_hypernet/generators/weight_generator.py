@@ -195,7 +195,7 @@ class WeightGenerator(Generator):
             features = layer(features, condition_id=ids, training=training)
         quantized = self.head.quantization_mode is not None
         if not self._is_factored(factored):
-            # Straight to `call`: what Keras does around it takes PyTorch longer than small products.
+            # Straight to `call`: what Keras does around it takes longer than a small product.
             return self.head(features) if quantized else self.head.call(features)
         if self.use_bias:
             bias = self.head.bias

@@ -135,8 +135,8 @@ class LayerWeights(keras.layers.Layer):
             return ops.copy(ops.cast(self.base, self.compute_dtype))
         if not any(plan.start for plan in self.generated):
             return None
-        start = np.repeat([plan.start for plan in self.generated], [p.size for p in self.generated])
-        return ops.convert_to_tensor(start, self.compute_dtype)
+        dtype = self.compute_dtype
+        return ops.concatenate([ops.full((p.size,), p.start, dtype) for p in self.generated])
 
     def _gated(self, generated):
         if not self.gated:

@@ -78,7 +78,7 @@ def einsum(equation, x, kernel):
     e = equation
     sizes = {**dict(zip(e.x, ops.shape(x))), **dict(zip(e.kernel, ops.shape(kernel)[1:]))}
     paired, positions, contracted, free = (
-        math.prod(sizes[c] for c in group)
+        math.prod([sizes[c] for c in group])
         for group in (e.paired, e.positions, e.contracted, e.free)
     )
     number = rows.count(kernel)

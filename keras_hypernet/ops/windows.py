@@ -96,7 +96,7 @@ def pad_spatial(x, pads):
     crop = [right if isinstance(right, int) and right < 0 else None for _, right in pads]
     pads = [(left, right if cut is None else 0) for (left, right), cut in zip(pads, crop)]
     if any(ops.is_tensor(side) or side != 0 for sides in pads for side in sides):
-        x = ops.pad(x, ((0, 0), *pads, (0, 0)))
+        x = _compat.pad(x, ((0, 0), *pads, (0, 0)))
     return x[(slice(None), *(slice(None, cut) for cut in crop))] if any(crop) else x
 
 
