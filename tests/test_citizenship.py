@@ -197,7 +197,7 @@ np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 @only["torch"]
 @pytest.mark.parametrize("contraction", ["materialize", "project"])
 def test_torch_compile(contraction, rng, fresh_compiler):
-    assert_model_torch_compiles(*model_and_data(rng, rows=16, contraction=contraction))
+    assert_model_torch_compiles(*model_and_data(rng, 16, contraction=contraction), whole=True)
 
 
 @pytest.mark.slow
@@ -230,4 +230,5 @@ def test_a_wheel_needs_only_keras_and_numpy():
 @pytest.mark.parametrize("name", sorted(GENERATORS.keys() - {"chunked", "deconv", "statistics"}))
 def test_torch_compile_of_other_generators(name, rng, fresh_compiler):
     model, _ = mlp_model(GENERATORS[name])
-    assert_model_torch_compiles(model, mlp_data(rng)[0])
+    # What Keras draws is no part of a graph.
+    assert_model_torch_compiles(model, mlp_data(rng)[0], whole=name != "perturbed")

@@ -87,8 +87,8 @@ class ChunkedGenerator(Generator):
         return {name: chunks for name, chunks in self.sets.items() if chunks.embedding_size}
 
     @property
-    def accepted_inputs(self):
-        return (*super().accepted_inputs, *self.embedded)
+    def own_inputs(self):
+        return tuple(self.embedded)
 
     @property
     def needs_vectors(self):

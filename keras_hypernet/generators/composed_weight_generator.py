@@ -147,14 +147,13 @@ class ComposedWeightGenerator(Generator):
         return sources
 
     @property
-    def accepted_inputs(self):
-        own = [
+    def own_inputs(self):
+        return [
             f"{part}/{name}"
             for part, generator in self.generators.items()
             for name in generator.accepted_inputs
             if name not in (*inputs.VECTORS, "condition_id")
         ]
-        return (*super().accepted_inputs, *own)
 
     @property
     def needs_vectors(self):

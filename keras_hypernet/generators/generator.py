@@ -43,7 +43,12 @@ class Generator(keras.layers.Layer):
     def accepted_inputs(self):
         """Names of the inputs that a call takes."""
         ids = () if self.num_conditions is None else ("condition_id",)
-        return (*inputs.VECTORS, *ids)
+        return (*inputs.VECTORS, *ids, *self.own_inputs)
+
+    @property
+    def own_inputs(self):
+        """Names of the inputs beside vectors and ids."""
+        return ()
 
     @property
     def needs_vectors(self):

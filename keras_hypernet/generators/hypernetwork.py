@@ -196,7 +196,9 @@ class Hypernetwork(Generator):
         return "condition_id" in given or self.generator.knows_condition(given)
 
     def _vector_stand_in(self, ids):
-        return keras.KerasTensor((ids.shape[0], self.embedding_size), self.compute_dtype)
+        shape = (ids.shape[0], self.embedding_size)
+        # Its name given, or Keras would count it, which breaks the graph of `torch.compile`.
+        return keras.KerasTensor(shape, self.compute_dtype, name="condition")
 
     def _inside(self, given, embed):
         """The generator's own inputs; `embed` makes condition vectors of ids."""

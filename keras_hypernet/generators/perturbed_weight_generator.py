@@ -129,7 +129,9 @@ class PerturbedWeightGenerator(Generator):
         inside = {name: tensor for name, tensor in given.items() if name != "noise"}
         if self.noise_size:
             rows = next(iter(given.values())).shape[0]
-            inside["noise"] = keras.KerasTensor((rows, self.noise_size), self.compute_dtype)
+            shape = (rows, self.noise_size)
+            # Its name given, or Keras would count it, which breaks the graph of `torch.compile`.
+            inside["noise"] = keras.KerasTensor(shape, self.compute_dtype, name="noise")
         return inside
 
     def build(self, conditioning_shape):
