@@ -1,11 +1,12 @@
 """`torch.compile` of hypernetized models, one for every family of layers."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
 import keras_hypernet as kh
-from tests.backend import BACKEND, assert_model_torch_compiles
+from tests.backend import BACKEND, assert_model_torch_compiles, numpy_of, tensors_of
 from tests.whole_models import SIZE, padded_ids, settle
 
 
@@ -53,3 +54,31 @@ def test_compiled(family, rng, fresh_compiler):
     # Keras' own batch normalization and attention are no single graph either.
     whole = family not in (normalizations, attention)
     assert_model_torch_compiles(hyper, [z, x], whole)
+
+
+MODES = {
+    "replace": {},
+    "delta": {"mode": "delta"},
+    "low rank": {"mode": "low_rank", "rank": 2},
+    "shared": {"shared": True},
+    "given": {"generator": kh.WeightGenerator},
+    "given delta": {"generator": kh.WeightGenerator, "mode": "delta"},
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a feature of torch")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_single_graph(mode, rng, fresh_compiler):
+    import torch
+
+    x = keras.Input((6, 6, 2))
+    y = layers.Conv2D(3, 3, strides=2, padding="same", activation="relu")(x)
+    y = layers.Conv2DTranspose(2, 3, strides=2)(layers.LayerNormalization()(y))
+    y = layers.Dense(2, kernel_regularizer="l2")(layers.Flatten()(y))
+    hyper = kh.hypernetize(keras.Model(x, y), SIZE, **MODES[mode])
+    rows = 1 if mode == "shared" else 4
+    shapes = (rows, SIZE), (4, 6, 6, 2)
+    inputs = tensors_of([rng.normal(size=shape).astype("float32") for shape in shapes])
+    # What is traced runs as it is: only whether it can be traced whole is asked here.
+    traced = torch.compile(lambda: hyper(inputs), fullgraph=True, backend="eager")
+    np.testing.assert_allclose(numpy_of(traced()), numpy_of(hyper(inputs)), rtol=1e-4, atol=1e-5)

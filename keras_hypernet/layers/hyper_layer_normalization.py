@@ -25,7 +25,7 @@ class HyperLayerNormalization(HyperNormalization):
 
     @property
     def tensor_names(self):
-        return ["gamma"] if self.twin_layer().rms_scaling else super().tensor_names
+        return ["gamma"] if self.twin_layer().rms_scaling else self.switched_on()
 
     def normalize(self, x):
         twin = self.twin_layer()

@@ -138,6 +138,10 @@ class HyperTwin(HyperLayer):
     @property
     def tensor_names(self):
         """Names of the tensors that there are, in order."""
+        return self.switched_on()
+
+    def switched_on(self):
+        """Names of the tensors that the twin's arguments ask for."""
         twin = self.twin_layer()
         return [n for n in self.tensors if getattr(twin, _SWITCHES.get(n, ""), True)]
 
@@ -223,7 +227,9 @@ def mean_over_rows(regularizer, tensor):
     tensor = ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
     if tensor.shape[0] == 0:  # which PyTorch cannot map over
         return ops.zeros(())
-    rows = ops.cast(ops.maximum(ops.shape(tensor)[0], 1), tensor.dtype)
+    rows = ops.shape(tensor)[0]
+    if ops.is_tensor(rows):
+        rows = ops.cast(ops.maximum(rows, 1), tensor.dtype)
     return ops.sum(ops.vectorized_map(regularizer, tensor)) / rows
 
 

@@ -106,7 +106,7 @@ class LayerWeights(keras.layers.Layer):
                 regularizer = self.regularizers[plan.local]
                 self.add_loss(mean_over_rows(regularizer, plan.tensor(entry)))
             tensors[plan.local] = entry
-        return dict(sorted(tensors.items()))
+        return {name: tensors[name] for name in sorted(tensors)}
 
     def tensors(self, generated):
         """`{path: tensor (rows, *shape)}` of what is generated."""
@@ -141,12 +141,12 @@ class LayerWeights(keras.layers.Layer):
     def _gated(self, generated):
         if not self.gated:
             return generated
-        gates = ops.concatenate([self.gates, ops.ones((1,), self.gates.dtype)])
-        which = []
+        gates, dtype, spread = ops.cast(self.gates, self.compute_dtype), self.compute_dtype, []
         for i, plan in enumerate(self.generated):
             *free, last = plan.part_sizes()  # of a product one factor has the gate
-            which += [np.full(size, len(self.generated)) for size in free] + [np.full(last, i)]
-        gates = ops.cast(ops.take(gates, np.concatenate(which)), self.compute_dtype)
+            spread += [ops.ones((size,), dtype) for size in free]
+            spread.append(ops.broadcast_to(gates[i], (last,)))
+        gates = ops.concatenate(spread)
         if not isinstance(generated, dict):
             return generated * gates
         return {n: generated[n] if n == "features" else generated[n] * gates for n in FACTORS}
@@ -175,7 +175,7 @@ class LayerWeights(keras.layers.Layer):
                 }
             else:
                 specs[plan.local] = self._of_shape((rows, *plan.shape))
-        return dict(sorted(specs.items()))
+        return {name: specs[name] for name in sorted(specs)}
 
     def _of_shape(self, shape):
         return keras.KerasTensor(shape, dtype=self.compute_dtype)

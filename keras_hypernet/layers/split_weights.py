@@ -23,7 +23,7 @@ class SplitWeights(keras.layers.Layer):
 
     def __init__(self, totals, **kwargs):
         super().__init__(**kwargs)
-        self.totals = list(checks.positive_ints("totals", totals))
+        self.totals = checks.positive_ints("totals", totals)
 
     def call(self, weights):
         return forms.split_layers(weights, self.totals)
