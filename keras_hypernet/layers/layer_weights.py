@@ -141,7 +141,8 @@ class LayerWeights(keras.layers.Layer):
     def _gated(self, generated):
         if not self.gated:
             return generated
-        gates, dtype, spread = ops.cast(self.gates, self.compute_dtype), self.compute_dtype, []
+        dtype, spread = self.compute_dtype, []
+        gates = ops.cast(self.gates, dtype)
         for i, plan in enumerate(self.generated):
             *free, last = plan.part_sizes()  # of a product one factor has the gate
             spread += [ops.ones((size,), dtype) for size in free]
