@@ -77,9 +77,11 @@ def _uses(model):
         for name, order, tensors in layer.targets(weights)
     ]
     for nested, fed in graph.nested_models(model):
+        outside = {id(tensor): fed[tensor.name] for tensor in nested.inputs}
         for tensor, name, order in _uses(nested):
-            if tensor.name in fed and any(tensor is x for x in nested.inputs):
-                found.append((graph.origin(fed[tensor.name])[0], f"{nested.name}/{name}", order))
+            if id(tensor) in outside:
+                origin = graph.origin(outside[id(tensor)])[0]
+                found.append((origin, f"{nested.name}/{name}", order))
     return found
 
 

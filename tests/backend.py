@@ -99,8 +99,8 @@ def assert_torch_compiles(call, variables, state=(), whole=False):
         return numpy_of([outputs.detach(), *found])
 
     expected = outputs_and_gradients(call)
-    compiled = outputs_and_gradients(torch.compile(call, fullgraph=whole))
-    for got, want in zip(compiled, expected, strict=True):
+    received = outputs_and_gradients(torch.compile(call, fullgraph=whole))
+    for got, want in zip(received, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * max(1, np.abs(want).max()))
 
 

@@ -197,8 +197,7 @@ class Hypernetwork(Generator):
 
     def _vector_stand_in(self, ids):
         shape = (ids.shape[0], self.embedding_size)
-        # Its name given, or Keras would count it, which breaks the graph of `torch.compile`.
-        return keras.KerasTensor(shape, self.compute_dtype, name="condition")
+        return inputs.stand_in("condition", shape, self.compute_dtype)
 
     def _inside(self, given, embed):
         """The generator's own inputs; `embed` makes condition vectors of ids."""

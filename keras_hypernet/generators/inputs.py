@@ -4,6 +4,7 @@
 (rows, chunks, e)`; a tensor alone is the condition. Any of them may have one row for all.
 """
 
+import keras
 from keras import ops
 
 from keras_hypernet import checks
@@ -15,6 +16,12 @@ VECTORS = ("noise", "condition")  # in the order in which they are joined
 def as_dict(conditioning):
     """Inputs (or their shapes) by name."""
     return dict(conditioning) if isinstance(conditioning, dict) else {"condition": conditioning}
+
+
+def stand_in(name, shape, dtype):
+    """What is checked in place of an input that is not made yet."""
+    # Its name given, or Keras would count it, which breaks the graph of `torch.compile`.
+    return keras.KerasTensor(shape, dtype, name=name)
 
 
 def label(conditioning, name):

@@ -130,8 +130,7 @@ class PerturbedWeightGenerator(Generator):
         if self.noise_size:
             rows = next(iter(given.values())).shape[0]
             shape = (rows, self.noise_size)
-            # Its name given, or Keras would count it, which breaks the graph of `torch.compile`.
-            inside["noise"] = keras.KerasTensor(shape, self.compute_dtype, name="noise")
+            inside["noise"] = inputs.stand_in("noise", shape, self.compute_dtype)
         return inside
 
     def build(self, conditioning_shape):

@@ -165,7 +165,13 @@ class WeightGenerator(Generator):
         for i, layer in enumerate(self.trunk):
             step = layer if i else layer.after_dense
             y = step(y, condition_id=condition_id, training=training)
-        return self.head(y) if self.trunk else y
+        return self._mixed(y) if self.trunk else y
+
+    def _mixed(self, features):
+        """What the head makes of features."""
+        # Straight to `call`: what Keras does around it takes longer than a small product.
+        head = self.head.call if self.head.quantization_mode is None else self.head
+        return head(features)
 
     def features_size(self, conditioning_size):
         """Number of features that the head mixes."""
@@ -193,16 +199,14 @@ class WeightGenerator(Generator):
             (features,) = inputs.share_rows([features], witnesses=[ids])
         for layer in self.trunk:
             features = layer(features, condition_id=ids, training=training)
-        quantized = self.head.quantization_mode is not None
         if not self._is_factored(factored):
-            # Straight to `call`: what Keras does around it takes longer than a small product.
-            return self.head(features) if quantized else self.head.call(features)
+            return self._mixed(features)
         if self.use_bias:
             bias = self.head.bias
         else:
             bias = ops.zeros((self.spec.total,), self.compute_dtype)
         kernel = self.head.kernel
-        if quantized:  # its variable holds integers
+        if self.head.quantization_mode is not None:  # its variable holds integers
             size = ops.shape(features)[-1]
             kernel = self.head(ops.eye(size, dtype=self.compute_dtype)) - bias
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.

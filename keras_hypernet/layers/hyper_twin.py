@@ -138,6 +138,7 @@ class HyperTwin(HyperLayer):
     @property
     def tensor_names(self):
         """Names of the tensors that there are, in order."""
+        # Not in here: `torch.compile` cannot ask `super()` for a property.
         return self.switched_on()
 
     def switched_on(self):

@@ -62,10 +62,14 @@ class LayerWeights(keras.layers.Layer):
         )
 
     @property
+    def shifted(self):
+        """Whether something is added to what is generated."""
+        return self.has_base or any(plan.start for plan in self.generated)
+
+    @property
     def changes_nothing(self):
         """Whether its weights are what is generated, and nothing more."""
-        started = self.gated or self.has_base or any(plan.start for plan in self.generated)
-        return self.whole and not started
+        return self.whole and not (self.gated or self.shifted)
 
     def build(self, generated_shape):
         total = sum(plan.size for plan in self.generated)
@@ -131,10 +135,10 @@ class LayerWeights(keras.layers.Layer):
                 yield plan, entry if factored else plan.tensor(entry)
 
     def _start(self):  # (total,), or None where it is zero
+        if not self.shifted:
+            return None
         if self.has_base:
             return ops.copy(ops.cast(self.base, self.compute_dtype))
-        if not any(plan.start for plan in self.generated):
-            return None
         dtype = self.compute_dtype
         return ops.concatenate([ops.full((p.size,), p.start, dtype) for p in self.generated])
 

@@ -37,11 +37,10 @@ def by_groups(x, kernel, strides, padding, dilation_rate, data_format):
         data_format: Of the data.
     """
     number = rows.count(kernel)
-    spatial = tuple(range(3, len(x.shape) + 1))
-    last = data_format == "channels_last"
+    last, axes = data_format == "channels_last", tuple(range(3, len(x.shape) + 1))
     # To (n, rows, channels, *spatial), and back.
-    there = (1, 0, spatial[-1], 2, *spatial[:-1]) if last else (1, 0, 2, *spatial)
-    back = (1, 0, *spatial, 2) if last else there
+    there = (1, 0, axes[-1], 2, *axes[:-1]) if last else (1, 0, 2, *axes)
+    back = (1, 0, *axes, 2) if last else there
     x = ops.transpose(rows.group(x, number), there)
     n, _, channels, *spatial = ops.shape(x)
     x = _compat.reshape(x, (n, number * channels, *spatial))
