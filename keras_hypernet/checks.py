@@ -152,6 +152,19 @@ def numbers_by_name(argument, numbers_):
     return {name: float(x) for name, x in numbers_.items()}
 
 
+def flags(argument, value):
+    """A dict of bools by name, or `None` for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and isinstance(flag, bool) for name, flag in value.items()
+    ):
+        raise TypeError(
+            f"`{argument}` must be a dict of bools by name. Received: {argument}={value!r}"
+        )
+    return dict(value)
+
+
 def known_tensors(argument, names, spec):
     """Names of tensors of a spec, or roles."""
     known = [*spec.names, *ROLES]

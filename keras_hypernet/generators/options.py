@@ -3,7 +3,15 @@
 import difflib
 import inspect
 
-LAYER = ("name", "dtype", "trainable", "autocast", "activity_regularizer", "initialization")
+LAYER = (
+    "name",
+    "dtype",
+    "trainable",
+    "trainable_parts",
+    "autocast",
+    "activity_regularizer",
+    "initialization",
+)
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 
 
@@ -21,6 +29,12 @@ def of_layer(kwargs, inside):
         )
     layer = {name: value for name, value in kwargs.items() if name in LAYER}
     return layer, {name: value for name, value in kwargs.items() if name not in LAYER}
+
+
+def of_statistics(conditional, num_conditions, arguments):
+    """What a perceptron with these arguments gets so that conditions have their own statistics."""
+    own = conditional and arguments.get("batch_normalization")
+    return {"num_conditions": num_conditions} if own else {}
 
 
 def of_generator(generator):
