@@ -25,6 +25,33 @@ def is_concrete(tensor):
     return True
 
 
+def assigns_in_graph(tensor):
+    """Whether a variable that is assigned to now, from a tensor, has the value afterwards.
+
+    The values of the tensor cannot be read now.
+    """
+    if isinstance(tensor, keras.KerasTensor) or is_concrete(tensor):
+        return False
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+        return in_stateless_scope()
+    return backend == "tensorflow"
+
+
+def is_readable(variable):
+    """Whether the value of a variable can be read now: not while a graph is traced or runs."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly()
+    if backend == "jax":
+        return variable._value is not None and is_concrete(variable.value)
+    return is_concrete(variable.value)
+
+
 def parameters(layer):
     """`[(owner, variable)]` of what a layer and its sublayers made as trainable, each once.
 

@@ -11,6 +11,7 @@ LAYER = (
     "autocast",
     "activity_regularizer",
     "initialization",
+    "unknown",
 )
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 

@@ -82,6 +82,7 @@ class PerturbedWeightGenerator(Generator):
         for argument, layer in (("input_layer", input_layer), ("output_layer", output_layer)):
             if layer is not None:
                 checks.instance(argument, layer, keras.layers.Layer)
+        kwargs = {"unknown": generator.unknown, **kwargs}
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
         give_unique_path(self)  # for layers of any class
         self.generator = generator
@@ -92,7 +93,7 @@ class PerturbedWeightGenerator(Generator):
         self.output_layer = output_layer
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        generator.owned = True
+        self.adopt(generator)
 
     @property
     def accepted_inputs(self):
@@ -118,7 +119,7 @@ class PerturbedWeightGenerator(Generator):
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)
-        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions, self.unknown)
         if not given:
             raise ValueError("`noise` is missing: there is no other input that tells its rows.")
         if "noise" in given and self.output_layer is None:
