@@ -102,11 +102,8 @@ def _tensors_of_source(calls, source):
     if isinstance(source.operation, LayerWeights):
         return source.operation.tensors(calls.tensors_of(source.argument("generated")))
     weights = calls.tensors_of(source.outputs)
-    if len(weights) > 1:
-        weights = dict(zip(FACTORS, weights))
-    return split_weights(
-        weights if isinstance(weights, dict) else weights[0], source.operation.spec
-    )
+    weights = dict(zip(FACTORS, weights)) if len(weights) > 1 else weights[0]
+    return split_weights(weights, source.operation.spec)
 
 
 def _tensors_of_use(calls, hyper, sources):
