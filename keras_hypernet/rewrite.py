@@ -92,21 +92,45 @@ def build_as(layer, config):
         layer.build_from_config(config)
 
 
-def copy_values(layer, copy):
-    """Gives a layer the values of another one's variables, and trains the same ones."""
-    assign(list(layer.variables), list(copy.variables), layer)
+def copy_values(layer, copy, fit=None):
+    """Gives a layer the state of another one, variables or not, and trains the same ones.
+
+    Args:
+        layer: The layer that has the values.
+        copy: One made of its config.
+        fit: Function of a value and of the copy's present one that returns what the copy gets;
+            `None` where their shapes are equal.
+    """
+    values = [value_of(variable) for variable in layer.variables]
+    if fit is not None:
+        values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
+    check_same(values, copy.variables, layer)
+    try:
+        _compat.copy_state(layer, copy, fit)
+    except Exception as error:
+        raise ValueError(
+            "A layer must be one that can be saved, for a copy of it is given what a file holds. "
+            f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
+        ) from error
+    # Files hold no state of random generators, and adapters as one with their kernel.
+    assign(values, copy.variables, layer)
     for given, variable in zip(layer.variables, copy.variables):
         if variable.trainable != given.trainable:  # no config says it of single variables
             variable.trainable = given.trainable
 
 
-def assign(values, variables, layer):
-    """Sets variables, state of random generators included, to values."""
+def check_same(values, variables, layer):
+    """Raises where variables of a copy have not the shapes of those of its layer."""
     if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
         raise ValueError(
             f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
             f"has other variables: {[v.path for v in variables]}"
         )
+
+
+def assign(values, variables, layer):
+    """Sets variables, state of random generators included, to values."""
+    check_same(values, variables, layer)
     for value, variable in zip(values, variables):
         variable.assign(value_of(value))
 

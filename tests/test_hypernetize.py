@@ -12,6 +12,10 @@ from tests.whole_models import (
     SIZE,
     WHOLE,
     Batches,
+    Counted,
+    Noted,
+    Stateful,
+    adapted,
     assert_close,
     compiled,
     nested,
@@ -21,6 +25,7 @@ from tests.whole_models import (
     settle,
     weights_of,
 )
+from tests.whole_models import floats as random_floats
 
 
 def is_slow(whole):
@@ -538,6 +543,126 @@ def test_masks(make, arguments, rng):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     unmasked = np.mean((expected - y) ** 2)
     assert abs(losses[0] - unmasked) > 1e-4  # the mask reached the loss
+
+
+# State that is in no variable.
+
+
+def ending(x, y):
+    return keras.Model(x, layers.Dense(2, name="head")(y))
+
+
+def of_layers(*made):
+    x = y = keras.Input((3,))
+    for layer in made:
+        y = layer(y)
+    return ending(x, y)
+
+
+def in_a_nested_model():
+    inside = keras.Sequential([keras.Input((3,)), layers.Normalization(), Noted()])
+    return of_layers(inside, layers.Dense(3))
+
+
+def over_time():
+    x = keras.Input((2, 3))
+    return ending(x, layers.TimeDistributed(layers.Normalization())(x))
+
+
+def of_ids():
+    lookup = layers.IntegerLookup()
+    lookup.adapt(np.array([7, 8, 8, 9, 9, 9]))
+    ids = keras.Input((3,), dtype="int32")
+    return ending(ids, layers.Embedding(5, 4)(lookup(ids)))
+
+
+def of_text(make, *shape):
+    def made():
+        layer = make()
+        layer.adapt(np.array(["a b", "b c", "c", "c"]))
+        text = keras.Input(shape, dtype="string")
+        return ending(text, layers.Embedding(9, 4)(layer(text)))
+
+    return made
+
+
+def of_words():
+    layer = layers.TextVectorization(output_mode="tf_idf")
+    layer.adapt(np.array(["a b", "b c", "c", "c"]))
+    text = keras.Input((), dtype="string")
+    return ending(text, layer(text))
+
+
+def texts(rng, rows):
+    import tensorflow as tf
+
+    return tf.constant(["c", "b c", "a b", "d"][:rows])
+
+
+def ids_to_look_up(rng, rows):
+    return rng.integers(6, 11, size=(rows, 3)).astype("int32")
+
+
+ONE, IN_TIME = random_floats((3,)), random_floats((2, 3))
+of_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="strings")
+SHARED = {"shared": True}
+STATEFUL = {
+    "normalization": (lambda: of_layers(layers.Normalization()), ONE, {}),
+    "own arrays": (lambda: of_layers(Counted()), ONE, {}),
+    "own files": (lambda: of_layers(Noted()), ONE, {}),
+    "nested": (in_a_nested_model, ONE, {}),
+    "in a wrapper": (over_time, IN_TIME, {}),
+    "in a block that is kept": (lambda: of_layers(Stateful()), ONE, {"select": "head/*"}),
+    "in a block": (lambda: of_layers(Stateful()), ONE, SHARED),
+    "in a block in a wrapper": (
+        lambda: ending(x := keras.Input((2, 3)), layers.TimeDistributed(Stateful())(x)),
+        IN_TIME,
+        SHARED,
+    ),
+    "vocabulary": (of_ids, ids_to_look_up, {}),
+    "strings": (of_text(lambda: layers.StringLookup()), texts, {}),
+    "text": (of_text(lambda: layers.TextVectorization(output_sequence_length=2)), texts, {}),
+    "weights of words": (of_words, texts, {}),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[of_tensorflow] if STATEFUL[n][1] is texts else [])
+        for n in STATEFUL
+    ],
+)
+def test_state_that_is_in_no_variable(name, rng, tmp_path):
+    make, data, arguments = STATEFUL[name]
+    model, x = adapted(settle(make(), rng)), ops.convert_to_tensor(data(rng, 4))
+    z = ops.convert_to_tensor(floats(rng, 1 if arguments.get("shared") else 4, SIZE))
+    hyper = kh.hypernetize(model, SIZE, mode="delta", **arguments)
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    again = kh.specialize(loaded, z[:1])
+    again.save(tmp_path / "plain.keras")
+    expected = numpy_of(model(x))
+    for found in (hyper, loaded):
+        assert_close(numpy_of(found([z, x])), expected)
+    for plain in (
+        kh.specialize(hyper, z[:1]),
+        again,
+        keras.saving.load_model(tmp_path / "plain.keras", safe_mode=True),
+    ):
+        assert_close(numpy_of(plain(x)), expected)
+
+
+def test_a_copy_of_what_cannot_be_saved():
+    class Unsaved(layers.Layer):
+        def call(self, x):
+            return x * 1.0
+
+        def save_own_variables(self, store):
+            raise NotImplementedError("not this one")
+
+    with pytest.raises(ValueError, match="can be saved.*'unsaved'.*Unsaved.*not this one"):
+        kh.hypernetize(of_layers(Unsaved(name="unsaved")), SIZE)
 
 
 # Conditionings.

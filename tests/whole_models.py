@@ -1,6 +1,7 @@
 """Whole Keras models to hypernetize, with data for them."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import keras
@@ -114,6 +115,76 @@ def settle(model, rng):
         value = keras.ops.convert_to_numpy(variable)
         variable.assign(value + (np.abs(noise) if "variance" in variable.path else noise))
     return model
+
+
+# Layers with state that is in no variable.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counted(layers.Layer):
+    """Adds a number, which a file has among its arrays."""
+
+    number = 0.0
+
+    def call(self, x):
+        return x + self.number
+
+    def save_own_variables(self, store):
+        store["number"] = np.array(self.number)
+
+    def load_own_variables(self, store):
+        self.number = float(np.array(store["number"]))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Noted(layers.Layer):
+    """Multiplies by the length of a text, which is a file of its own."""
+
+    text = ""
+
+    def call(self, x):
+        return x * len(self.text)
+
+    def save_assets(self, folder):
+        pathlib.Path(folder, "text.txt").write_text(self.text)
+
+    def load_assets(self, folder):
+        self.text = pathlib.Path(folder, "text.txt").read_text()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Stateful(layers.Layer):
+    """A block with all kinds of state, and weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.noted = layers.Normalization(), Noted()
+        self.several = [Counted(), layers.BatchNormalization()]
+        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+
+    def build(self, shape):
+        for layer in (self.norm, self.several[1], self.dense):
+            layer.build(shape)
+
+    def call(self, x, training=None):
+        counted, norm = self.several
+        x = norm(counted(self.noted(self.norm(x))), training=training)
+        return self.dense(self.dropout(x, training=training))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+def adapted(layer):
+    """A layer of which all that is inside has state unlike that of a new one."""
+    for inner in layer._flatten_layers():
+        if isinstance(inner, layers.Normalization):
+            inner.adapt(np.array([[9.0, 1.0, -3.0], [11.0, 2.0, 5.0]], "float32"))
+        elif isinstance(inner, Counted):
+            inner.number = 2.5
+        elif isinstance(inner, Noted):
+            inner.text = "four"
+    return layer
 
 
 # Models.
