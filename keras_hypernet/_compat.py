@@ -214,6 +214,11 @@ def without_autocast():
     return AutocastScope(None)
 
 
+def context_arguments(layer):
+    """Names of the arguments that a call hands on to all layers inside, such as `training`."""
+    return set(layer._call_context_args)
+
+
 def functional(model):
     """The functional model that a model is or, where it is sequential, has inside; else `None`."""
     inner = model if hasattr(model, "_nodes_by_depth") else getattr(model, "_functional", None)

@@ -114,7 +114,7 @@ def hypernetize(
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = GraphWriter(targets)
+    writer = GraphWriter(source, targets)
     outputs = writer.outputs(source, tree.flatten(inputs), weights)
     writer.copy_values()
     _check_all_generated(targets)

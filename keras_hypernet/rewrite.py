@@ -50,9 +50,12 @@ def layers_of_graph(model):
 def first_argument(layer, args, kwargs):
     """`(the first argument of a layer's call, the others by name)`."""
     signature = inspect.signature(layer.call)
-    bound = signature.bind(*args, **kwargs).arguments
+    # Such as `training`, which every layer takes, and its call may leave to those inside.
+    context = set(kwargs) & _compat.context_arguments(layer) - set(signature.parameters)
+    named = {name: value for name, value in kwargs.items() if name not in context}
+    bound = signature.bind(*args, **named).arguments
     (_, first), *others = bound.items()
-    others = dict(others)
+    others = {**dict(others), **{name: kwargs[name] for name in context}}
     for name, parameter in signature.parameters.items():
         if parameter.kind == parameter.VAR_KEYWORD:
             others.update(others.pop(name, {}))

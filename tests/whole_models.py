@@ -175,6 +175,74 @@ class Stateful(layers.Layer):
         return (*shape[:-1], 3)
 
 
+# Layers that are hard to save and to load.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unnamed(layers.Layer):
+    """Has a variable that gets another name in each process."""
+
+    def build(self, shape):
+        self.scale = keras.Variable(np.ones(shape[-1:]), trainable=True)
+
+    def call(self, x):
+        return x * self.scale
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class BuiltByItsCall(layers.Layer):
+    """Leaves it to Keras to build what is inside, and says its output's shape."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.dense = layers.LayerNormalization(), layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(self.norm(x))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Relay(layers.Layer):
+    """Takes and gives several tensors, some of which may be none, with switches between them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+
+    def build(self, inputs_shape, **others):
+        self.dense.build(inputs_shape)
+
+    def call(self, inputs, state=None, pair=None, times=1, training=None):
+        y = self.dropout(self.dense(inputs), training=training) * times
+        if state is not None:
+            y = y + state
+        if pair is not None:
+            y = y + pair[0] * pair[1]
+        return y, y * 0.5
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        y = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        return y, y
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Leaves(layers.Layer):
+    """Leaves it to the layers inside whether they train."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dropout(self.dense(x))
+
+
 def adapted(layer):
     """A layer of which all that is inside has state unlike that of a new one."""
     for inner in layer._flatten_layers():
