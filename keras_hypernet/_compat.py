@@ -219,6 +219,12 @@ def context_arguments(layer):
     return set(layer._call_context_args)
 
 
+def float_policy(policy):
+    """A dtype policy without the quantization that it has, if it has any."""
+    quantized = getattr(policy, "quantization_mode", None) is not None
+    return keras.dtype_policies.get(policy._source_name) if quantized else policy
+
+
 def functional(model):
     """The functional model that a model is or, where it is sequential, has inside; else `None`."""
     inner = model if hasattr(model, "_nodes_by_depth") else getattr(model, "_functional", None)

@@ -354,6 +354,84 @@ def test_low_rank(name, rng):
     assert set(kernels) == paths
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class OwnDense(layers.Dense):
+    """A class that has no hyper layer, for all that is known of it."""
+
+
+def with_adapter(x):
+    dense = layers.Dense(4, name="adapted")
+    y = dense(x)
+    dense.enable_lora(2)
+    return y
+
+
+def quantized(x):
+    dense = layers.Dense(4, name="quantized")
+    y = dense(x)
+    dense.quantize("int8")
+    return y
+
+
+def in_a_nested_block(x):
+    inside = keras.Input((2, 4))
+    y = layers.TimeDistributed(layers.EinsumDense("ab,bc->ac", 4, name="deep"))(inside)
+    return keras.Model(inside, y, name="inner")(x)
+
+
+def relay(x):
+    return Relay(4, name="relay")(x)[0]
+
+
+LEFT_OUT = {
+    "a wrapper": (
+        lambda x: layers.TimeDistributed(layers.Dense(4, name="inside"))(x),
+        ["inside/kernel"],
+    ),
+    "a nested model": (in_a_nested_block, ["deep/kernel"]),
+    "a block": (relay, ["relay/dense.*/kernel"]),
+    "an own class": (lambda x: OwnDense(4, name="own")(x), ["own/kernel"]),
+    "an adapter": (with_adapter, ["adapted/kernel"]),
+    "quantization": (quantized, ["quantized/kernel"]),
+    "several": (
+        lambda x: OwnDense(4, name="own")(in_a_nested_block(relay(x))),
+        ["3: .*relay/dense.*/kernel", "deep/kernel", "own/kernel"],
+    ),
+}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_low_rank_leaves_out_no_kernel_without_a_word(name, shared, rng):
+    make, left = LEFT_OUT[name]
+    x = keras.Input((2, 4))
+    y = layers.Dense(3, name="last")(make(layers.Dense(4, name="first")(x)))
+    model, data = settle(keras.Model(x, y), rng), floats(rng, 1, 2, 4)
+    select = r"`select=\['first/kernel', 'last/kernel'\]`"
+    with pytest.raises(ValueError, match=f"{select}.*{'.*'.join(left)}"):
+        kh.hypernetize(model, SIZE, mode="low_rank", shared=shared)
+    arguments = {"mode": "low_rank", "select": ["first/kernel", "last/kernel"]}
+    hyper = kh.hypernetize(model, SIZE, **arguments, shared=shared)
+    z = floats(rng, 1, SIZE)
+    assert set(kh.target_weights(hyper, z)) == {"first/kernel", "last/kernel"}
+    assert_close(predict(hyper, [z, data]), predict(model, data))
+    for layer in model.layers[2:-1]:  # what is frozen is not asked for
+        layer.trainable = False
+    hyper = kh.hypernetize(model, SIZE, mode="low_rank", shared=shared)
+    assert set(kh.target_weights(hyper, z)) == {"first/kernel", "last/kernel"}
+
+
+@pytest.mark.parametrize("make", [with_adapter, quantized])
+def test_other_weights_of_changed_layers(make, rng):
+    x = keras.Input((4,))
+    model, data = settle(ending(x, make(x)), rng), floats(rng, 3, 4)
+    z = floats(rng, 1, SIZE)
+    with pytest.raises(ValueError, match="`shared=True`"):
+        kh.hypernetize(model, SIZE, mode="delta", select="*/bias")
+    hyper = kh.hypernetize(model, SIZE, mode="delta", select="*/bias", shared=True)
+    assert_close(predict(hyper, [z, data]), predict(model, data))
+
+
 def largest_tensor(model, inputs, but):
     """Size of the largest tensor that a traced call makes, among those not of one given size."""
     import jax
@@ -632,10 +710,7 @@ STATEFUL = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=[of_tensorflow] if STATEFUL[n][1] is texts else [])
-        for n in STATEFUL
-    ],
+    [pytest.param(n, marks=[of_tensorflow] if STATEFUL[n][1] is texts else []) for n in STATEFUL],
 )
 def test_state_that_is_in_no_variable(name, rng, tmp_path):
     make, data, arguments = STATEFUL[name]
@@ -665,7 +740,7 @@ def test_a_copy_of_what_cannot_be_saved():
         def save_own_variables(self, store):
             raise NotImplementedError("not this one")
 
-    with pytest.raises(ValueError, match="can be saved.*'unsaved'.*Unsaved.*not this one"):
+    with pytest.raises(ValueError, match=r"can be saved.*'unsaved'.*Unsaved.*not this one"):
         kh.hypernetize(of_layers(Unsaved(name="unsaved")), SIZE)
 
 

@@ -208,9 +208,10 @@ class BuiltByItsCall(layers.Layer):
 class Relay(layers.Layer):
     """Takes and gives several tensors, some of which may be none, with switches between them."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, units=3, **kwargs):
         super().__init__(**kwargs)
-        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+        self.units = units
+        self.dense, self.dropout = layers.Dense(units), layers.Dropout(0.5)
 
     def build(self, inputs_shape, **others):
         self.dense.build(inputs_shape)

@@ -119,13 +119,13 @@ class HyperWrapper(HyperLayer):
                 store[_name(path, key)] = array
 
     def load_own_variables(self, store):
-        state = {name: store[name] for name in store.keys() if _PATH not in name}
+        saved = {name: store[name] for name in set(store.keys())}
+        state = {name: array for name, array in saved.items() if _PATH not in name}
         super().load_own_variables(state)
         arrays = _compat.arrays_of(self.wrapped_layer())
-        for name in store.keys():
-            if _PATH in name:
-                path, key = _path_and_key(name)
-                arrays.setdefault(path, {})[key] = store[name]
+        for name in saved.keys() - state.keys():
+            path, key = _path_and_key(name)
+            arrays.setdefault(path, {})[key] = saved[name]
         _compat.load_arrays(self.wrapped_layer(), arrays)
         super().load_own_variables(state)  # which a layer may have computed from other arrays
 
