@@ -195,6 +195,12 @@ def calls_in(model, operation):
     ]
 
 
+def first_call(layer):
+    """`(args, kwargs)` of the first call of a layer on KerasTensors; `None` if there was none."""
+    nodes = layer._inbound_nodes
+    return (nodes[0].arguments.args, nodes[0].arguments.kwargs) if nodes else None
+
+
 def call_of(tensor):
     """The call that made a KerasTensor: `(operation, args, kwargs)`."""
     operation, node, _ = tensor._keras_history

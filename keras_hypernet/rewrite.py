@@ -81,18 +81,50 @@ def copy_of(operation):
 def copy_built(layer):
     """A new layer with the same config, built, with the same values."""
     copy = copy_of(layer)
-    build_as(copy, layer.get_build_config())
+    build_as(copy, build_of(layer))
     copy_values(layer, copy)
     return copy
 
 
+def build_of(layer):
+    """A config of how a layer was built: by a call, if it was called on KerasTensors."""
+    call = _compat.first_call(layer)
+    if call is None:
+        return {"build": layer.get_build_config()}
+    return {"call": keras.saving.serialize_keras_object(tree.map_structure(_symbol_config, call))}
+
+
 def build_as(layer, config):
-    """Builds a layer made anew from its config, as the `get_build_config` of the old one says."""
-    shape = (config or {}).get("input_shape")
+    """Builds a layer made anew from its config, as `build_of` the old one says.
+
+    A call also makes what a `build` leaves to it.
+    """
+    if "call" in config:
+        args, kwargs = _symbols(keras.saving.deserialize_keras_object(config["call"]))
+        layer(*args, **kwargs)
+        return
+    shape = (config["build"] or {}).get("input_shape")
     if not _compat.has_build(layer) and shape and not tree.is_nested(shape[0]):
         layer(keras.Input(tuple(shape)[1:]))
     elif not layer.built:
-        layer.build_from_config(config)
+        layer.build_from_config(config["build"])
+
+
+_SYMBOL = "keras_tensor"
+
+
+def _symbol_config(leaf):
+    symbolic = keras.utils.is_keras_tensor(leaf)
+    return {_SYMBOL: {"shape": list(leaf.shape), "dtype": leaf.dtype}} if symbolic else leaf
+
+
+def _symbols(nest):
+    """The nest, with KerasTensors where their configs were."""
+    if isinstance(nest, dict):
+        if _SYMBOL in nest:
+            return keras.KerasTensor(**nest[_SYMBOL])
+        return {name: _symbols(entry) for name, entry in nest.items()}
+    return type(nest)(map(_symbols, nest)) if isinstance(nest, (list, tuple)) else nest
 
 
 def copy_values(layer, copy, fit=None):

@@ -12,6 +12,7 @@ from tests.whole_models import (
     SIZE,
     WHOLE,
     Batches,
+    BuildsLater,
     BuiltByItsCall,
     Counted,
     Leaves,
@@ -793,6 +794,12 @@ def relays():
     return ending(x, y)
 
 
+def builds_later():
+    ids = keras.Input((6,), dtype="int32")
+    y = layers.Embedding(9, 4)(ids)
+    return ending(ids, BuildsLater()(ids, pair=(y, layers.Dense(4, name="dense")(y)), scale=2.0))
+
+
 def never_trained():
     x = keras.Input((2, 3))
     y = layers.Conv1D(3, 1, name="dense")(x, training=False)
@@ -814,6 +821,7 @@ HARD = {
     "nested in two places": (nested_in_two_places, ONE),
     "unnamed variables": (lambda: of_layers(Unnamed(), layers.Dense(2), Unnamed()), ONE),
     "built by its call": (lambda: of_layers(BuiltByItsCall()), ONE),
+    "built later": (builds_later, padded_ids),
     "several tensors and switches": (relays, ONE),
     "training left to those inside": (never_trained, IN_TIME),
     "switches of a nested model": (relays_in_a_nested_model, ONE),

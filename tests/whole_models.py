@@ -205,6 +205,21 @@ class BuiltByItsCall(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class BuildsLater(layers.Layer):
+    """Leaves it to its first call to build what is inside, which takes ids and a pair."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding, self.dense = layers.Embedding(9, 4), layers.Dense(4)
+
+    def build(self, ids_shape, **others):
+        pass
+
+    def call(self, ids, pair=None, scale=1.0):
+        return self.dense(self.embedding(ids)) * scale + pair[0] * pair[1]
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class Relay(layers.Layer):
     """Takes and gives several tensors, some of which may be none, with switches between them."""
 

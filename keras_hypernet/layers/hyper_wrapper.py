@@ -10,7 +10,7 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
 from keras_hypernet.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.named_weights import check_weights as check_named
-from keras_hypernet.rewrite import build_as, copy_built
+from keras_hypernet.rewrite import build_as, build_of, copy_built
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -146,8 +146,13 @@ class HyperWrapper(HyperLayer):
         config = super().get_config()
         del config["shared"]
         layer = keras.saving.serialize_keras_object(self.wrapped_layer())
-        build = layer.pop("build_config", None)  # Keras would take the layer as built by it
-        return {**config, "layer": layer, "layer_build": build, "tensor_names": self.tensor_names}
+        layer.pop("build_config", None)  # Keras would take the layer as built by it
+        return {
+            **config,
+            "layer": layer,
+            "layer_build": build_of(self.wrapped_layer()),
+            "tensor_names": self.tensor_names,
+        }
 
     @classmethod
     def from_config(cls, config):
