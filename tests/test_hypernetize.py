@@ -15,6 +15,7 @@ from tests.whole_models import (
     BuildsLater,
     BuiltByItsCall,
     Counted,
+    Holds,
     Leaves,
     Noted,
     Relay,
@@ -794,6 +795,13 @@ def relays():
     return ending(x, y)
 
 
+def held_by_two_layers():
+    ids = keras.Input((6,), dtype="int32")
+    table = layers.ReversibleEmbedding(9, 4, name="table")
+    y = layers.Dense(4, name="dense")(table(ids))
+    return ending(ids, Holds(table)(y))
+
+
 def builds_later():
     ids = keras.Input((6,), dtype="int32")
     y = layers.Embedding(9, 4)(ids)
@@ -821,6 +829,7 @@ HARD = {
     "nested in two places": (nested_in_two_places, ONE),
     "unnamed variables": (lambda: of_layers(Unnamed(), layers.Dense(2), Unnamed()), ONE),
     "built by its call": (lambda: of_layers(BuiltByItsCall()), ONE),
+    "held by two layers": (held_by_two_layers, padded_ids),
     "built later": (builds_later, padded_ids),
     "several tensors and switches": (relays, ONE),
     "training left to those inside": (never_trained, IN_TIME),

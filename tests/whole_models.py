@@ -220,6 +220,31 @@ class BuildsLater(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class Holds(layers.Layer):
+    """Is handed the table of another layer."""
+
+    def __init__(self, table, **kwargs):
+        super().__init__(**kwargs)
+        self.table = table
+
+    def build(self, shape):
+        if not self.table.built:
+            self.table.build(shape)
+
+    def call(self, x):
+        return self.table(x, reverse=True)
+
+    def get_config(self):
+        table = keras.saving.serialize_keras_object(self.table)
+        return {**super().get_config(), "table": table}
+
+    @classmethod
+    def from_config(cls, config):
+        table = keras.saving.deserialize_keras_object(config["table"])
+        return cls(**{**config, "table": table})
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class Relay(layers.Layer):
     """Takes and gives several tensors, some of which may be none, with switches between them."""
 
