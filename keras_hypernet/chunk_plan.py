@@ -6,6 +6,7 @@ from keras_hypernet import checks
 from keras_hypernet.assembly import Assembly, entries_from_config
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.tables import format_table
+from keras_hypernet.weight_tensor import fields_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +69,18 @@ class ChunkPlan:
         }
 
     def _as_in_target(self, name, kind):
-        """The kind with the roles and (mean) fans of the tensors that its chunks go to."""
+        """The kind with the roles, layouts and (mean) fans of the tensors that its chunks go to."""
         used, tensors = self.assembly.used, []
         for tensor in kind.spec:
             pieces = [f"{name}/{i}/{tensor.name}" for i in range(kind.number)]
             targets = [self.spec[target] for piece in pieces for target in used.get(piece, ())]
             if targets:
-                fields = {"role": targets[0].role}
+                fields = {"role": targets[0].role, "layout": targets[0].layout}
                 for fan in ("fan_in", "fan_out"):
                     known = [getattr(t, fan) for t in targets if getattr(t, fan) is not None]
                     fields[fan] = _mean(known) if known else None
                 tensor = dataclasses.replace(tensor, **fields)
-            tensors.append(dataclasses.asdict(tensor))
+            tensors.append(fields_of(tensor))
         return dataclasses.replace(kind, spec=WeightSpec(tensors))
 
     def cuts(self, kind, tensor):

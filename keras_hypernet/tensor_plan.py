@@ -22,7 +22,7 @@ class TensorPlan:
     Args:
         name: Its path in the target model.
         local: Its name in its layer.
-        shape, role, fan_in, fan_out: As in a `WeightSpec`.
+        shape, role, fan_in, fan_out, layout: As in a `WeightSpec`.
         mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
             scale. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
         down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
@@ -45,6 +45,7 @@ class TensorPlan:
     regularizer: dict | None = None
     constraint: dict | None = None
     trainable: bool = True
+    layout: str = "keras"
 
     def __post_init__(self):
         for field in ("shape", "down", "up"):
@@ -75,7 +76,8 @@ class TensorPlan:
             ]
         # The change of a scale lies around 0.
         role = "offset" if self.role == "scale" else self.role
-        return [{"name": self.name, "shape": self.shape, "role": role, **fans}]
+        part = {"name": self.name, "shape": self.shape, "role": role, "layout": self.layout}
+        return [{**part, **fans}]
 
     def part_sizes(self):
         return [math.prod(part["shape"]) for part in self.parts()]

@@ -5,6 +5,7 @@ from keras import layers
 
 from keras_hypernet import checks
 
+STRIDES = {1: 1, 2: 2, 3: 2}  # of the first block of each group
 NORMALIZATIONS = ("batch", "layer", None)
 CHANNELS_LAST = "channels_last"
 
@@ -93,6 +94,11 @@ def channels(filters, width):
 
 def blocks(n):
     """`(group, block, strides)` of three groups of `n` blocks; groups 2 and 3 halve the image."""
-    for group in (1, 2, 3):
+    for group, strides in STRIDES.items():
         for block in range(n):
-            yield group, block, 2 if group > 1 and block == 0 else 1
+            yield group, block, 1 if block else strides
+
+
+def skip_is_convolved(strides, before, channels):
+    """Whether the skip of a wide residual block is a convolution: it does not fit as it is."""
+    return strides != 1 or before != channels
