@@ -75,6 +75,7 @@ def build(
     checks.activation("activation", activation)
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
+    name = name if name is None else checks.name("name", name)
     if keras.utils.is_keras_tensor(conditioning):
         generator_inputs.check(conditioning, generator_inputs.VECTORS)
     conditioning_shape = _input_shape(
@@ -164,6 +165,7 @@ def build_weight_generator(
     _check_symbolic("conditioning", conditioning)
     target_in = checks.positive_int("target_in", target_in)
     target_out = checks.positive_int("target_out", target_out)
+    name = name if name is None else checks.name("name", name)
     generator = WeightGenerator(
         WeightSpec.from_layer_sizes([(target_in, target_out)]),
         hidden_sizes=hidden_sizes,

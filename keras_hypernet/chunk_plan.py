@@ -116,9 +116,7 @@ class ChunkPlan:
                     f"`sizes` must have one entry per kind ({len(self.kinds)}). Received: {sizes}"
                 )
             sizes = dict(zip(self.kinds, sizes))
-        unknown = [name for name in sizes if name not in self.kinds]
-        if unknown:
-            raise ValueError(f"`sizes` must name kinds: {list(self.kinds)}. Received: {unknown}")
+        checks.known_keys("sizes", sizes, self.kinds)
         config = self.get_config()
         for name, size in sizes.items():
             config["kinds"][name]["embedding_size"] = size
@@ -129,7 +127,8 @@ class ChunkPlan:
         """A plan from a plan or its config."""
         if isinstance(plan, cls):
             return plan
-        if isinstance(plan, dict) and set(plan) == {"spec", "kinds", "assembly"}:
+        if isinstance(plan, dict) and {"spec", "kinds", "assembly"} <= set(plan):
+            checks.known_keys("plan", plan, ("spec", "kinds", "assembly"))
             return cls.from_config(plan)
         raise TypeError(f"`plan` must be a `ChunkPlan`. Received: plan={plan!r}")
 
@@ -180,18 +179,19 @@ def _runs(pieces):
 
 
 def _checked_kind(name, kind):
-    known = {"shapes", "number", "embedding_size"}
-    if not isinstance(kind, dict) or not {"shapes"} <= set(kind) <= known:
+    checks.name("kinds", name)
+    if not isinstance(kind, dict) or "shapes" not in kind:
         raise ValueError(
             f"`kinds[{name!r}]` must be a dict with `shapes` and, if wanted, `number` and "
             f"`embedding_size`. Received: {kind!r}"
         )
+    checks.known_keys(f"kinds[{name!r}]", kind, ("shapes", "number", "embedding_size"))
     if not isinstance(kind["shapes"], dict):
         raise TypeError(
             f"`kinds[{name!r}]['shapes']` must be a dict {{tensor name: shape}}. "
             f"Received: {kind['shapes']!r}"
         )
-    if not isinstance(name, str) or not name or "/" in name:
+    if "/" in name:
         raise ValueError(f"A kind's name must be a string without a slash. Received: {name!r}")
     number = checks.positive_int(f"kinds[{name!r}]['number']", kind.get("number", 1))
     size = checks.count(f"kinds[{name!r}]['embedding_size']", kind.get("embedding_size", 8))

@@ -133,7 +133,8 @@ class WeightSpec:
         """A spec from a spec, a list or dict of shapes, or a spec's config."""
         if isinstance(spec, cls):
             return spec
-        if isinstance(spec, dict) and isinstance(spec.get("tensors"), (list, tuple)):
+        tensors = spec.get("tensors") if isinstance(spec, dict) else None
+        if isinstance(tensors, (list, tuple)) and all(isinstance(t, dict) for t in tensors):
             return cls.from_config(spec)
         if isinstance(spec, (list, tuple, dict)):
             return cls.from_shapes(spec)
@@ -253,6 +254,7 @@ class WeightSpec:
 
     @classmethod
     def from_config(cls, config):
+        checks.known_keys("config", config, ("tensors",))
         return cls(config["tensors"])
 
     def to_json(self):

@@ -81,10 +81,7 @@ def complete(given):
     fan_in, fan_out = _fans(given)
     if fan_in is None and role in ("kernel", "embedding"):
         fan_in, fan_out = fans.of_shape(shape, layout if role == "kernel" else "keras")
-    return {
-        **{"name": name, "shape": shape, "role": role},
-        **{"fan_in": fan_in, "fan_out": fan_out, "layout": layout},
-    }
+    return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout)))
 
 
 def _fans(given):

@@ -50,6 +50,8 @@ class BiasHyperInit(Initialization):
                 "`initializers` must be a dict by name or role. "
                 f"Received: initializers={initializers!r}"
             )
+        for name in initializers:
+            checks.name("initializers", name)
         self.initializers = {n: keras.initializers.get(i) for n, i in initializers.items()}
 
     def of_perceptron(self, generator, spec, sizes):

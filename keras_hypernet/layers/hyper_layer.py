@@ -18,8 +18,9 @@ class HyperLayer(keras.layers.Layer):
     """
 
     def __init__(self, shared=False, **kwargs):
+        shared = checks.boolean("shared", shared)
         super().__init__(**kwargs)
-        self.shared = bool(shared)
+        self.shared = shared
         self.supports_masking = True
 
     def __call__(self, x, weights=None, *args, **kwargs):

@@ -52,7 +52,11 @@ class HyperWrapper(HyperLayer):
 
     def __init__(self, layer, **kwargs):
         checks.instance("layer", layer, keras.layers.Layer)
-        kwargs.pop("shared", None)
+        if kwargs.pop("shared", True) is not True:
+            raise ValueError(
+                "`shared` must be True, or left out: a wrapped layer takes one set of weights for "
+                "the whole batch. The hyper layers of Keras' own layers take one for each row."
+            )
         if not layer.built:
             raise ValueError(
                 "`layer` must be built: call it on data, or call its `build` method, first. "

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+from keras_hypernet import checks
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.targets.convolutions import STRIDES, skip_is_convolved
 from keras_hypernet.targets.plan_builder import PlanBuilder, spec_of
@@ -46,6 +47,7 @@ def resnet_chunking(model, gcd=False):
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
+    gcd = checks.boolean("gcd", gcd)
     net = _Network(spec_of("model", model))
     net.check_layers(skips=[])
     builder = PlanBuilder(net.spec)
@@ -108,6 +110,9 @@ def wrn_chunking(model, gcd=False, normalization=False, output=False):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695), and hypnettorch
     (https://github.com/chrhenning/hypnettorch), whose plans these are.
     """
+    gcd = checks.boolean("gcd", gcd)
+    normalization = checks.boolean("normalization", normalization)
+    output = checks.boolean("output", output)
     net = _Network(spec_of("model", model))
     convolved = [g for g in STRIDES if skip_is_convolved(STRIDES[g], *net.channels[g - 1 : g + 1])]
     skips = {group: f"group_{group}_block_0_skip" for group in convolved}

@@ -14,7 +14,7 @@ class Convolutions:
     """Calls named layers that have the same options throughout a network."""
 
     def __init__(self, use_bias, normalization):
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.boolean("use_bias", use_bias)
         self.normalization = checks.choice("normalization", normalization, NORMALIZATIONS)
 
     def conv(self, x, name, filters, strides=1):
@@ -66,9 +66,8 @@ def subsampled(x, name, strides):
 
 def classified(x, num_classes, use_bias):
     """The means over all pixels, and a dense layer's logits of them."""
-    num_classes = checks.positive_int("num_classes", num_classes)
     x = layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, name="pool")(x)
-    return layers.Dense(num_classes, use_bias=bool(use_bias), name="output")(x)
+    return layers.Dense(num_classes, use_bias=use_bias, name="output")(x)
 
 
 def images(input_shape):

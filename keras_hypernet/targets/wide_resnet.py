@@ -61,6 +61,9 @@ def wide_resnet(
     """
     n, k = checks.positive_int("n", n), checks.positive_int("k", k)
     dropout = checks.fraction("dropout", dropout)
+    use_output_bias = checks.boolean("use_output_bias", use_output_bias)
+    num_classes = checks.positive_int("num_classes", num_classes)
+    name = name if name is None else checks.name("name", name)
     channels = parts.channels(filters, k)
     net = parts.Convolutions(use_bias, normalization)
     images = parts.images(input_shape)
