@@ -241,6 +241,46 @@ def activation(argument, value):
         ) from error
 
 
+def initializer(argument, value):
+    """A Keras initializer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.initializers)
+
+
+def regularizer(argument, value):
+    """A Keras regularizer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.regularizers)
+
+
+def from_keras(**arguments):
+    """Keras initializers and regularizers, by the arguments that they are given as."""
+    kinds = {"initializer": initializer, "regularizer": regularizer}
+    return {name: kinds[name.rpartition("_")[2]](name, x) for name, x in arguments.items()}
+
+
+def _from_keras(argument, value, module):
+    try:
+        return module.get(value)
+    except (ValueError, TypeError) as error:
+        kind = module.__name__.rpartition(".")[2].removesuffix("s")
+        raise type(error)(
+            f"`{argument}` must be a Keras {kind}, its name or its config. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
+def array(argument, value):
+    """A tensor of the backend from numbers in any form; a KerasTensor stays."""
+    if keras.utils.is_keras_tensor(value):
+        return value
+    try:
+        return keras.ops.convert_to_tensor(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(
+            f"`{argument}` must be a tensor or an array of numbers. "
+            f"Received: {type(value).__name__}"
+        ) from error
+
+
 def tensor(argument, value):
     """Something with a shape and a dtype."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):

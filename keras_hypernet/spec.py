@@ -129,18 +129,26 @@ class WeightSpec:
         return cls.from_layer(model)
 
     @classmethod
-    def of(cls, spec):
-        """A spec from a spec, a list or dict of shapes, or a spec's config."""
+    def of(cls, spec, argument="spec"):
+        """A spec from a spec, a list or dict of shapes, or a spec's config.
+
+        Args:
+            spec: What it is made of.
+            argument: What an error calls it.
+        """
         if isinstance(spec, cls):
             return spec
         tensors = spec.get("tensors") if isinstance(spec, dict) else None
         if isinstance(tensors, (list, tuple)) and all(isinstance(t, dict) for t in tensors):
             return cls.from_config(spec)
         if isinstance(spec, (list, tuple, dict)):
-            return cls.from_shapes(spec)
+            try:
+                return cls.from_shapes(spec)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"`{argument}` makes no `WeightSpec`: {error}") from error
         raise TypeError(
-            "`spec` must be a `WeightSpec`, a list of shapes or a dict of names to shapes. "
-            f"Received: spec={spec!r} of type {type(spec).__name__}"
+            f"`{argument}` must be a `WeightSpec`, a list of shapes or a dict of names to shapes. "
+            f"Received: {argument}={spec!r} of type {type(spec).__name__}"
         )
 
     # What is in it.
@@ -233,6 +241,11 @@ class WeightSpec:
         if isinstance(tensors, dict):
             checks.exact_keys("tensors", tensors, self._by_name)
             tensors = [tensors[name] for name in self.names]
+        if not isinstance(tensors, (list, tuple)):
+            raise TypeError(
+                "`tensors` must be a dict by name or a list in the spec's order. "
+                f"Received: {type(tensors).__name__}"
+            )
         if len(tensors) != len(self):
             raise ValueError(
                 f"`tensors` must have one entry per tensor of the spec ({len(self)}). "

@@ -74,7 +74,8 @@ def complete(given):
             f"Received: {given!r}"
         )
     checks.known_keys("tensors", given, FIELDS)
-    name, shape = checks.name("name", given["name"]), checks.shape("shape", given["shape"])
+    name, shape = checks.name("name", given["name"]), given["shape"]
+    shape = checks.shape(f"shape of {name}", shape)
     role = given.get("role")
     role = checks.choice("role", fans.role_of_name(name) if role is None else role, fans.ROLES)
     layout = checks.choice("layout", given.get("layout", "keras"), tuple(fans.LAYOUTS))

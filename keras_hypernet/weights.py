@@ -180,5 +180,5 @@ def _around_outputs(tensor):
 def as_tensors(weights):
     """Weights of any form, as tensors of the backend."""
     if isinstance(weights, dict):
-        return {name: as_tensors(tensor) for name, tensor in weights.items()}
-    return weights if keras.utils.is_keras_tensor(weights) else ops.convert_to_tensor(weights)
+        return {name: checks.array(name, tensor) for name, tensor in weights.items()}
+    return checks.array("weights", weights)

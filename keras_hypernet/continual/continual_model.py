@@ -161,7 +161,9 @@ class ContinualModel(ModelOfTasks):
         self.task_statistics = task_statistics
         self.keep_optimizer = keep_optimizer
         self.hold_embeddings = keep_optimizer if hold_embeddings is None else hold_embeddings
-        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.embeddings_initializer = checks.initializer(
+            "embeddings_initializer", embeddings_initializer
+        )
         self.seed = seed
         self.task_names = ()
         self.epochs_done = 0

@@ -41,8 +41,9 @@ def head_masks(spec, heads):
             "with the outputs where its layout says) and a bias `(outputs,)`. "
             f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
         )
+    heads = check_heads(heads, outputs)
     masks = np.ones((len(heads), spec.total), bool)
-    for mask, head in zip(masks, check_heads(heads, outputs)):
+    for mask, head in zip(masks, heads):
         wanted = np.isin(np.arange(outputs), head)
         for tensor in last:
             part = slice(tensor.offset, tensor.offset + tensor.size)

@@ -43,8 +43,12 @@ class ChunkedGenerator(Generator):
         if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.chunk_embeddings = chunk_embeddings
-        self.initializer = keras.initializers.get(chunk_embeddings_initializer)
-        self.regularizer = keras.regularizers.get(chunk_embeddings_regularizer)
+        self.initializer = checks.initializer(
+            "chunk_embeddings_initializer", chunk_embeddings_initializer
+        )
+        self.regularizer = checks.regularizer(
+            "chunk_embeddings_regularizer", chunk_embeddings_regularizer
+        )
         self.sets = {
             name: ChunkSet(
                 generator,

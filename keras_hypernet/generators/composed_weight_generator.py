@@ -104,7 +104,9 @@ class ComposedWeightGenerator(Generator):
         self.plain = {}
         for name, tensors in zip(PLAIN, (shared, conditional)):
             if tensors is not None:
-                self.plain[name] = self._plain(name, WeightSpec.of(tensors), regularizers[name])
+                self.plain[name] = self._plain(
+                    name, WeightSpec.of(tensors, name), regularizers[name]
+                )
         _check_initializers(self.start.initializers, self.plain)
         self.part_inputs = _check_part_inputs(
             {} if part_inputs is None else part_inputs, generators
@@ -120,7 +122,7 @@ class ComposedWeightGenerator(Generator):
         return PlainWeights(
             spec,
             self.start,
-            keras.regularizers.get(regularizer),
+            checks.regularizer(f"{name}_regularizer", regularizer),
             self.num_conditions if name == "conditional" else None,
             self.dtype_policy,
         )

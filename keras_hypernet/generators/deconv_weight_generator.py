@@ -113,10 +113,14 @@ class DeconvWeightGenerator(Generator):
         self.batch_normalization = batch_normalization
         self.momentum = momentum
         self.epsilon = epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        of_variables = checks.from_keras(
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+        )
+        for argument, value in of_variables.items():
+            setattr(self, argument, value)
         self._make_layers(*plan)
 
     def _make_layers(self, start_size, plans):

@@ -212,7 +212,7 @@ def _check_makers(mean, stddev, seed, initializer, function):
 def _drawing(mean, stddev, initializer, rng):
     if initializer is None:
         return lambda shape: rng.normal(mean, stddev, shape)
-    initializer = keras.initializers.get(initializer)
+    initializer = checks.initializer("initializer", initializer)
     return lambda shape: ops.convert_to_numpy(fresh(initializer)(shape, dtype="float32"))
 
 

@@ -126,14 +126,18 @@ class WeightGenerator(Generator):
         self.momentum = momentum
         self.epsilon = epsilon
         self.spectral_normalization = steps["spectral_normalization"]
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.head_kernel_initializer = keras.initializers.get(head_kernel_initializer)
-        self.head_bias_initializer = keras.initializers.get(head_bias_initializer)
-        self.head_kernel_regularizer = keras.regularizers.get(head_kernel_regularizer)
-        self.head_bias_regularizer = keras.regularizers.get(head_bias_regularizer)
+        of_variables = checks.from_keras(
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            head_kernel_initializer=head_kernel_initializer,
+            head_bias_initializer=head_bias_initializer,
+            head_kernel_regularizer=head_kernel_regularizer,
+            head_bias_regularizer=head_bias_regularizer,
+        )
+        for argument, value in of_variables.items():
+            setattr(self, argument, value)
         self.factored = factored
         self.seed = seed
         self.trunk = [self._hidden_layer(i, size) for i, size in enumerate(hidden_sizes)]

@@ -52,7 +52,10 @@ class BiasHyperInit(Initialization):
             )
         for name in initializers:
             checks.name("initializers", name)
-        self.initializers = {n: keras.initializers.get(i) for n, i in initializers.items()}
+        self.initializers = {
+            name: checks.initializer(f"initializers[{name!r}]", initializer)
+            for name, initializer in initializers.items()
+        }
 
     def of_perceptron(self, generator, spec, sizes):
         if not generator.use_bias:

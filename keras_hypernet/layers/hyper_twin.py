@@ -19,6 +19,7 @@ _VARIABLES = (
     "gptq_unpacked_column_size",
     "weights",
 )
+_SIZES = ("depth_multiplier", "filters", "input_dim", "key_dim", "num_heads", "output_dim")
 _SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 
 _SECTIONS = """
@@ -259,6 +260,8 @@ def _checked(given):
             given.arguments[name] = checks.seed(name, value)
         elif isinstance(default, bool) or (name == "flash_attention" and value is not None):
             given.arguments[name] = checks.boolean(name, value)
+        elif name in _SIZES:
+            given.arguments[name] = checks.positive_int(name, value)
         elif isinstance(default, float):
             given.arguments[name] = checks.number(name, value)
     return given

@@ -52,10 +52,12 @@ class HyperWrapper(HyperLayer):
 
     def __init__(self, layer, **kwargs):
         checks.instance("layer", layer, keras.layers.Layer)
-        if kwargs.pop("shared", True) is not True:
+        shared = checks.boolean("shared", kwargs.pop("shared", True))
+        if not shared:
             raise ValueError(
                 "`shared` must be True, or left out: a wrapped layer takes one set of weights for "
-                "the whole batch. The hyper layers of Keras' own layers take one for each row."
+                "the whole batch, and the hyper layers of Keras' own layers one for each row. "
+                "Received: shared=False"
             )
         if not layer.built:
             raise ValueError(
