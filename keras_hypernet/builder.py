@@ -243,13 +243,19 @@ def _input_shape(tensor_argument, tensor, size_argument, size):
         raise ValueError(
             f"`{tensor_argument}` must have two or more axes. Received: shape {tensor.shape}"
         )
-    if size is not None and shape[-1] != tensor.shape[-1]:
+    if size is not None and not _agree(shape, tuple(tensor.shape[1:])[-len(shape) :]):
         raise ValueError(
-            f"`{size_argument}` must be the last axis of `{tensor_argument}` where both are given. "
+            f"`{size_argument}` must be the last axis of `{tensor_argument}`, or its last axes, "
+            "where both are given. "
             f"Received: {size_argument}={size}, shape {tensor.shape}"
         )
     checks.known_last_axis(tensor_argument, tensor.shape)
     return tuple(tensor.shape[1:])
+
+
+def _agree(shape, other):
+    pairs = zip(shape, other)
+    return len(shape) == len(other) and all(a == b or None in (a, b) for a, b in pairs)
 
 
 def _check_first_layer(sizes, data_size):

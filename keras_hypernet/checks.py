@@ -14,10 +14,9 @@ from keras_hypernet.fans import ROLES
 
 def positive_int(argument, value):
     """A positive integer of any integer type (NumPy's too), as an `int`."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if whole and value > 0:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
         return operator.index(value)
-    error = ValueError if whole else TypeError
+    error = ValueError if isinstance(value, numbers.Integral) else TypeError
     raise error(
         f"`{argument}` must be a positive integer. "
         f"Received: {argument}={value!r} of type {type(value).__name__}"
@@ -81,6 +80,17 @@ def name(argument, value):
     if not value:
         raise ValueError(f"`{argument}` must be a non-empty string. Received: {argument}=''")
     return value
+
+
+def names(argument, values):
+    """Names, such as the keys of a dict: strings that are not empty."""
+    for value in values:
+        if not isinstance(value, str) or not value:
+            error = ValueError if isinstance(value, str) else TypeError
+            raise error(
+                f"Names in `{argument}` must be non-empty strings. "
+                f"Received: {value!r} of type {type(value).__name__}"
+            )
 
 
 def positive_ints(argument, values):
@@ -216,13 +226,14 @@ def numbers_by_name(argument, numbers_):
             f"`{argument}` must be a dict of numbers by name or role. "
             f"Received: {argument}={numbers_!r}"
         )
-    return {name(argument, key): number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
+    names(argument, numbers_)
+    return {key: number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
 
 
-def known_tensors(argument, names, spec):
+def known_tensors(argument, received, spec):
     """Names of tensors of a spec, or roles."""
     known = [*spec.names, *ROLES]
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in received if name not in known]
     if unknown:
         raise ValueError(
             f"`{argument}` must have names of the target's tensors, or roles: {known}. "

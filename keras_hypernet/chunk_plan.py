@@ -55,6 +55,7 @@ class ChunkPlan:
         self.spec = WeightSpec.of(spec)
         if not isinstance(kinds, dict) or not kinds:
             raise ValueError(f"`kinds` must be a non-empty dict of kinds. Received: {kinds!r}")
+        checks.names("kinds", kinds)
         kinds = {name: _checked_kind(name, kind) for name, kind in kinds.items()}
         sources = {
             f"{name}/{i}/{tensor.name}": tensor.shape
@@ -179,7 +180,6 @@ def _runs(pieces):
 
 
 def _checked_kind(name, kind):
-    checks.name("kinds", name)
     if not isinstance(kind, dict) or "shapes" not in kind:
         raise ValueError(
             f"`kinds[{name!r}]` must be a dict with `shapes` and, if wanted, `number` and "

@@ -69,7 +69,7 @@ class TensorPlan:
         """The tensors of a `WeightSpec` that are generated for this one."""
         fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
         if self.mode == LOW_RANK:
-            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out}
+            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out or self.up[-1]}
             return [
                 {"name": f"{self.name}.down", "shape": self.down, "role": "kernel", **fans},
                 {"name": f"{self.name}.up", "shape": self.up, "role": "kernel", **rank},

@@ -387,6 +387,14 @@ MEANINGLESS = {
         lambda: kh.ContinualModel(tasks_by_id(), 2, embeddings_initializer="ones"),
         ("embeddings_initializer", "model"),
     ),
+    "inner axes": (
+        lambda: kh.build(2, (5, 3), [(3, 4)], data_input=keras.Input((4, 3))),
+        ("input_size", "data_input"),
+    ),
+    "a batch as an axis": (
+        lambda: kh.build(2, (None, 3), [(3, 4)], data_input=keras.Input((3,))),
+        ("input_size", "data_input"),
+    ),
     "a wrapper's rows": (lambda: kh.HyperWrapper(model(), shared=False), ("shared",)),
     "a fan": (lambda: tensors(fan_in=3), ("fan_in", "fan_out")),
 }

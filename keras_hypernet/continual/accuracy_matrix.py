@@ -47,8 +47,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def __init__(self, data, metric="accuracy", verbose=1, **evaluate):
         super().__init__()
-        for name in checks.instance("data", data, dict):
-            checks.name("data", name)
+        checks.names("data", checks.instance("data", data, dict))
         checks.known_keys("evaluate", evaluate, EVALUATE)
         self.data = dict(data)
         self.metric = checks.name("metric", metric)

@@ -82,8 +82,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         if isinstance(names, str):
             raise TypeError(f"`names` must be a list of names. Received: names={names!r}")
         names, begun = list(names), list(_checked(model).task_names)
-        for name in names:
-            checks.name("names", name)
+        checks.names("names", names)
         if names[: len(begun)] != begun:
             raise ValueError(
                 f"`names` must begin with the model's tasks {begun}. Received: names={names}"

@@ -50,8 +50,7 @@ class BiasHyperInit(Initialization):
                 "`initializers` must be a dict by name or role. "
                 f"Received: initializers={initializers!r}"
             )
-        for name in initializers:
-            checks.name("initializers", name)
+        checks.names("initializers", initializers)
         self.initializers = {
             name: checks.initializer(f"initializers[{name!r}]", initializer)
             for name, initializer in initializers.items()

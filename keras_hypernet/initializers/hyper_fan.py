@@ -82,7 +82,7 @@ class HyperFan(Initialization):
         return sum(size * self.input_variances[name] for name, size in sizes.items()) / total
 
     def of_perceptron(self, generator, spec, sizes):
-        self._refuse(["target_variances"], "generators of chunks of any tensors", HEADS)
+        self._refuse(["target_variances"], "chunked generators", HEADS)
         features = generator.features_size(sum(sizes.values()))
         normalized = generator.batch_normalization and generator.trunk
         variance = 1.0 if normalized else self.input_variance(sizes)
@@ -115,7 +115,7 @@ class HyperFan(Initialization):
         return slots
 
     def of_chunks(self, chunks, spec, sizes):
-        self._refuse(HEADS, "heads that make whole tensors", ["target_variances"])
+        self._refuse(HEADS, "generators of whole tensors", ["target_variances"])
         generator = chunks.generator
         if generator.batch_normalization:
             raise ValueError(
@@ -141,8 +141,8 @@ class HyperFan(Initialization):
         for name in names:
             if self.overrides[name]:
                 raise ValueError(
-                    f"`{name}` is for {what}, which this generator has not: give it one of "
-                    f"{list(others)} in its place. Received: {name}={self.overrides[name]}"
+                    f"`{name}` is for {what}, and this generator is none: use one of "
+                    f"{list(others)} for it. Received: {name}={self.overrides[name]}"
                 )
 
     def chunk_variances(self, spec, size, number):
