@@ -144,9 +144,10 @@ def exact_keys(argument, received, expected):
     if set(received) != set(expected):
         missing = sorted(set(expected) - set(received))
         unknown = sorted(set(received) - set(expected), key=str)
+        hint = nearest(unknown[0], missing) if unknown else ""
         raise ValueError(
             f"`{argument}` must have exactly the spec's names. "
-            f"Missing: {missing}. Received unknown: {unknown}"
+            f"Missing: {missing}. Received unknown: {unknown}.{hint}"
         )
 
 

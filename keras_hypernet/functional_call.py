@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import _compat
+from keras_hypernet import _compat, checks
 
 
 def functional_call(layer, replaced, function, owner=None):
@@ -106,7 +106,8 @@ def replacements(tensors, groups):
             pairs.append((by_path[name], tensor))
         else:
             raise ValueError(
-                f"`variables` must have names of {[*groups, *by_path]}. Received: {name!r}"
+                f"`variables` must have names of {[*groups, *by_path]}. "
+                f"Received: {name!r}.{checks.nearest(name, [*groups, *by_path])}"
             )
     if len({id(variable) for variable, _ in pairs}) < len(pairs):
         raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")

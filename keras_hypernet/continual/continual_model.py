@@ -13,7 +13,7 @@ from keras_hypernet.continual.generated_weights import (
     conditioning_of,
     is_float,
 )
-from keras_hypernet.continual.head_masks import head_masks, heads_of_model
+from keras_hypernet.continual.head_masks import heads_of_model, masks_of_model
 from keras_hypernet.continual.held_rows import HeldRows
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.optimizer_start import OptimizerStart
@@ -182,7 +182,7 @@ class ContinualModel(ModelOfTasks):
         if self.beta and num_tasks > 1:
             kind = StoredWeights if targets == "weights" else FrozenCopy
             self.memory = kind(self.generated, num_tasks)
-        self.masks = None if heads is None else head_masks(self.weight_spec, heads)
+        self.masks = None if heads is None else masks_of_model(self.weight_spec, heads, model)
         self.sampling = keras.random.SeedGenerator(seed)
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")

@@ -85,3 +85,15 @@ def heads_of_model(heads, num_tasks, model):
             f"Received: {len(heads)} of the lengths {sorted(sizes)}"
         )
     return heads
+
+
+def masks_of_model(spec, heads, model):
+    """`head_masks` for the weights of a model, whose last layer must make its outputs."""
+    made, returned = list(spec)[-1].outputs, model.outputs[0].shape[-1]
+    if made != returned:
+        raise ValueError(
+            "With `heads`, the last layer of `model` with weights must have an output for each of "
+            f"the {returned} entries on the last axis of what the model returns. Received: a "
+            f"layer {list(spec)[-1].layer!r} with {made}"
+        )
+    return head_masks(spec, heads)

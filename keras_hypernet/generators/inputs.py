@@ -34,7 +34,8 @@ def check(conditioning, accepted, num_conditions=None):
     inputs = as_dict(conditioning)
     unknown = [name for name in inputs if name not in accepted]
     if unknown:
-        raise ValueError(f"This generator takes the inputs {accepted}. Received: {unknown}")
+        hint = checks.nearest(unknown[0], accepted)
+        raise ValueError(f"This generator takes the inputs {accepted}. Received: {unknown}.{hint}")
     for name, tensor in inputs.items():
         if name == "condition_id":
             check_ids(tensor, num_conditions, argument=name)
