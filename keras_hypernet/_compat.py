@@ -38,6 +38,43 @@ def parameters(layer):
     return [(owners[id(v)], v) for v in layer.weights if id(v) in owners]
 
 
+def layer_in_training():
+    """The outermost layer whose call runs, if it is trained; else `None`."""
+    from keras.src.backend.common import global_state
+
+    context = global_state.get_global_attribute("current_call_ctx")
+    if context is None:
+        return None
+    layer = context.entry_layer
+    trained = getattr(layer, "compiled", False) or context.get_value("training")
+    return layer if trained else None
+
+
+def keeps_variables_by_path():
+    """Whether variables of one path hide each other from what trains them."""
+    return keras.backend.backend() == "torch" and not torch_compiles()
+
+
+def own_variables(layer):
+    """The weights that a layer itself made, without those of its sublayers."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def trained_variables(layer):
+    """The weights that a layer itself made as trainable, frozen since then or not."""
+    return list(layer._trainable_variables)
+
+
+def set_parent_path(layer, path):
+    """Says what stands before a layer's name in the paths of its variables, not yet made."""
+    layer._parent_path = path
+
+
+def sublayers(layer):
+    """The layers directly inside a layer."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
 def layers_in(layer):
     """A layer and all layers inside it."""
     return list(layer._flatten_layers())

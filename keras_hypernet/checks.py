@@ -231,6 +231,18 @@ def numbers_by_name(argument, numbers_):
     return {key: number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
 
 
+def flags(argument, value):
+    """A dict of booleans by name, or `None` for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"`{argument}` must be a dict of booleans by name. Received: {argument}={value!r}"
+        )
+    names(argument, value)
+    return {key: boolean(f"{argument}[{key!r}]", flag) for key, flag in value.items()}
+
+
 def known_tensors(argument, received, spec):
     """Names of tensors of a spec, or roles."""
     known = [*spec.names, *ROLES]

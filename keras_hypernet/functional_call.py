@@ -83,31 +83,33 @@ def _pure(variables, state, function):
     return pure
 
 
-def replacements(tensors, groups):
+def replacements(tensors, groups, named):
     """`[(variable, tensor)]` from tensors by name.
 
     Args:
         tensors: `{name: tensor}`, where a name is that of a group, whose variables the tensor
-            `(1, total)` has one after another, or the path of a single variable.
+            `(1, total)` has one after another, or that of a single variable.
         groups: `{name: [variables]}`.
+        named: `{name: variable}`; those in no group cannot be replaced.
     """
     if not isinstance(tensors, dict):
         raise TypeError(
             f"`variables` must be a dict of tensors by name. Received: {type(tensors).__name__}. "
             'Several inputs are one dict: `{"condition_id": ids, "noise": noise}`.'
         )
-    by_path = {variable.path: variable for group in groups.values() for variable in group}
+    replaceable = {id(variable) for group in groups.values() for variable in group}
+    named = {name: variable for name, variable in named.items() if id(variable) in replaceable}
     pairs = []
     for name, tensor in tensors.items():
         if name in groups:
             pairs += zip(groups[name], _cut(name, tensor, groups[name]))
-        elif name in by_path:
-            _check_shape(name, tensor, (tuple(by_path[name].shape),))
-            pairs.append((by_path[name], tensor))
+        elif name in named:
+            _check_shape(name, tensor, (tuple(named[name].shape),))
+            pairs.append((named[name], tensor))
         else:
             raise ValueError(
-                f"`variables` must have names of {[*groups, *by_path]}. "
-                f"Received: {name!r}.{checks.nearest(name, [*groups, *by_path])}"
+                f"`variables` must have names of {[*groups, *named]}. "
+                f"Received: {name!r}.{checks.nearest(name, [*groups, *named])}"
             )
     if len({id(variable) for variable, _ in pairs}) < len(pairs):
         raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")

@@ -4,13 +4,14 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat, checks
+from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.graph_writer import GraphWriter
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.initializers.hyper_fan_in import HyperFanIn
 from keras_hypernet.layers.split_weights import SplitWeights
-from keras_hypernet.naming import unique_name
+from keras_hypernet.naming import free_name, unique_name
 from keras_hypernet.rewrite import input_like
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.target_layer import select_targets
@@ -98,13 +99,14 @@ def hypernetize(
     source = _functional(model)
     taken = {operation.name for operation in _compat.functional(source).operations}
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
+    taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     gated = generator is not None and mode != "replace"
-    targets = select_targets(source, select, mode, rank, shared, gated, freeze_base)
+    targets = select_targets(source, select, mode, rank, shared, gated, freeze_base, taken)
     if generator is None:
-        weights = _default(conditioning, targets, hidden_sizes, mode)
+        weights = _default(conditioning, targets, hidden_sizes, mode, taken)
     else:
-        weights = _given(conditioning, targets, generator)
+        weights = _given(conditioning, targets, generator, taken)
     weights = {id(target.layer): made for target, made in zip(targets, weights)}
     for target in targets:
         target.assign()
@@ -178,10 +180,7 @@ def _conditioning(size, conditioning, taken):
         )
     if size is not None:
         size = checks.positive_int("conditioning_size", size)
-        name = "conditioning"
-        for i in range(1, len(taken) + 1):
-            name = f"conditioning_{i}" if name in taken else name
-        conditioning = keras.Input((size,), name=name)
+        conditioning = keras.Input((size,), name=free_name("conditioning", taken))
     tensors = tree.flatten(conditioning)
     if not tensors or not all(keras.utils.is_keras_tensor(tensor) for tensor in tensors):
         raise TypeError(
@@ -192,7 +191,12 @@ def _conditioning(size, conditioning, taken):
     return conditioning, list(sources.values())
 
 
-def _default(conditioning, targets, hidden_sizes, mode):
+def _names_in_graph(sources, tensors):
+    """Names of what a conditioning is computed by."""
+    return {operation.name for operation in keras.Model(sources, tensors).operations}
+
+
+def _default(conditioning, targets, hidden_sizes, mode, taken):
     """One trunk and one linear head per target layer."""
     if not keras.utils.is_keras_tensor(conditioning):
         raise TypeError(
@@ -203,13 +207,9 @@ def _default(conditioning, targets, hidden_sizes, mode):
     checks.rank("conditioning", conditioning.shape, 2)
     checks.known_last_axis("conditioning", conditioning.shape)
     features = conditioning
-    for size in hidden_sizes:
-        features = keras.layers.Dense(
-            size,
-            activation="relu",
-            kernel_initializer="he_uniform",
-            name=unique_name("conditioning_features"),
-        )(features)
+    if hidden_sizes:
+        name = free_name("conditioning_features", taken)
+        features = ConditioningFeatures(hidden_sizes, name=name)(features)
     weights = []
     for target in targets:
         head = WeightGenerator(
@@ -217,7 +217,7 @@ def _default(conditioning, targets, hidden_sizes, mode):
             hidden_sizes=(),
             initialization=_start(target.spec, mode, features.shape[-1]),
             factored=target.factored(features.shape[-1]),
-            name=unique_name(f"{target.layer.name}_generator"),
+            name=free_name(f"{target.layer.name}_generator", taken),
         )
         made = head(features)  # under the names of the variables already
         plain = target.layer_weights.changes_nothing
@@ -235,7 +235,7 @@ def _start(spec, mode, features):
     return HyperFanIn(head_kernel_variances=variances)
 
 
-def _given(conditioning, targets, generator):
+def _given(conditioning, targets, generator, taken):
     """A given generator, its weights cut for the layers."""
     tensors = [fields_of(tensor) for target in targets for tensor in target.spec]
     spec = WeightSpec(tensors)
@@ -258,7 +258,7 @@ def _given(conditioning, targets, generator):
     if len(targets) == 1:
         return [targets[0].layer_weights(weights)]
     totals = [target.spec.total for target in targets]
-    split = SplitWeights(totals, dtype=generator.dtype_policy, name=unique_name("split"))
+    split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
     return [target.layer_weights(cut) for target, cut in zip(targets, split(weights))]
 
 

@@ -6,7 +6,7 @@ from keras_hypernet import fans
 from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
 from keras_hypernet.layers.hyper_wrapper import HyperWrapper
 from keras_hypernet.layers.layer_weights import LayerWeights
-from keras_hypernet.naming import unique_name
+from keras_hypernet.naming import free_name
 from keras_hypernet.rewrite import assign, copy_built, value_of
 from keras_hypernet.select import Parameters
 from keras_hypernet.tensor_plan import LOW_RANK, TensorPlan
@@ -17,6 +17,7 @@ class TargetLayer:
 
     Args:
         layer: The built Keras layer.
+        name: Of the `LayerWeights`.
         parameters: The `Parameters` of its model.
         selected: Ids of the variables that are generated.
         mode, rank: As in `hypernetize`.
@@ -24,7 +25,7 @@ class TargetLayer:
         gated, freeze_base: As in `LayerWeights`.
     """
 
-    def __init__(self, layer, parameters, selected, mode, rank, shared, gated, freeze_base):
+    def __init__(self, layer, name, parameters, selected, mode, rank, shared, gated, freeze_base):
         self.layer = layer
         self.owned = parameters.of(layer)
         self.paths = [parameters.path(variable) for _, variable in self.owned]
@@ -42,7 +43,7 @@ class TargetLayer:
             gated=gated,
             freeze_base=freeze_base,
             dtype=layer.dtype_policy,
-            name=unique_name(f"{layer.name}_weights"),
+            name=name,
         )
 
     @property
@@ -108,8 +109,11 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_targets(model, select, mode, rank, shared, gated, freeze_base):
-    """The `TargetLayer`s of the layers of a model that have selected weights."""
+def select_targets(model, select, mode, rank, shared, gated, freeze_base, taken):
+    """The `TargetLayer`s of the layers of a model that have selected weights.
+
+    `taken`: names that no `LayerWeights` gets.
+    """
     parameters = Parameters(model)
     if not parameters.variables:
         raise ValueError(f"`model` must have weights to generate. Received: model={model!r}")
@@ -121,7 +125,17 @@ def select_targets(model, select, mode, rank, shared, gated, freeze_base):
                 "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
             )
     return [
-        TargetLayer(layer, parameters, selected, mode, rank, shared, gated, freeze_base)
+        TargetLayer(
+            layer,
+            free_name(f"{layer.name}_weights", taken),
+            parameters,
+            selected,
+            mode,
+            rank,
+            shared,
+            gated,
+            freeze_base,
+        )
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))
     ]

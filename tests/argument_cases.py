@@ -451,6 +451,9 @@ OTHER = {
     "chunk_embedding_size": 3,
     "chunk_embeddings": "given",
     "chunk_size": 6,
+    "conditional_statistics": Row(
+        True, {**CONDITIONAL, "batch_normalization": True, "hidden_sizes": [2]}
+    ),
     "contraction": "outer",
     "data_format": "channels_first",
     "depth_multiplier": 2,
@@ -608,7 +611,7 @@ OTHER = {
     ("output_regularizer", "seed"): Row(5, {**MANY, "sample": 1}),
     ("output_regularizer", "training"): Row(True, {"hypernetwork": lambda: dropping()}),
     ("output_regularizer", "perturbation"): Row(
-        lambda: {v.path: np.ones(v.shape, "float32") for v in dropping().trainable_variables},
+        lambda: {t.name: np.ones(t.shape, "float32") for t in dropping().unconditional_spec},
         {"hypernetwork": lambda: dropping()},
     ),
     ("output_regularizer", "tasks_per_call"): 1,

@@ -105,17 +105,22 @@ def conditional_embeddings(values, given):
     return chunked_reference(values, given, table[given["condition_id"]])
 
 
-def with_statistics(values, given):
-    """Conditional embeddings, and normalization by the statistics of each row's condition."""
+def with_statistics(values, given, own=True):
+    """Conditional embeddings, and statistics of each row's condition or of all of them."""
     table, *values = values
     ids = given["condition_id"]
+    chosen = ids if own else ...
 
     def make(values, z):
         kernel, bias, scale, shift, mean, variance, head, head_bias = values
-        z = (z @ kernel + bias - mean[ids]) / np.sqrt(variance[ids] + 1e-3) * scale + shift
+        z = (z @ kernel + bias - mean[chosen]) / np.sqrt(variance[chosen] + 1e-3) * scale + shift
         return ref.relu(z) @ head + head_bias
 
     return chunked_reference(values, given, table[ids], make)
+
+
+def with_one_set_of_statistics(values, given):
+    return with_statistics(values, given, own=False)
 
 
 def normalized(values, given):
@@ -303,14 +308,32 @@ CHUNKED = [
     ),
     Case(
         "ChunkedWeightGenerator statistics per condition",
-        lambda: conditional(batch_normalization=True),
+        lambda: conditional(batch_normalization=True, conditional_statistics=True),
         one(condition=(5,), condition_id=None),
         with_statistics,
         model(
-            lambda: conditional(batch_normalization=True, dropout=0.1, seed=1),
+            lambda: conditional(
+                batch_normalization=True, conditional_statistics=True, dropout=0.1, seed=1
+            ),
             condition=(5,),
             condition_id=None,
         ),
+        several(condition=(5,), condition_id=None),
+        bad=(
+            (
+                "statistics of nothing",
+                lambda: conditional(conditional_statistics=True),
+                ValueError,
+                "`conditional_statistics=True` needs",
+            ),
+        ),
+    ),
+    Case(
+        "ChunkedWeightGenerator one set of statistics",
+        lambda: conditional(batch_normalization=True),
+        one(condition=(5,), condition_id=None),
+        with_one_set_of_statistics,
+        model(lambda: conditional(batch_normalization=True), condition=(5,), condition_id=None),
         several(condition=(5,), condition_id=None),
     ),
     Case(

@@ -1,6 +1,7 @@
 """What every public layer must do: each test runs over every row of the table in `cases.py`."""
 
 import contextlib
+import copy
 import json
 
 import keras
@@ -139,11 +140,11 @@ def test_config_round_trip(case, rng):
     layer, inputs = case.layer(), case.inputs(6, rng)
     expected = numpy_of(layer(*inputs))
     config = json.dumps(layer.get_config())
-    copy = type(layer).from_config(json.loads(config))
-    copy(*inputs)
-    assert json.dumps(copy.get_config()) == config == json.dumps(layer.get_config())
-    copy.set_weights(layer.get_weights())
-    assert_close(numpy_of(copy(*inputs)), expected, rtol=1e-6)
+    other = type(layer).from_config(json.loads(config))
+    other(*inputs)
+    assert json.dumps(other.get_config()) == config == json.dumps(layer.get_config())
+    other.set_weights(layer.get_weights())
+    assert_close(numpy_of(other(*inputs)), expected, rtol=1e-6)
 
 
 @every_layer
@@ -157,6 +158,64 @@ def test_saved_and_loaded(case, rng, tmp_path):
     other = case.model()
     other.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
+
+
+def flags_of(layer):
+    return [variable.trainable for variable in layer.variables]
+
+
+def freezings(layer):
+    """Ways to freeze a layer, in whole or in part."""
+    inside = list(layer._flatten_layers(include_self=False))
+    yield "all", lambda: setattr(layer, "trainable", False)
+    if inside and layer.trainable_variables:
+        yield "a sublayer", lambda: setattr(inside[len(inside) // 2], "trainable", False)
+        yield (
+            "all but one",
+            lambda: [
+                setattr(part, "trainable", part is inside[-1]) for part in (layer, inside[-1])
+            ],
+        )
+        yield "a variable", lambda: setattr(layer.trainable_variables[-1], "trainable", False)
+
+
+@every_layer
+def test_what_is_frozen_stays_frozen(case, rng, tmp_path):
+    model, inputs, _ = model_data(case, 6, rng)
+    (layer,) = [x for x in model.layers if type(x).__module__.startswith("keras_hypernet")][-1:]
+    for how, freeze in freezings(layer):
+        layer.trainable = True
+        freeze()
+        expected = flags_of(model)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        for each in (loaded, keras.models.clone_model(loaded), copy.deepcopy(loaded)):
+            assert flags_of(each) == expected, how
+
+
+@every_class
+def test_what_is_frozen_stays_frozen_in_a_config(case, rng):
+    layer, inputs = case.layer(), case.inputs(6, rng)
+    layer(*inputs)
+    for how, freeze in freezings(layer):
+        layer.trainable = True
+        freeze()
+        again = type(layer).from_config(layer.get_config())
+        again = type(layer).from_config(again.get_config())  # of a layer that is not built yet
+        again(*inputs)
+        assert flags_of(again) == flags_of(layer), how
+
+
+@every_layer
+def test_paths_are_never_shared(case, rng):
+    """PyTorch would train two variables of one path wrongly."""
+    layer, inputs = case.layer(), case.inputs(6, rng)
+    layers = [layer, *(type(layer).from_config(layer.get_config()) for _ in range(2))]
+    paths = []
+    for each in layers:
+        each(*inputs)
+        paths += [variable.path for variable in each.variables]
+    assert len(set(paths)) == len(paths)
 
 
 @every_layer

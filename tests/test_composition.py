@@ -189,17 +189,70 @@ def gradients_of_two_steps_are_equal(model, inputs, y):
     return all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("make", [lambda: kh.ConditionEmbedding(4, 3), None])
-def test_layers_with_equal_names_have_other_paths(make):
-    make = make or (lambda: kh.TaskWeights(kh.WeightGenerator([(2, 2)]), 4))
-    layer = make()
-    config = layer.get_config()
-    layers = [layer, type(layer).from_config(config), type(layer).from_config(config)]
-    paths = []
-    for each in layers:
-        each(np.array([0, 1]))
-        paths += [v.path for v in each.variables]
+def target(*between):
+    layers = [keras.layers.Dense(4, name="hidden"), *between, keras.layers.Dense(2, name="out")]
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
+HYPERNETIZED = [
+    {"mode": "delta"},
+    {"mode": "low_rank", "rank": 1},
+    {"select": ["*/kernel", "*/gamma"]},
+    {"generator": lambda spec: kh.ChunkedWeightGenerator(spec, 5, batch_normalization=True)},
+]
+
+
+def twice_in_one_graph(model, other):
+    """The sum of two models of one file."""
+    other.name = "other"
+    inputs = [keras.Input(x.shape[1:]) for x in model.inputs]
+    return keras.Model(inputs, model(inputs) + other(inputs))
+
+
+@pytest.mark.parametrize("options", HYPERNETIZED)
+def test_one_file_loaded_twice_trains_both_alike(options, rng, tmp_path):
+    path = tmp_path / "model.keras"
+    norms = [] if "rank" in options else [keras.layers.BatchNormalization(name="norm")]
+    kh.hypernetize(target(*norms), 4, **options).save(path)
+    members = [keras.saving.load_model(path) for _ in range(2)]
+    again = kh.hypernetize(target(*norms), 4, **options)
+    paths = [v.path for member in (*members, again) for v in member.variables]
     assert len(set(paths)) == len(paths)
+    model = twice_in_one_graph(*members)
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    inputs, y = data(rng)
+    model.fit(inputs, y, epochs=4, verbose=0)
+    for one, other in zip(*(member.get_weights() for member in members), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="other backends do not go by paths")
+def test_paths_of_keras_that_train_wrongly_are_refused(rng, tmp_path):
+    """A layer that is not generated is Keras' own, and has the path that its name says."""
+    path = tmp_path / "model.keras"
+    kh.hypernetize(target(), 4, select="hidden/*").save(path)
+    one, other = [keras.saving.load_model(path) for _ in range(2)]
+    inputs, y = data(rng)
+    model = twice_in_one_graph(one, other)
+    model.predict(inputs, verbose=0)  # without training it is right
+    for jit_compile in (False, True):
+        model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=jit_compile)
+        before = model.get_weights()
+        with pytest.raises(ValueError, match=r"more than once: \['out/kernel', 'out/bias'\]"):
+            model.fit(inputs, y, verbose=0)
+        for value, old in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(value, old)
+
+    def renamed(layer):  # as the message says
+        return type(layer).from_config({**layer.get_config(), "name": f"other_{layer.name}"})
+
+    third = keras.models.clone_model(other, clone_function=renamed)
+    third.set_weights(other.get_weights())
+    model = twice_in_one_graph(one, third)
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    model.fit(inputs, y, epochs=4, verbose=0)
+    for first, second in zip(one.get_weights(), third.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_names_are_numbered_per_process():

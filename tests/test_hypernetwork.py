@@ -219,6 +219,28 @@ def test_a_cnn_shaped_target_is_saved_and_loaded(make, tmp_path):
     np.testing.assert_array_equal(loaded.predict(i, verbose=0), expected)
 
 
+def test_names_of_variables_are_those_of_every_process(tmp_path):
+    def make(*hidden_sizes):
+        generator = kh.WeightGenerator(SPEC, hidden_sizes, batch_normalization=True)
+        return hypernetwork(lambda: generator)
+
+    hyper = make(5, 6)
+    hidden = [
+        f"weight_generator/hidden{number}/{name}"
+        for number in ("", "_1")
+        for name in ("dense/kernel", "dense/bias")
+        + ("batch_normalization/gamma", "batch_normalization/beta")
+    ]
+    head = ["weight_generator/head/kernel", "weight_generator/head/bias"]
+    names = [*hidden, *head, "embedding/table/embeddings"]
+    assert list(hyper.named_variables()) == names
+    ids = keras.Input((), dtype="int32")
+    keras.Model(ids, hyper(ids)).save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras").layers[-1]
+    assert list(loaded.named_variables()) == names
+    assert list(make(5).named_variables()) == [*names[:4], *names[8:]]
+
+
 # What belongs to conditions.
 
 
@@ -226,12 +248,15 @@ def test_a_cnn_shaped_target_is_saved_and_loaded(make, tmp_path):
 def test_variables_are_conditional_or_not(make):
     hyper = hypernetwork(make)
     conditional, shared = hyper.conditional_variables, hyper.unconditional_variables
-    everything = {v.path for v in hyper.trainable_variables}
-    assert {v.path for v in conditional} | {v.path for v in shared} == everything
+    everything = {id(v) for v in hyper.trainable_variables}
+    assert {id(v) for v in conditional} | {id(v) for v in shared} == everything
     assert len(conditional) + len(shared) == len(everything)
+    named = hyper.named_variables()
+    assert {id(v) for v in named.values()} == everything
     assert {v.shape[0] for v in conditional} == {K}
     assert hyper.conditional_spec.shapes == [tuple(v.shape) for v in conditional]
-    assert hyper.unconditional_spec.names == [v.path for v in shared]
+    assert [named[name] for name in hyper.unconditional_spec.names] == shared
+    assert [named[name] for name in hyper.conditional_spec.names] == conditional
     assert hyper.num_conditions == K
     assert hyper.weight_spec == SPEC
 
@@ -239,10 +264,10 @@ def test_variables_are_conditional_or_not(make):
 def test_variables_of_one_condition():
     hyper = hypernetwork(chunked)
     rows = kh.condition_variables(hyper, 2)
-    expected = {v.path: numpy_of(v)[2] for v in hyper.conditional_variables}
-    assert list(rows) == list(expected)
-    for path, row in rows.items():
-        np.testing.assert_array_equal(numpy_of(row), expected[path])
+    named = hyper.named_variables()
+    assert set(rows) == set(hyper.conditional_spec.names)
+    for name, row in rows.items():
+        np.testing.assert_array_equal(numpy_of(row), numpy_of(named[name])[2])
     with pytest.raises(ValueError, match="Received: 4"):
         kh.condition_variables(hyper, 4)
     with pytest.raises(TypeError, match="`condition`"):
@@ -322,7 +347,9 @@ def test_statistics_are_those_of_the_rows_of_a_condition(rng):
     "make",
     [
         lambda: full(batch_normalization=True, num_conditions=K),
-        lambda: chunked(chunk_embeddings="shared", batch_normalization=True),
+        lambda: chunked(
+            chunk_embeddings="shared", batch_normalization=True, conditional_statistics=True
+        ),
     ],
 )
 def test_one_row_is_normalized_for_every_condition(make, training, rng):
@@ -354,11 +381,8 @@ def test_runs_with_given_variables(make):
     }
     before = numpy_of(hyper(ids))
     np.testing.assert_allclose(numpy_of(hyper(ids, variables=flat)), expected, atol=1e-6)
-    pairs = zip(
-        [*hyper.unconditional_variables, *hyper.conditional_variables],
-        values_of([*other.unconditional_variables, *other.conditional_variables]),
-    )
-    single = {variable.path: value for variable, value in pairs}
+    named = other.named_variables()
+    single = dict(zip(named, values_of(named.values())))
     np.testing.assert_allclose(numpy_of(hyper(ids, variables=single)), expected, atol=1e-6)
     np.testing.assert_array_equal(numpy_of(hyper(ids)), before)
 
@@ -366,8 +390,8 @@ def test_runs_with_given_variables(make):
 def test_part_of_the_variables_is_given(rng):
     hyper = hypernetwork()
     table = rng.normal(size=(K, 8)).astype("float32")
-    path = hyper.conditional_variables[0].path
-    given = numpy_of(hyper(np.array([3, 1]), variables={path: table}))
+    (name,) = hyper.conditional_spec.names
+    given = numpy_of(hyper(np.array([3, 1]), variables={name: table}))
     expected = numpy_of(hyper(table[[3, 1]]))
     np.testing.assert_allclose(given, expected, rtol=1e-5)
 

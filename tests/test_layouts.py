@@ -198,5 +198,5 @@ def test_heads_are_of_a_model_whose_last_layer_makes_its_outputs():
     inputs = keras.Input((3,))
     outputs = layers.Reshape((2, 3))(layers.Dense(6)(inputs))
     model = kh.hypernetize(keras.Model(inputs, outputs), conditioning_size=2)
-    with pytest.raises(ValueError, match="`heads`.* of the 3 entries"):
+    with pytest.raises(ValueError, match=r"`heads`.* of the 3 entries"):
         kh.ContinualModel(model, num_tasks=2, heads=[[0], [1]])

@@ -39,13 +39,14 @@ def places_of(hyper):
     return of_embedding(hyper.embedding) | of_perceptron(hyper.generator)
 
 
-def by_path(hyper, start):
-    """Recorded values or changes of variables, `{path: array}`; those of the others are zero."""
-    found = {}
+def by_name(hyper, start):
+    """Recorded values or changes of variables, `{name: array}`; those of the others are zero."""
+    found, names = {}, {id(v): name for name, v in hyper.named_variables().items()}
     for name, place in places_of(hyper).items():
         array, variable = ARRAYS.get(f"{start}.{name}"), place.variable
         if array is not None:
-            whole = found.setdefault(variable.path, np.zeros(variable.shape, "float32"))
+            name = names[id(variable)]
+            whole = found.setdefault(name, np.zeros(variable.shape, "float32"))
             whole[place.part] = array if place.axes is None else array.transpose(place.axes)
     return found
 
@@ -61,8 +62,8 @@ def masks():
 
 def cases(hyper):
     targets, fisher = ARRAYS["in.targets"], ARRAYS["in.fisher_estimates"]
-    theta, embeddings = by_path(hyper, "in.dTheta"), by_path(hyper, "in.dTembs")
-    before = by_path(hyper, "in.prev_theta") | by_path(hyper, "in.prev_task_embs")
+    theta, embeddings = by_name(hyper, "in.dTheta"), by_name(hyper, "in.dTembs")
+    before = by_name(hyper, "in.prev_theta") | by_name(hyper, "in.prev_task_embs")
     scaling = CONFIG["reg_scaling"]
     return {
         "plain": {"targets": targets},
@@ -188,7 +189,7 @@ def test_few_tasks_per_call_take_the_memory_of_one_call():
 
 @pytest.mark.parametrize("perturbed", [False, True])
 def test_held_conditions_have_no_gradient(hyper, perturbed):
-    change = by_path(hyper, "in.dTembs") if perturbed else None
+    change = by_name(hyper, "in.dTembs") if perturbed else None
     options = {"targets": ARRAYS["in.targets"], "perturbation": change}
     table = hyper.embedding.table.embeddings
     values, found = [], {}

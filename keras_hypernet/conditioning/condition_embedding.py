@@ -5,10 +5,11 @@ from keras import ops
 
 from keras_hypernet import _compat, checks
 from keras_hypernet.naming import unique_name
+from keras_hypernet.trainable_flags import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class ConditionEmbedding(keras.layers.Layer):
+class ConditionEmbedding(CompositeLayer):
     """One learned vector per condition: `vector = table[id]`.
 
     Args:

@@ -5,7 +5,7 @@ from collections import Counter
 import keras
 from keras import ops, tree
 
-from keras_hypernet import _compat, graph
+from keras_hypernet import _compat, graph, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.spec import WeightSpec
@@ -80,6 +80,10 @@ class GeneratedWeights:
         self.unconditional_variables = [
             v for v in self.variables if id(v) not in others and is_float(v)
         ]
+
+    def named_variables(self):
+        """`{name: variable}` of what generates weights: see `Hypernetwork.named_variables`."""
+        return naming.named_variables_of(self.layers)
 
     def __call__(self, ids, training=None):  # (rows,) -> (rows, total)
         condition = ids if self.embedding is None else self.embedding(ids)

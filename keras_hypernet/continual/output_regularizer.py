@@ -39,8 +39,8 @@ def output_regularizer(
         ids: Ids of the old tasks `(n,)`, `n` known.
         targets: Weights `(n, total)` to keep: what `hypernetwork(ids, training=False)` was before
             the new task. This or `frozen`.
-        frozen: In their place, values of variables to generate them with, by path: a dict as the
-            argument `variables` of `Hypernetwork` takes.
+        frozen: In their place, values of variables to generate them with: a dict by name, as
+            the argument `variables` of `Hypernetwork` takes.
         sample: Number of the old tasks that are drawn, without replacement, in every call, all of
             them where there are fewer. The mean is over those drawn.
         task_weights: `s (n,)`.
@@ -71,7 +71,7 @@ def output_regularizer(
     >>> targets = hyper(old, training=False)
     >>> keras.ops.convert_to_numpy(kh.output_regularizer(hyper, old, targets)).item()
     0.0
-    >>> before = {v.path: keras.ops.copy(v) for v in hyper.trainable_variables}
+    >>> before = {n: keras.ops.copy(v) for n, v in hyper.named_variables().items()}
     >>> change = kh.output_regularizer(hyper, old, frozen=before)
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
@@ -112,12 +112,13 @@ def output_regularizer(
         per_call = min(checks.positive_int("tasks_per_call", tasks_per_call), count)
 
     groups = {name: getattr(hypernetwork, f"{name}_variables") for name in GROUPS}
-    present = _perturbed(perturbation, groups)
+    named = hypernetwork.named_variables()
+    present = _perturbed(perturbation, groups, named)
     if hold_conditions:
         given = {id(v): tensor for v, tensor in present}
         held = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
         present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in held]
-    past = None if frozen is None else replacements(_values(frozen), groups)
+    past = None if frozen is None else replacements(_values(frozen), groups, named)
 
     def changes(part):  # each (tasks, ...) -> scalar
         generated = hypernetwork(part["ids"], training=training)
@@ -163,9 +164,9 @@ def _values(frozen):
     return {name: ops.copy(value) for name, value in frozen.items()}
 
 
-def _perturbed(perturbation, groups):
+def _perturbed(perturbation, groups, named):
     """`[(variable, its value plus the perturbation)]`."""
-    pairs = [] if perturbation is None else replacements(perturbation, groups)
+    pairs = [] if perturbation is None else replacements(perturbation, groups, named)
     return [(v, v.value + ops.cast(change, v.dtype)) for v, change in pairs]
 
 

@@ -48,7 +48,8 @@ class FrozenCopy(keras.layers.Layer):
 
     def __init__(self, generated, num_tasks):
         super().__init__(name=unique_name("frozen_copy"))
-        self.paths = tuple(variable.path for variable in _variables(generated))
+        names = {id(v): name for name, v in generated.named_variables().items()}
+        self.names = tuple(names[id(variable)] for variable in _variables(generated))
         self.copies = [
             self.add_weight(
                 v.shape, initializer="zeros", trainable=False, name=f"copy_{i}", dtype=v.dtype
@@ -64,7 +65,7 @@ class FrozenCopy(keras.layers.Layer):
 
     def arguments(self, count):
         """What `output_regularizer` is given for the first tasks."""
-        return {"frozen": dict(zip(self.paths, self.copies))}
+        return {"frozen": dict(zip(self.names, self.copies))}
 
 
 def _variables(generated):

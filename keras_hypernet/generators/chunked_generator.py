@@ -20,6 +20,7 @@ class ChunkedGenerator(Generator):
             embedding is given in a call under that name.
         chunk_embeddings: `"shared"` by all conditions, `"conditional"` or `"given"`.
         num_conditions: Number of conditions.
+        conditional_statistics: Whether each has statistics of batch normalization of its own.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1), the field's convention.
         chunk_embeddings_regularizer: Of the embeddings.
         **kwargs: Arguments of a `Generator`.
@@ -33,6 +34,7 @@ class ChunkedGenerator(Generator):
         num_conditions,
         chunk_embeddings_initializer,
         chunk_embeddings_regularizer,
+        conditional_statistics=False,
         **kwargs,
     ):
         checks.choice("chunk_embeddings", chunk_embeddings, MODES)
@@ -43,6 +45,7 @@ class ChunkedGenerator(Generator):
         if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.chunk_embeddings = chunk_embeddings
+        self.conditional_statistics = conditional_statistics
         self.initializer = checks.initializer(
             "chunk_embeddings_initializer", chunk_embeddings_initializer
         )
@@ -71,10 +74,15 @@ class ChunkedGenerator(Generator):
                 "`num_conditions` must be given where chunk embeddings are conditional. "
                 "Received: num_conditions=None"
             )
+        if self.conditional_statistics and not self._has_statistics:
+            raise ValueError(
+                "`conditional_statistics=True` needs `batch_normalization=True` and "
+                f"`num_conditions`. Received: num_conditions={self.num_conditions}"
+            )
         if self.num_conditions is not None and not conditional and not self._has_statistics:
             raise ValueError(
-                '`num_conditions` is for `chunk_embeddings="conditional"` and for batch '
-                "normalization: nothing else in this generator belongs to a condition. "
+                '`num_conditions` is for `chunk_embeddings="conditional"` and for '
+                "`conditional_statistics=True`: nothing else in this generator belongs to a condition. "
                 f"Received: num_conditions={self.num_conditions}"
             )
 

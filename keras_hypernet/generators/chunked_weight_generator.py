@@ -24,8 +24,9 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
         chunk_embedding_size: Width of a chunk's embedding.
         chunk_embeddings: `"shared"` by all conditions; `"conditional"`, one set per condition,
             selected by `condition_id`; or `"given"` as an input in every call.
-        num_conditions: Number of conditions that have chunk embeddings of their own, and
-            statistics, where there is batch normalization.
+        num_conditions: Number of conditions that have chunk embeddings or statistics of their own.
+        conditional_statistics: Whether each condition has statistics of the batch normalization
+            of its own, selected by `condition_id`. `False` is one set for all.
         output_first: Whether kernels are laid out in the chunks with their output axis first, so
             that the inputs of one unit come from different columns of the head. `False` is the
             plain order of the flat vector.
@@ -67,6 +68,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
         chunk_embedding_size=8,
         chunk_embeddings="shared",
         num_conditions=None,
+        conditional_statistics=False,
         output_first=True,
         chunk_embeddings_initializer=None,
         chunk_embeddings_regularizer=None,
@@ -74,8 +76,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
     ):
         chunk_size = check_chunk_size("chunk_size", chunk_size, spec)
         layer, arguments = options.of_layer(kwargs, WeightGenerator)
-        if arguments.get("batch_normalization"):
-            arguments["num_conditions"] = num_conditions
+        arguments |= options.of_statistics(conditional_statistics, num_conditions, arguments)
         super().__init__(
             spec,
             chunk_size,
@@ -84,6 +85,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
             lambda dtype: WeightGenerator([(chunk_size,)], dtype=dtype, **arguments),
             chunk_embeddings=chunk_embeddings,
             num_conditions=num_conditions,
+            conditional_statistics=conditional_statistics,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
             **layer,
@@ -93,5 +95,6 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
         return {
             **options.of_generator(self.chunks.generator),
             **super().get_config(),
+            "conditional_statistics": self.conditional_statistics,
             "chunk_size": self.chunk_size,
         }

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks
+from keras_hypernet import _compat, checks, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.initializers.fresh import fresh
@@ -82,7 +82,8 @@ def condition_variables(layer, condition):
         condition: Id of the condition.
 
     Returns:
-        Dict `{path of the variable: its row of the condition}`; empty where nothing does.
+        Dict `{name of the variable: its row of the condition}`; empty where nothing does. Names
+        are the same in every process.
 
     Raises:
         ValueError: if the layer has no conditions, or the id is out of range.
@@ -102,7 +103,9 @@ def condition_variables(layer, condition):
         raise ValueError(
             f"`condition` must be in 0 ... {layer.num_conditions - 1}. Received: {condition}"
         )
-    return {v.path: ops.convert_to_tensor(v)[condition] for v in layer.conditional_variables}
+    wanted = {id(v) for v in layer.conditional_variables}
+    named = naming.named_variables(layer).items()
+    return {n: ops.convert_to_tensor(v)[condition] for n, v in named if id(v) in wanted}
 
 
 def perturb_unconditional(layer, changes):
@@ -111,10 +114,10 @@ def perturb_unconditional(layer, changes):
     Args:
         layer: A built `Hypernetwork`.
         changes: Tensors to add, in the order of `layer.unconditional_variables`, or a dict by
-            their paths.
+            their names in `layer.unconditional_spec`.
 
     Returns:
-        Dict `{path: variable + change}`, for `layer(conditioning, variables=...)`.
+        Dict `{name: variable + change}`, for `layer(conditioning, variables=...)`.
 
     Raises:
         ValueError: if there are more or fewer changes than variables, or a shape differs.
@@ -127,7 +130,8 @@ def perturb_unconditional(layer, changes):
     >>> perturbed = hyper(np.array([0]), variables=kh.perturb_unconditional(hyper, changes))
     """
     _check_generator(layer, "unconditional_variables")
-    variables = {v.path: v for v in layer.unconditional_variables}
+    names = {id(v): name for name, v in layer.named_variables().items()}
+    variables = {names[id(v)]: v for v in layer.unconditional_variables}
     if not isinstance(changes, dict):
         changes = _listed("changes", changes)
         if len(changes) != len(variables):
@@ -137,15 +141,15 @@ def perturb_unconditional(layer, changes):
             )
         changes = dict(zip(variables, changes))
     checks.exact_keys("changes", changes, variables)
-    for path, change in changes.items():
-        if tuple(change.shape) != tuple(variables[path].shape):
+    for name, change in changes.items():
+        if tuple(change.shape) != tuple(variables[name].shape):
             raise ValueError(
-                f"`changes` must have the shapes of the variables: {path} is "
-                f"{tuple(variables[path].shape)}. Received: shape {tuple(change.shape)}"
+                f"`changes` must have the shapes of the variables: {name} is "
+                f"{tuple(variables[name].shape)}. Received: shape {tuple(change.shape)}"
             )
     return {
-        path: ops.convert_to_tensor(v) + ops.cast(changes[path], v.dtype)
-        for path, v in variables.items()
+        name: ops.convert_to_tensor(v) + ops.cast(changes[name], v.dtype)
+        for name, v in variables.items()
     }
 
 

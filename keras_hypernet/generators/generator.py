@@ -1,14 +1,13 @@
 """What all generators do alike."""
 
-import keras
-
-from keras_hypernet import checks
+from keras_hypernet import checks, naming
 from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
+from keras_hypernet.trainable_flags import CompositeLayer
 
 
-class Generator(keras.layers.Layer):
+class Generator(CompositeLayer):
     """A layer that maps a conditioning to the weights of a target.
 
     A conditioning is a tensor `(rows, size)`, or a dict of the inputs that the generator is made
@@ -79,6 +78,7 @@ class Generator(keras.layers.Layer):
                 "There must be an input: at least one that tells the number of rows. Received: {}"
             )
         self.check_conditioning(conditioning)
+        naming.check_paths()
         return super().__call__(conditioning, *args, **kwargs)
 
     def check_conditioning(self, conditioning):

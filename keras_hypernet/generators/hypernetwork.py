@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_hypernet import _compat, checks, fans
+from keras_hypernet import _compat, checks, fans, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.functional_call import functional_call, replacements
 from keras_hypernet.generators import capacity, inputs
@@ -39,7 +39,7 @@ class Hypernetwork(Generator):
             composed generator, where the id selects plain tensors and the vector feeds the parts.
         variables: Dict of tensors to run with in place of variables: all `"unconditional"` or all
             `"conditional"` ones, flat `(1, total)` in the order of `unconditional_spec` and
-            `conditional_spec`; or single ones by their paths. A hypernetwork can so be the target
+            `conditional_spec`; or single ones by the names in these. A hypernetwork can so be the target
             of another one. Freeze variables that are always given (`variable.trainable = False`):
             they have no gradient.
         training: Whether the generator acts as in training.
@@ -140,20 +140,34 @@ class Hypernetwork(Generator):
         wanted = {id(v) for v in [*tables, *self.generator.conditional_variables]}
         return [v for _, v in _compat.parameters(self) if (id(v) in wanted) == conditional]
 
+    def named_variables(self):
+        """`{name: trainable variable}`, by names that are the same in every process.
+
+        `variables=` and the arguments of `output_regularizer` take tensors by these names.
+        """
+        wanted = {id(v) for _, v in _compat.parameters(self)}
+        return {n: v for n, v in naming.named_variables(self).items() if id(v) in wanted}
+
     @property
     def conditional_spec(self):
-        """The `WeightSpec` of the conditional variables: their paths, shapes and roles."""
+        """The `WeightSpec` of the conditional variables: their names, shapes and roles."""
         return self._spec_of(self.conditional_variables)
 
     @property
     def unconditional_spec(self):
-        """The `WeightSpec` of the unconditional variables: their paths, shapes and roles."""
+        """The `WeightSpec` of the unconditional variables: their names, shapes and roles."""
         return self._spec_of(self.unconditional_variables)
 
     def _spec_of(self, variables):
         wanted = {id(v) for v in variables}
-        owned = [pair for pair in _compat.parameters(self) if id(pair[1]) in wanted]
-        return WeightSpec([fans.describe_variable(*pair) for pair in owned])
+        names = {id(v): name for name, v in self.named_variables().items()}
+        return WeightSpec(
+            [
+                {**fans.describe_variable(owner, v), "name": names[id(v)]}
+                for owner, v in _compat.parameters(self)
+                if id(v) in wanted
+            ]
+        )
 
     @property
     def ids_beside_vectors(self):
@@ -238,7 +252,8 @@ class Hypernetwork(Generator):
         if variables is None:
             return run()
         groups = {name: getattr(self, f"{name}_variables") for name in GROUPS}
-        return functional_call(self, replacements(variables, groups), run)
+        pairs = replacements(variables, groups, self.named_variables())
+        return functional_call(self, pairs, run)
 
     def compute_output_shape(self, conditioning_shape, variables_shape=None):
         return super().compute_output_shape(conditioning_shape)

@@ -4,7 +4,15 @@ import inspect
 
 from keras_hypernet import checks
 
-LAYER = ("name", "dtype", "trainable", "autocast", "activity_regularizer", "initialization")
+LAYER = (
+    "name",
+    "dtype",
+    "trainable",
+    "trainable_parts",
+    "autocast",
+    "activity_regularizer",
+    "initialization",
+)
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 
 
@@ -28,6 +36,14 @@ def of_layer(kwargs, inside):
             raise ValueError(f"`{name}` is no argument of this generator.{hint} There are: {known}")
     layer = {name: value for name, value in kwargs.items() if name in LAYER}
     return layer, {name: value for name, value in kwargs.items() if name not in LAYER}
+
+
+def of_statistics(conditional, num_conditions, arguments):
+    """What a perceptron with these arguments gets so that conditions have their own statistics."""
+    own = checks.boolean("conditional_statistics", conditional) and arguments.get(
+        "batch_normalization"
+    )
+    return {"num_conditions": num_conditions} if own else {}
 
 
 def of_generator(generator):

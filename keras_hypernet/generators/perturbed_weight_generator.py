@@ -6,6 +6,7 @@ from keras_hypernet import checks
 from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
+from keras_hypernet.naming import give_unique_path
 from keras_hypernet.weights import materialize
 
 
@@ -91,6 +92,7 @@ class PerturbedWeightGenerator(Generator):
             if layer is not None:
                 checks.instance(argument, layer, keras.layers.Layer)
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
+        give_unique_path(self)  # for layers of any class
         self.generator = generator
         self.noise_size = noise_size
         self.sigma = sigma
@@ -160,6 +162,7 @@ class PerturbedWeightGenerator(Generator):
 
     def call(self, conditioning, training=None):
         given = inputs.as_dict(conditioning)
+        witnesses = list(given.values())  # noise that is not used has rows all the same
         perturbs = self.when == "always" or bool(training)
         if "noise" not in given and (perturbs or self.noise_size or self.input_layer is not None):
             given["noise"] = self._draw(inputs.dynamic_rows(given))
@@ -169,6 +172,7 @@ class PerturbedWeightGenerator(Generator):
         elif self.noise_size:
             given["noise"] = noise[:, : self.noise_size]
         weights = materialize(self.generator(given, training=training))
+        (weights,) = inputs.share_rows([weights], witnesses)
         if not perturbs:
             return weights
         if self.output_layer is not None:

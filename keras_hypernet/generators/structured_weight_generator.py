@@ -28,8 +28,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
         plan: A `ChunkPlan`, such as `plan_chunks` or `resnet_chunking` makes.
         chunk_embeddings: `"shared"` by all conditions; `"conditional"`, one set per condition,
             selected by `condition_id`; or `"given"` as inputs in every call.
-        num_conditions: Number of conditions that have chunk embeddings of their own, and
-            statistics, where there is batch normalization.
+        num_conditions: Number of conditions that have chunk embeddings or statistics of their own.
+        conditional_statistics: Whether each condition has statistics of the batch normalization
+            of its own, selected by `condition_id`. `False` is one set for all.
         kinds: Dict of arguments of `WeightGenerator` for single kinds, `{kind: {argument: value}}`.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
@@ -71,6 +72,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         plan,
         chunk_embeddings="shared",
         num_conditions=None,
+        conditional_statistics=False,
         kinds=None,
         chunk_embeddings_initializer=None,
         chunk_embeddings_regularizer=None,
@@ -84,8 +86,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
             found = {}
             for name, kind in plan.kinds.items():
                 arguments = {**common, **kinds.get(name, {})}
-                if arguments.get("batch_normalization"):
-                    arguments["num_conditions"] = num_conditions
+                arguments |= options.of_statistics(
+                    conditional_statistics, num_conditions, arguments
+                )
                 generator = WeightGenerator(kind.spec, dtype=dtype, **arguments)
                 found[INPUT + name] = (generator, kind.number, kind.embedding_size)
             return found
@@ -95,6 +98,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
             sets,
             chunk_embeddings=chunk_embeddings,
             num_conditions=num_conditions,
+            conditional_statistics=conditional_statistics,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
             **layer,
@@ -161,6 +165,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         return {
             **config,
             "plan": self.plan.get_config(),
+            "conditional_statistics": self.conditional_statistics,
             "kinds": {
                 name.removeprefix(INPUT): options.of_generator(generator)
                 for name, generator in generators.items()

@@ -1,12 +1,11 @@
 """What all hyper layers do alike: weights as a call input, checked before a tensor is made."""
 
-import keras
-
 from keras_hypernet import checks
 from keras_hypernet import weights as forms
+from keras_hypernet.trainable_flags import CompositeLayer
 
 
-class HyperLayer(keras.layers.Layer):
+class HyperLayer(CompositeLayer):
     """A layer without weights of its own, called as `layer(x, weights)`.
 
     Weights have `rows` rows, data has `batch` rows, `rows` divides `batch`, and data row `b` uses

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hypernet.layers.hyper_twin import HyperTwin
+from keras_hypernet.naming import unique_name
 from keras_hypernet.ops import rows
 
 
@@ -60,7 +61,7 @@ class HyperNormalizationByTwin(HyperNormalization):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         config = {**self.twin_layer().get_config(), "center": False, "scale": False}
-        config |= {"name": "normalization", "trainable": self.trainable}
+        config |= {"name": unique_name("normalization"), "trainable": self.trainable}
         self.normalization = self.twin.from_config({**config, "dtype": self.dtype_policy})
 
     def build(self, x_shape, weights_shape):

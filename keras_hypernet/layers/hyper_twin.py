@@ -11,7 +11,7 @@ from keras_hypernet import checks, fans, named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.spec import WeightSpec
 
-_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "autocast")
+_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "trainable_parts", "autocast")
 _VARIABLES = (
     "lora_rank",
     "lora_alpha",

@@ -9,13 +9,15 @@ from keras import ops, tree
 from keras_hypernet import _compat, checks
 from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import mean_over_rows
+from keras_hypernet.naming import give_unique_path
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.tensor_plan import LOW_RANK, TensorPlan
+from keras_hypernet.trainable_flags import CompositeLayer
 from keras_hypernet.weights import FACTORS
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class LayerWeights(keras.layers.Layer):
+class LayerWeights(CompositeLayer):
     """The weights of one target layer: generated ones, and variables for the others.
 
     A generated tensor is `change` from nothing (`1 + change` for a scale), `base + change` with a
@@ -39,6 +41,7 @@ class LayerWeights(keras.layers.Layer):
 
     def __init__(self, plans, gated=False, freeze_base=False, **kwargs):
         super().__init__(**kwargs)
+        give_unique_path(self)
         self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
         self.gated = checks.boolean("gated", gated)
         self.freeze_base = checks.boolean("freeze_base", freeze_base)
