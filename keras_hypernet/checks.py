@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_hypernet.fans import ROLES
 
+SEEDS = 2**31  # what random generators of all backends take
+
 
 def positive_int(argument, value):
     """A positive integer of any integer type (NumPy's too), as an `int`."""
@@ -59,15 +61,20 @@ def seed(argument, value, generator=False):
     """`None` or an integer that seeds may be; with `generator`, also a `SeedGenerator`."""
     if value is None or (generator and isinstance(value, keras.random.SeedGenerator)):
         return value
-    rule = "None or an integer from 0 to 2**32 - 1"
+    rule = "None or an integer from 0 to 2**31 - 1"
     if generator:
-        rule = "None, an integer from 0 to 2**32 - 1 or a `keras.random.SeedGenerator`"
+        rule = "None, an integer from 0 to 2**31 - 1 or a `keras.random.SeedGenerator`"
     error = f"`{argument}` must be {rule}. Received: {argument}={value!r}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{error} of type {type(value).__name__}")
-    if not 0 <= value < 2**32:
+    if not 0 <= value < SEEDS:
         raise ValueError(error)
     return operator.index(value)
+
+
+def next_seed(value, i):
+    """The i-th of the seeds that follow one, or `None`."""
+    return None if value is None else (value + i) % SEEDS
 
 
 def name(argument, value):

@@ -89,7 +89,7 @@ def of_shape(shape, layout="keras"):
     """Fans of a kernel of a layout: without its outputs, and without its inputs."""
     size = math.prod(shape)
     input_axis, output_axes = LAYOUTS[layout]
-    if len(shape) < 2 or input_axis is None:
+    if len(shape) < 2:
         return size, size
     return size // math.prod(shape[axis] for axis in output_axes), size // shape[input_axis]
 

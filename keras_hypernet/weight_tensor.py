@@ -80,6 +80,11 @@ def complete(given):
     role = checks.choice("role", fans.role_of_name(name) if role is None else role, fans.ROLES)
     layout = checks.choice("layout", given.get("layout", "keras"), tuple(fans.LAYOUTS))
     fan_in, fan_out = _fans(given)
+    if fan_in is None and role == "kernel" and layout == "other":
+        raise ValueError(
+            "`fan_in` and `fan_out` must be given for a kernel of `layout='other'`, which does not "
+            f"say them. Received: {given!r}"
+        )
     if fan_in is None and role in ("kernel", "embedding"):
         fan_in, fan_out = fans.of_shape(shape, layout if role == "kernel" else "keras")
     return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout)))

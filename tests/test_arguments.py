@@ -82,7 +82,7 @@ def test_every_argument_has_an_effect(name):
 
 WRONG = {
     "boolean": ["yes", 1, 0, 0.0, [True], np.ones(1)],
-    "seed": ["x", 1.5, -1, True, [1], 2**32, float("nan")],
+    "seed": ["x", 1.5, -1, True, [1], 2**31, float("nan")],
     "number": ["1", True, float("nan"), float("inf"), [1.0], 1j],
     "size": [-1, 1.5, "3", True, {}, float("nan")],
     "name": ["", 5, True, b"x", ["a"]],
@@ -396,6 +396,7 @@ MEANINGLESS = {
         ("input_size", "data_input"),
     ),
     "a wrapper's rows": (lambda: kh.HyperWrapper(model(), shared=False), ("shared",)),
+    "no fans": (lambda: tensors(layout="other"), ("fan_in", "layout")),
     "a fan": (lambda: tensors(fan_in=3), ("fan_in", "fan_out")),
 }
 
@@ -463,6 +464,12 @@ def test_switches_of_calls_are_checked():
         kh.ChunkPlan(
             {"a/kernel": (3, 4)}, {"half": ENTRY}, {"a/kernel": {"join": JOINED, "axis": 1.0}}
         )
+
+
+def test_the_last_seed_is_followed_by_others():
+    layer = kh.WeightGenerator([(3, 4)], hidden_sizes=[2, 2], dropout=0.1, seed=2**31 - 1)
+    assert [hidden.dropout.seed for hidden in layer.trunk] == [2**31 - 1, 0]
+    kh.initialize(hyper(), kh.HyperFanIn(seed=2**31 - 1))
 
 
 def test_a_seed_generator_is_a_seed_where_keras_draws():

@@ -161,7 +161,7 @@ class WeightGenerator(Generator):
             batch_normalization=normalization if self.batch_normalization else None,
             num_conditions=self.num_conditions,
             spectral_normalization=self.spectral_normalization,
-            seed=None if self.seed is None else self.seed + i,
+            seed=checks.next_seed(self.seed, i),
             use_bias=self.use_bias,
             kernel_initializer=fresh(self.kernel_initializer),
             bias_initializer=fresh(self.bias_initializer),

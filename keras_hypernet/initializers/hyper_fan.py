@@ -207,7 +207,7 @@ class HyperFan(Initialization):
         )
 
     def _seed(self, i):
-        return None if self.seed is None else self.seed + i
+        return checks.next_seed(self.seed, i)
 
     def get_config(self):
         return {
