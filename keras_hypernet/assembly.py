@@ -5,6 +5,8 @@ import difflib
 import keras
 from keras import ops
 
+from keras_hypernet import checks
+
 
 class Assembly:
     """Puts named pieces together into the tensors of a spec.
@@ -83,13 +85,15 @@ def check_registered(argument, function):
 def _normalized(target, entry):
     if isinstance(entry, str):
         return {"join": [entry], "axis": 0}
-    valid = isinstance(entry, dict) and set(entry) <= {"join", "axis"} and entry.get("join")
+    if isinstance(entry, dict):
+        checks.known_keys(f"assembly[{target!r}]", entry, ("join", "axis"))
+    valid = isinstance(entry, dict) and entry.get("join")
     if not valid or not isinstance(entry["join"], (list, tuple)):
         raise ValueError(
             "An entry of `assembly` must be a piece's name or "
             f'{{"join": [pieces], "axis": axis}}. Received for {target!r}: {entry!r}'
         )
-    return {"join": list(entry["join"]), "axis": int(entry.get("axis", 0))}
+    return {"join": list(entry["join"]), "axis": checks.integer("axis", entry.get("axis", 0))}
 
 
 def _check_entry(tensor, entry, sources):

@@ -75,6 +75,7 @@ def build(
     checks.activation("activation", activation)
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
+    name = name if name is None else checks.name("name", name)
     if keras.utils.is_keras_tensor(conditioning):
         generator_inputs.check(conditioning, generator_inputs.VECTORS)
     conditioning_shape = _input_shape(
@@ -164,6 +165,7 @@ def build_weight_generator(
     _check_symbolic("conditioning", conditioning)
     target_in = checks.positive_int("target_in", target_in)
     target_out = checks.positive_int("target_out", target_out)
+    name = name if name is None else checks.name("name", name)
     generator = WeightGenerator(
         WeightSpec.from_layer_sizes([(target_in, target_out)]),
         hidden_sizes=hidden_sizes,
@@ -241,13 +243,19 @@ def _input_shape(tensor_argument, tensor, size_argument, size):
         raise ValueError(
             f"`{tensor_argument}` must have two or more axes. Received: shape {tensor.shape}"
         )
-    if size is not None and shape[-1] != tensor.shape[-1]:
+    if size is not None and not _agree(shape, tuple(tensor.shape[1:])[-len(shape) :]):
         raise ValueError(
-            f"`{size_argument}` must be the last axis of `{tensor_argument}` where both are given. "
+            f"`{size_argument}` must be the last axis of `{tensor_argument}`, or its last axes, "
+            "where both are given. "
             f"Received: {size_argument}={size}, shape {tensor.shape}"
         )
     checks.known_last_axis(tensor_argument, tensor.shape)
     return tuple(tensor.shape[1:])
+
+
+def _agree(shape, other):
+    pairs = zip(shape, other)
+    return len(shape) == len(other) and all(a == b or None in (a, b) for a, b in pairs)
 
 
 def _check_first_layer(sizes, data_size):

@@ -1,12 +1,17 @@
 """Argument checks: each names the argument, the rule and what was received."""
 
+import difflib
 import itertools
+import math
 import numbers
 import operator
 
 import keras
+import numpy as np
 
 from keras_hypernet.fans import ROLES
+
+SEEDS = 2**31  # what random generators of all backends take
 
 
 def positive_int(argument, value):
@@ -30,6 +35,69 @@ def count(argument, value):
     if value < 0:
         raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
     return operator.index(value)
+
+
+def integer(argument, value):
+    """An integer of any integer type, as an `int`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{argument}` must be an integer. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return operator.index(value)
+
+
+def boolean(argument, value):
+    """`True` or `False`, NumPy's too, as a `bool`."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"`{argument}` must be True or False. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return bool(value)
+
+
+def seed(argument, value, generator=False):
+    """`None` or an integer that seeds may be; with `generator`, also a `SeedGenerator`."""
+    if value is None or (generator and isinstance(value, keras.random.SeedGenerator)):
+        return value
+    rule = "None or an integer from 0 to 2**31 - 1"
+    if generator:
+        rule = "None, an integer from 0 to 2**31 - 1 or a `keras.random.SeedGenerator`"
+    error = f"`{argument}` must be {rule}. Received: {argument}={value!r}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{error} of type {type(value).__name__}")
+    if not 0 <= value < SEEDS:
+        raise ValueError(error)
+    return operator.index(value)
+
+
+def next_seed(value, i):
+    """The i-th of the seeds that follow one, or `None`."""
+    return None if value is None else (value + i) % SEEDS
+
+
+def name(argument, value):
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{argument}` must be a non-empty string. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    if not value:
+        raise ValueError(f"`{argument}` must be a non-empty string. Received: {argument}=''")
+    return value
+
+
+def names(argument, values):
+    """Names, such as the keys of a dict: strings that are not empty."""
+    for value in values:
+        if not isinstance(value, str) or not value:
+            error = ValueError if isinstance(value, str) else TypeError
+            raise error(
+                f"Names in `{argument}` must be non-empty strings. "
+                f"Received: {value!r} of type {type(value).__name__}"
+            )
 
 
 def positive_ints(argument, values):
@@ -82,34 +150,54 @@ def exact_keys(argument, received, expected):
     """A dict with the given keys and no others."""
     if set(received) != set(expected):
         missing = sorted(set(expected) - set(received))
-        unknown = sorted(set(received) - set(expected))
+        unknown = sorted(set(received) - set(expected), key=str)
+        hint = nearest(unknown[0], missing) if unknown else ""
         raise ValueError(
             f"`{argument}` must have exactly the spec's names. "
-            f"Missing: {missing}. Received unknown: {unknown}"
+            f"Missing: {missing}. Received unknown: {unknown}.{hint}"
         )
 
 
+def known_keys(argument, received, known):
+    """Keys of a dict, or a list of names, that are all known."""
+    known = list(known)
+    unknown = [key for key in received if key not in known]
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must have only the keys {known}. "
+            f"Received: {unknown}.{nearest(unknown[0], known)}"
+        )
+
+
+def nearest(given, known):
+    """A hint at what may have been meant, for the end of an error."""
+    found = difflib.get_close_matches(str(given), [str(name) for name in known], n=1, cutoff=0.5)
+    return f" The nearest is {found[0]!r}." if found else ""
+
+
 def choice(argument, value, allowed):
-    """One of the allowed values."""
-    if value not in allowed:
+    """One of the allowed strings, or `None` where that is allowed."""
+    if not isinstance(value, (str, type(None))) or value not in allowed:
         raise ValueError(f"`{argument}` must be one of {allowed}. Received: {argument}={value!r}")
     return value
 
 
 def fraction(argument, value):
     """A number in `[0, 1)`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if not 0 <= number(argument, value) < 1:
         raise ValueError(f"`{argument}` must be in [0, 1). Received: {argument}={value!r}")
     return float(value)
 
 
 def number(argument, value):
-    """A real number."""
+    """A real number, neither infinite nor NaN."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
             f"`{argument}` must be a number. "
             f"Received: {argument}={value!r} of type {type(value).__name__}"
         )
+    if not math.isfinite(value):
+        raise ValueError(f"`{argument}` must be finite. Received: {argument}={value!r}")
     return float(value)
 
 
@@ -141,38 +229,35 @@ def numbers_by_name(argument, numbers_):
     """A dict of names to numbers, or `None` for an empty one."""
     if numbers_ is None:
         return {}
-    valid = isinstance(numbers_, dict) and all(
-        isinstance(n, str) and isinstance(x, numbers.Real) for n, x in numbers_.items()
-    )
-    if not valid:
+    if not isinstance(numbers_, dict):
         raise TypeError(
             f"`{argument}` must be a dict of numbers by name or role. "
             f"Received: {argument}={numbers_!r}"
         )
-    return {name: float(x) for name, x in numbers_.items()}
+    names(argument, numbers_)
+    return {key: number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
 
 
 def flags(argument, value):
-    """A dict of bools by name, or `None` for an empty one."""
+    """A dict of booleans by name, or `None` for an empty one."""
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(
-        isinstance(name, str) and isinstance(flag, bool) for name, flag in value.items()
-    ):
+    if not isinstance(value, dict):
         raise TypeError(
-            f"`{argument}` must be a dict of bools by name. Received: {argument}={value!r}"
+            f"`{argument}` must be a dict of booleans by name. Received: {argument}={value!r}"
         )
-    return dict(value)
+    names(argument, value)
+    return {key: boolean(f"{argument}[{key!r}]", flag) for key, flag in value.items()}
 
 
-def known_tensors(argument, names, spec):
+def known_tensors(argument, received, spec):
     """Names of tensors of a spec, or roles."""
     known = [*spec.names, *ROLES]
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in received if name not in known]
     if unknown:
         raise ValueError(
             f"`{argument}` must have names of the target's tensors, or roles: {known}. "
-            f"Received: {unknown}"
+            f"Received: {unknown}.{nearest(unknown[0], known)}"
         )
 
 
@@ -184,6 +269,46 @@ def activation(argument, value):
         raise ValueError(
             f"`{argument}` must be a Keras activation's name, a callable or None. "
             f"Received: {argument}={value!r}"
+        ) from error
+
+
+def initializer(argument, value):
+    """A Keras initializer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.initializers)
+
+
+def regularizer(argument, value):
+    """A Keras regularizer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.regularizers)
+
+
+def from_keras(**arguments):
+    """Keras initializers and regularizers, by the arguments that they are given as."""
+    kinds = {"initializer": initializer, "regularizer": regularizer}
+    return {name: kinds[name.rpartition("_")[2]](name, x) for name, x in arguments.items()}
+
+
+def _from_keras(argument, value, module):
+    try:
+        return module.get(value)
+    except (ValueError, TypeError) as error:
+        kind = module.__name__.rpartition(".")[2].removesuffix("s")
+        raise type(error)(
+            f"`{argument}` must be a Keras {kind}, its name or its config. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
+def array(argument, value):
+    """A tensor of the backend from numbers in any form; a KerasTensor stays."""
+    if keras.utils.is_keras_tensor(value):
+        return value
+    try:
+        return keras.ops.convert_to_tensor(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(
+            f"`{argument}` must be a tensor or an array of numbers. "
+            f"Received: {type(value).__name__}"
         ) from error
 
 

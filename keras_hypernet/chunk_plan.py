@@ -6,6 +6,7 @@ from keras_hypernet import checks
 from keras_hypernet.assembly import Assembly, entries_from_config
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.tables import format_table
+from keras_hypernet.weight_tensor import fields_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ChunkPlan:
         self.spec = WeightSpec.of(spec)
         if not isinstance(kinds, dict) or not kinds:
             raise ValueError(f"`kinds` must be a non-empty dict of kinds. Received: {kinds!r}")
+        checks.names("kinds", kinds)
         kinds = {name: _checked_kind(name, kind) for name, kind in kinds.items()}
         sources = {
             f"{name}/{i}/{tensor.name}": tensor.shape
@@ -68,18 +70,18 @@ class ChunkPlan:
         }
 
     def _as_in_target(self, name, kind):
-        """The kind with the roles and (mean) fans of the tensors that its chunks go to."""
+        """The kind with the roles, layouts and (mean) fans of the tensors that its chunks go to."""
         used, tensors = self.assembly.used, []
         for tensor in kind.spec:
             pieces = [f"{name}/{i}/{tensor.name}" for i in range(kind.number)]
             targets = [self.spec[target] for piece in pieces for target in used.get(piece, ())]
             if targets:
-                fields = {"role": targets[0].role}
+                fields = {"role": targets[0].role, "layout": targets[0].layout}
                 for fan in ("fan_in", "fan_out"):
                     known = [getattr(t, fan) for t in targets if getattr(t, fan) is not None]
                     fields[fan] = _mean(known) if known else None
                 tensor = dataclasses.replace(tensor, **fields)
-            tensors.append(dataclasses.asdict(tensor))
+            tensors.append(fields_of(tensor))
         return dataclasses.replace(kind, spec=WeightSpec(tensors))
 
     def cuts(self, kind, tensor):
@@ -115,9 +117,7 @@ class ChunkPlan:
                     f"`sizes` must have one entry per kind ({len(self.kinds)}). Received: {sizes}"
                 )
             sizes = dict(zip(self.kinds, sizes))
-        unknown = [name for name in sizes if name not in self.kinds]
-        if unknown:
-            raise ValueError(f"`sizes` must name kinds: {list(self.kinds)}. Received: {unknown}")
+        checks.known_keys("sizes", sizes, self.kinds)
         config = self.get_config()
         for name, size in sizes.items():
             config["kinds"][name]["embedding_size"] = size
@@ -128,7 +128,8 @@ class ChunkPlan:
         """A plan from a plan or its config."""
         if isinstance(plan, cls):
             return plan
-        if isinstance(plan, dict) and set(plan) == {"spec", "kinds", "assembly"}:
+        if isinstance(plan, dict) and {"spec", "kinds", "assembly"} <= set(plan):
+            checks.known_keys("plan", plan, ("spec", "kinds", "assembly"))
             return cls.from_config(plan)
         raise TypeError(f"`plan` must be a `ChunkPlan`. Received: plan={plan!r}")
 
@@ -179,18 +180,18 @@ def _runs(pieces):
 
 
 def _checked_kind(name, kind):
-    known = {"shapes", "number", "embedding_size"}
-    if not isinstance(kind, dict) or not {"shapes"} <= set(kind) <= known:
+    if not isinstance(kind, dict) or "shapes" not in kind:
         raise ValueError(
             f"`kinds[{name!r}]` must be a dict with `shapes` and, if wanted, `number` and "
             f"`embedding_size`. Received: {kind!r}"
         )
+    checks.known_keys(f"kinds[{name!r}]", kind, ("shapes", "number", "embedding_size"))
     if not isinstance(kind["shapes"], dict):
         raise TypeError(
             f"`kinds[{name!r}]['shapes']` must be a dict {{tensor name: shape}}. "
             f"Received: {kind['shapes']!r}"
         )
-    if not isinstance(name, str) or not name or "/" in name:
+    if "/" in name:
         raise ValueError(f"A kind's name must be a string without a slash. Received: {name!r}")
     number = checks.positive_int(f"kinds[{name!r}]['number']", kind.get("number", 1))
     size = checks.count(f"kinds[{name!r}]['embedding_size']", kind.get("embedding_size", 8))

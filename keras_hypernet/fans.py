@@ -45,43 +45,60 @@ def describe_variable(layer, variable):
 
 def describe(layer, name, shape):
     """A tensor of a spec, from a layer's name for it."""
-    role = role_of_name(name)
-    fan_in = fan_out = None
-    if role == "kernel":
-        fan_in, fan_out = _in_layer(layer, name, shape)
-    return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}
+    fields = {"name": name, "shape": shape, "role": role_of_name(name)}
+    kernel = _in_layer(layer, name, shape) if fields["role"] == "kernel" else {}
+    return {**fields, "fan_in": None, "fan_out": None, "layout": "keras", **kernel}
 
 
 def _in_layer(layer, name, shape):
-    """Fans of a kernel, by the layout that its layer gives it."""
+    """Layout and fans of a kernel, as its layer uses it."""
     if hasattr(layer, "equation"):
-        inputs, kernel, output = layer.equation.replace("->", ",").replace(" ", "").split(",")
-        sizes = dict(zip(kernel, shape))
-        fan_in = math.prod(n for axis, n in sizes.items() if axis in inputs and axis not in output)
-        fan_out = math.prod(n for axis, n in sizes.items() if axis not in inputs)
-        return fan_in, fan_out
-    depthwise = name.startswith("depthwise") or (
-        name == "kernel" and hasattr(layer, "depth_multiplier")
-    )
-    if depthwise:  # (*window, channels, multiplier): a channel sees its own window only
-        window = math.prod(shape[:-2])
-        return window, window * shape[-1]
-    if "Transpose" in type(layer).__name__:  # (*window, out, in)
-        return of_shape((*shape[:-2], shape[-1], shape[-2]))
-    return of_shape(shape)
+        return _in_equation(layer.equation, shape)
+    layout = "keras"
+    if name.startswith("depthwise") or (name == "kernel" and hasattr(layer, "depth_multiplier")):
+        layout = "depthwise"
+    elif "Transpose" in type(layer).__name__:
+        layout = "transposed"
+    fan_in, fan_out = of_shape(shape, layout)
+    return {"fan_in": fan_in, "fan_out": fan_out, "layout": layout}
 
 
-# Axes of the inputs and of the outputs of a kernel; the others are its window.
-LAYOUTS = {"keras": (-2, -1), "torch": (1, 0)}
+def _in_equation(equation, shape):
+    inputs, kernel, output = equation.replace("->", ",").replace(" ", "").split(",")
+    sizes, rank = dict(zip(kernel, shape)), len(shape)
+    axis = kernel.find(output[-1])  # the output's last axis has the units
+    names = {0: "torch", rank - 2: "transposed", rank - 1: "keras"}
+    return {
+        "fan_in": math.prod(n for c, n in sizes.items() if c in inputs and c not in output),
+        "fan_out": math.prod(n for c, n in sizes.items() if c not in inputs),
+        "layout": names.get(axis, "other"),
+    }
+
+
+# Axis of a kernel's inputs and axes of its outputs; the others are its window.
+LAYOUTS = {
+    "keras": (-2, (-1,)),  # (*window, in, out)
+    "torch": (1, (0,)),  # (out, in, *window)
+    "transposed": (-1, (-2,)),  # (*window, out, in)
+    "depthwise": (-2, (-2, -1)),  # (*window, channels, multiplier)
+    "other": (None, ()),  # no axis has the outputs alone
+}
 
 
 def of_shape(shape, layout="keras"):
-    """Fans of `(*window, in, out)`, or of `(out, in, *window)`."""
+    """Fans of a kernel of a layout: without its outputs, and without its inputs."""
+    size = math.prod(shape)
+    input_axis, output_axes = LAYOUTS[layout]
     if len(shape) < 2:
-        return (math.prod(shape),) * 2
-    inputs, outputs = (shape[axis] for axis in LAYOUTS[layout])
-    window = math.prod(shape) // (inputs * outputs)
-    return window * inputs, window * outputs
+        return size, size
+    return size // math.prod(shape[axis] for axis in output_axes), size // shape[input_axis]
+
+
+def order_of_keras(layout, rank):
+    """The axes of a kernel in the order that Keras' initializers expect."""
+    if layout == "torch" and rank > 1:
+        return (*range(2, rank), 1, 0)
+    return tuple(range(rank))
 
 
 def share_in_layers(tensors):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import _compat
+from keras_hypernet import _compat, checks
 
 
 def functional_call(layer, replaced, function, owner=None):
@@ -108,7 +108,8 @@ def replacements(tensors, groups, named):
             pairs.append((named[name], tensor))
         else:
             raise ValueError(
-                f"`variables` must have names of {[*groups, *named]}. Received: {name!r}"
+                f"`variables` must have names of {[*groups, *named]}. "
+                f"Received: {name!r}.{checks.nearest(name, [*groups, *named])}"
             )
     if len({id(variable) for variable, _ in pairs}) < len(pairs):
         raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")

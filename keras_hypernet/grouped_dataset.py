@@ -5,6 +5,12 @@ import numpy as np
 
 from keras_hypernet import checks
 
+OPTIONS = {
+    "workers": checks.positive_int,
+    "use_multiprocessing": checks.boolean,
+    "max_queue_size": checks.positive_int,
+}
+
 
 class GroupedDataset(keras.utils.PyDataset):
     """Batches in which each conditioning row comes with its own group of data rows.
@@ -49,6 +55,11 @@ class GroupedDataset(keras.utils.PyDataset):
         **kwargs,
     ):
         conditions_per_batch = checks.positive_int("conditions_per_batch", conditions_per_batch)
+        shuffle = checks.boolean("shuffle", shuffle)
+        seed = checks.count("seed", seed)
+        checks.known_keys("kwargs", kwargs, OPTIONS)
+        for name, value in kwargs.items():
+            OPTIONS[name](name, value)
         arrays = {"conditioning": conditioning, "data": data, "y": y}
         arrays["sample_weight"] = sample_weight
         arrays = {k: None if a is None else np.asarray(a) for k, a in arrays.items()}

@@ -31,7 +31,7 @@ def hypernetize(
     rank=None,
     freeze_base=False,
     shared=False,
-    hidden_sizes=(32,),
+    hidden_sizes=None,
 ):
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
@@ -65,7 +65,7 @@ def hypernetize(
             trained by its own `trainable` flag: set it before.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
-        hidden_sizes: Of the default generator's trunk.
+        hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
 
     Returns:
         A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
@@ -94,12 +94,13 @@ def hypernetize(
     Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
     """
     rank = _checked_mode(mode, rank, freeze_base)
-    hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
+    hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
+    shared = checks.boolean("shared", shared)
     source = _functional(model)
     taken = {operation.name for operation in _compat.functional(source).operations}
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
-    shared = bool(shared) or tree.flatten(conditioning)[0].shape[0] == 1
+    shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     gated = generator is not None and mode != "replace"
     targets = select_targets(source, select, mode, rank, shared, gated, freeze_base, taken)
     if generator is None:
@@ -131,9 +132,22 @@ def _checked_mode(mode, rank, freeze_base):
         rank = checks.positive_int("rank", 4 if rank is None else rank)
     elif rank is not None:
         raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
-    if freeze_base and mode == "replace":
-        raise ValueError("`freeze_base` needs a base, which mode='replace' has not.")
+    if checks.boolean("freeze_base", freeze_base) and mode == "replace":
+        raise ValueError(
+            "`freeze_base` needs a base, which mode='replace' has not: use mode='delta' or "
+            "'low_rank'. Received: freeze_base=True, mode='replace'"
+        )
     return rank
+
+
+def _checked_hidden_sizes(hidden_sizes, generator):
+    if hidden_sizes is not None and generator is not None:
+        raise ValueError(
+            "`hidden_sizes` is of the default generator: with a `generator`, give them to that one "
+            "(`generator=lambda spec: kh.WeightGenerator(spec, hidden_sizes=...)`). "
+            f"Received: hidden_sizes={hidden_sizes!r}, generator={generator!r}"
+        )
+    return checks.positive_ints("hidden_sizes", (32,) if hidden_sizes is None else hidden_sizes)
 
 
 def _functional(model):

@@ -19,7 +19,8 @@ class WeightSpec:
 
     Args:
         tensors: List of dicts with the keys `name` and `shape`, and optionally `role` (one of
-            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in` and `fan_out`.
+            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in`, `fan_out` and
+            `layout` (as in `from_shapes`).
             Names are unique, and the tensors of one layer (equal names up to the last slash)
             stand together. Mostly made by `from_shapes`, `from_layer` or `from_model`.
 
@@ -42,8 +43,7 @@ class WeightSpec:
     def __init__(self, tensors):
         placed, offset = [], 0
         for given in checks.non_empty_list("tensors", tensors):
-            fields = complete(given)
-            placed.append(WeightTensor(**fields, offset=offset))
+            placed.append(WeightTensor(**complete(given), offset=offset))
             offset += placed[-1].size
         self._tensors = tuple(fans.share_in_layers(placed))
         self._by_name = {tensor.name: tensor for tensor in self._tensors}
@@ -61,8 +61,10 @@ class WeightSpec:
         Args:
             shapes: List of shapes, or dict `{name: shape}`.
             roles: Optional roles, one per shape, in place of the ones that are inferred.
-            layout: `"keras"` for kernels `[..., in, out]`, `"torch"` for `[out, in, ...]`: it says
-                where the fans are, and changes nothing else.
+            layout: `"keras"` for kernels `[..., in, out]`, `"torch"` for `[out, in, ...]`. Beside
+                these there are `"transposed"`, `[..., out, in]`, `"depthwise"`, `[..., channels,
+                multiplier]`, and `"other"`, which specs of layers have. The tensors keep it: it
+                says where fans and outputs are. Hyper layers take kernels as their twins have them.
         """
         checks.choice("layout", layout, tuple(fans.LAYOUTS))
         if isinstance(shapes, dict):
@@ -127,17 +129,26 @@ class WeightSpec:
         return cls.from_layer(model)
 
     @classmethod
-    def of(cls, spec):
-        """A spec from a spec, a list or dict of shapes, or a spec's config."""
+    def of(cls, spec, argument="spec"):
+        """A spec from a spec, a list or dict of shapes, or a spec's config.
+
+        Args:
+            spec: What it is made of.
+            argument: What an error calls it.
+        """
         if isinstance(spec, cls):
             return spec
-        if isinstance(spec, dict) and isinstance(spec.get("tensors"), (list, tuple)):
+        tensors = spec.get("tensors") if isinstance(spec, dict) else None
+        if isinstance(tensors, (list, tuple)) and all(isinstance(t, dict) for t in tensors):
             return cls.from_config(spec)
         if isinstance(spec, (list, tuple, dict)):
-            return cls.from_shapes(spec)
+            try:
+                return cls.from_shapes(spec)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"`{argument}` makes no `WeightSpec`: {error}") from error
         raise TypeError(
-            "`spec` must be a `WeightSpec`, a list of shapes or a dict of names to shapes. "
-            f"Received: spec={spec!r} of type {type(spec).__name__}"
+            f"`{argument}` must be a `WeightSpec`, a list of shapes or a dict of names to shapes. "
+            f"Received: {argument}={spec!r} of type {type(spec).__name__}"
         )
 
     # What is in it.
@@ -230,6 +241,11 @@ class WeightSpec:
         if isinstance(tensors, dict):
             checks.exact_keys("tensors", tensors, self._by_name)
             tensors = [tensors[name] for name in self.names]
+        if not isinstance(tensors, (list, tuple)):
+            raise TypeError(
+                "`tensors` must be a dict by name or a list in the spec's order. "
+                f"Received: {type(tensors).__name__}"
+            )
         if len(tensors) != len(self):
             raise ValueError(
                 f"`tensors` must have one entry per tensor of the spec ({len(self)}). "
@@ -251,6 +267,7 @@ class WeightSpec:
 
     @classmethod
     def from_config(cls, config):
+        checks.known_keys("config", config, ("tensors",))
         return cls(config["tensors"])
 
     def to_json(self):
@@ -261,10 +278,12 @@ class WeightSpec:
         return cls.from_config(json.loads(text))
 
     def __repr__(self):
-        rows = [("name", "role", "shape", "fans", "offset", "size")]
+        layouts = any(t.layout != "keras" for t in self)
+        rows = [("name", "role", "shape", "fans", "offset", "size", *["layout"] * layouts)]
         for t in self:
             fans = "-" if t.fan_in is None else f"{t.fan_in} -> {t.fan_out}"
-            rows.append((t.name, t.role, str(t.shape), fans, str(t.offset), str(t.size)))
+            row = (t.name, t.role, str(t.shape), fans, str(t.offset), str(t.size))
+            rows.append((*row, *[t.layout] * layouts))
         counts = [(len(self), "tensor"), (len(self.layers), "layer"), (self.total, "weight")]
         title = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts)
         return f"WeightSpec: {title}\n" + format_table(rows)

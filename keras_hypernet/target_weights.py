@@ -132,7 +132,7 @@ def values_by_name(inputs, conditioning):
 
 
 def _value(tensor, given):
-    given = ops.convert_to_tensor(given)
+    given = checks.array("conditioning", given)
     if keras.backend.is_int_dtype(tensor.dtype):
         checks.int_tensor(tensor.name, given)
     return ops.cast(given, tensor.dtype)

@@ -22,7 +22,7 @@ class TensorPlan:
     Args:
         name: Its path in the target model.
         local: Its name in its layer.
-        shape, role, fan_in, fan_out: As in a `WeightSpec`.
+        shape, role, fan_in, fan_out, layout: As in a `WeightSpec`.
         mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
             scale. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
         down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
@@ -45,6 +45,7 @@ class TensorPlan:
     regularizer: dict | None = None
     constraint: dict | None = None
     trainable: bool = True
+    layout: str = "keras"
 
     def __post_init__(self):
         for field in ("shape", "down", "up"):
@@ -68,14 +69,15 @@ class TensorPlan:
         """The tensors of a `WeightSpec` that are generated for this one."""
         fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
         if self.mode == LOW_RANK:
-            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out}
+            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out or self.up[-1]}
             return [
                 {"name": f"{self.name}.down", "shape": self.down, "role": "kernel", **fans},
                 {"name": f"{self.name}.up", "shape": self.up, "role": "kernel", **rank},
             ]
         # The change of a scale lies around 0.
         role = "offset" if self.role == "scale" else self.role
-        return [{"name": self.name, "shape": self.shape, "role": role, **fans}]
+        part = {"name": self.name, "shape": self.shape, "role": role, "layout": self.layout}
+        return [{**part, **fans}]
 
     def part_sizes(self):
         return [math.prod(part["shape"]) for part in self.parts()]

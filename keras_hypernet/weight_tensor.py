@@ -10,10 +10,11 @@ from keras_hypernet import checks, fans
 
 @dataclasses.dataclass(frozen=True)
 class WeightTensor:
-    """One tensor of a target: its name, shape, role, fans and place in the flat vector.
+    """One tensor of a target: its name, shape, role, fans, layout and place in the flat vector.
 
     `layer` is the name up to the last slash. `fan_in` and `fan_out` are those of the
-    layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel.
+    layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel. `layout` says
+    which axes of a kernel are its inputs and outputs.
     """
 
     name: str
@@ -22,6 +23,7 @@ class WeightTensor:
     fan_in: int | None
     fan_out: int | None
     offset: int
+    layout: str = "keras"
 
     @property
     def size(self):
@@ -31,16 +33,37 @@ class WeightTensor:
     def layer(self):
         return self.name.rpartition("/")[0]
 
+    @property
+    def is_matrix(self):
+        """Whether it is a kernel with an axis of inputs and one of outputs."""
+        return self.role == "kernel" and len(self.shape) > 1
+
+    @property
+    def input_axis(self):
+        """The axis of a kernel's inputs."""
+        return fans.LAYOUTS[self.layout][0] if self.is_matrix else None
+
+    @property
+    def output_axes(self):
+        """The axes with an entry for each output (of a table, each row), together in order."""
+        if self.is_matrix:
+            return fans.LAYOUTS[self.layout][1]
+        if not self.shape:
+            return ()
+        return (0,) if self.role == "embedding" else (-1,)
+
+    @property
+    def outputs(self):
+        """Number of outputs."""
+        return math.prod(self.shape[axis] for axis in self.output_axes)
+
+
+FIELDS = ("name", "shape", "role", "fan_in", "fan_out", "layout")
+
 
 def fields_of(tensor):
     """What `WeightSpec` is made of, of one tensor."""
-    return {
-        "name": tensor.name,
-        "shape": tensor.shape,
-        "role": tensor.role,
-        "fan_in": tensor.fan_in,
-        "fan_out": tensor.fan_out,
-    }
+    return {field: getattr(tensor, field) for field in FIELDS}
 
 
 def complete(given):
@@ -50,13 +73,32 @@ def complete(given):
             "`tensors` must be a list of dicts with the keys `name` and `shape`. "
             f"Received: {given!r}"
         )
-    name, shape = given["name"], checks.shape("shape", given["shape"])
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"A tensor's name must be a non-empty string. Received: name={name!r}")
-    role = given.get("role") or fans.role_of_name(name)
-    if role not in fans.ROLES:
-        raise ValueError(f"`role` must be one of {fans.ROLES}. Received: role={role!r}")
-    fan_in, fan_out = given.get("fan_in"), given.get("fan_out")
+    checks.known_keys("tensors", given, FIELDS)
+    name, shape = checks.name("name", given["name"]), given["shape"]
+    shape = checks.shape(f"shape of {name}", shape)
+    role = given.get("role")
+    role = checks.choice("role", fans.role_of_name(name) if role is None else role, fans.ROLES)
+    layout = checks.choice("layout", given.get("layout", "keras"), tuple(fans.LAYOUTS))
+    fan_in, fan_out = _fans(given)
+    if fan_in is None and role == "kernel" and layout == "other":
+        raise ValueError(
+            "`fan_in` and `fan_out` must be given for a kernel of `layout='other'`, which does not "
+            f"say them. Received: {given!r}"
+        )
     if fan_in is None and role in ("kernel", "embedding"):
-        fan_in, fan_out = fans.of_shape(shape, given.get("layout", "keras"))
-    return {"name": name, "shape": shape, "role": role, "fan_in": fan_in, "fan_out": fan_out}
+        fan_in, fan_out = fans.of_shape(shape, layout if role == "kernel" else "keras")
+    return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout)))
+
+
+def _fans(given):
+    """The given fans, both or none: a mean over tensors may be no integer."""
+    fan_in, fan_out = given.get("fan_in"), given.get("fan_out")
+    if (fan_in is None) != (fan_out is None):
+        raise ValueError(
+            "`fan_in` and `fan_out` must be given together, or neither. "
+            f"Received: fan_in={fan_in!r}, fan_out={fan_out!r}"
+        )
+    for argument, value in (("fan_in", fan_in), ("fan_out", fan_out)):
+        if value is not None:
+            checks.positive_number(argument, value)
+    return fan_in, fan_out

@@ -5,6 +5,8 @@ that means `offset + features @ basis`: everything affine in few weight vectors.
 single layer may also come tensor by tensor: `named_weights.py`.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -155,24 +157,28 @@ def layer_shapes(shapes, totals):
 
 
 def from_output_first(flat, spec):
-    """Flat weights whose kernels have their output axis first -> the order of the spec."""
-    if not any(_is_matrix(tensor) for tensor in spec):
+    """Flat weights whose kernels have their output axes first -> the order of the spec."""
+    if not any(tensor.is_matrix for tensor in spec):
         return flat
     pieces = []
     for tensor, piece in zip(spec, _compat.split(flat, spec.sizes)):
-        if _is_matrix(tensor):
-            piece = _compat.reshape(piece, (-1, tensor.shape[-1], tensor.size // tensor.shape[-1]))
-            piece = _compat.reshape(ops.transpose(piece, (0, 2, 1)), (-1, tensor.size))
+        before, after = _around_outputs(tensor) if tensor.is_matrix else (1, 1)
+        if before > 1:
+            piece = _compat.reshape(piece, (-1, tensor.outputs, before, after))
+            piece = _compat.reshape(ops.transpose(piece, (0, 2, 1, 3)), (-1, tensor.size))
         pieces.append(piece)
     return ops.concatenate(pieces, axis=-1)
 
 
-def _is_matrix(tensor):
-    return tensor.role == "kernel" and len(tensor.shape) > 1
+def _around_outputs(tensor):
+    """Number of entries on the axes before those of the outputs, and after them."""
+    rank = len(tensor.shape)
+    axes = [axis % rank for axis in tensor.output_axes] or [0]
+    return math.prod(tensor.shape[: axes[0]]), math.prod(tensor.shape[axes[-1] + 1 :])
 
 
 def as_tensors(weights):
     """Weights of any form, as tensors of the backend."""
     if isinstance(weights, dict):
-        return {name: as_tensors(tensor) for name, tensor in weights.items()}
-    return weights if keras.utils.is_keras_tensor(weights) else ops.convert_to_tensor(weights)
+        return {name: checks.array(name, tensor) for name, tensor in weights.items()}
+    return checks.array("weights", weights)

@@ -108,7 +108,7 @@ def test_chunks_have_the_roles_and_fans_of_their_target():
     ("sizes", "exception", "message"),
     [
         ([1], ValueError, "`sizes` must have one entry per kind"),
-        ({"no": 1}, ValueError, "`sizes` must name kinds"),
+        ({"no": 1}, ValueError, "`sizes` must have only the keys"),
         ([0, 1], ValueError, "may be 0 only"),
         ([], ValueError, "must not be empty"),
         (3, TypeError, "`sizes` must be a list"),

@@ -156,7 +156,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
 def test_a_broken_file_is_refused_and_a_folder_made(tmp_path):
     checkpoint = kh.ContinualCheckpoint(tmp_path / "new" / "run.keras")
     model = continual()
-    list(zip(checkpoint.tasks(model, "a"), "a"))
+    list(zip(checkpoint.tasks(model, ["a"]), "a"))
     assert checkpoint.load().task_names == ("a",)
     checkpoint.filepath.write_bytes(b"half a file")
     with pytest.raises(ValueError, match="not a whole"):
@@ -236,7 +236,7 @@ MISTAKES = {
         "ContinualModel",
     ),
     "other tasks": (
-        lambda: list(kh.ContinualCheckpoint("a.keras").tasks(begun("b"), "ab")),
+        lambda: list(kh.ContinualCheckpoint("a.keras").tasks(begun("b"), ["a", "b"])),
         ValueError,
         r"tasks \['b'\]",
     ),

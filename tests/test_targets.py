@@ -171,7 +171,8 @@ def test_resnet_chunk_has_the_normalization_of_its_convolution():
 def test_wrn_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
     model = targets.wide_resnet(n=1, k=1, filters=(4, 4, 8, 8), use_bias=True, **SMALL)
     plan = targets.wrn_chunking(model, normalization=True, output=True)
-    assert list(plan.kinds) == ["first", "group_1", "group_2", "group_3", "skip_2", "output"]
+    kinds = ["first", "group_1", "group_2", "group_3", "skip_2", "skip_3", "output"]
+    assert list(plan.kinds) == kinds
     entries = plan.get_config()["assembly"]
     assert entries["group_2_block_0_conv_1/kernel"] == {
         "join": ["group_2/1/kernel", "group_2/2/kernel"],
@@ -293,17 +294,19 @@ def conv_0(model, x):
     return np.maximum(ops.convert_to_numpy(first(x)), 0)
 
 
-def test_resnet_shortcuts_keep_every_second_pixel_and_add_zeros(rng):
-    model = silenced(targets.resnet(**SMALL_RESNET, normalization=None))
+@pytest.mark.parametrize("filters", [(2, 2, 4, 6), (4, 4, 4, 4)])
+def test_resnet_shortcuts_keep_every_second_pixel_and_add_zeros(filters, rng):
+    options = {**SMALL_RESNET, "filters": filters, "normalization": None}
+    model = silenced(targets.resnet(**options))
     x = rng.normal(size=(4, 8, 8, 1)).astype("float32")
     kept = conv_0(model, x)[:, ::4, ::4].mean((1, 2))
     kernel, bias = model.get_layer("output").get_weights()
-    expected = np.pad(kept, ((0, 0), (0, 4))) @ kernel + bias
+    expected = np.pad(kept, ((0, 0), (0, filters[3] - filters[0]))) @ kernel + bias
     np.testing.assert_allclose(ops.convert_to_numpy(model(x)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("filters", [(6, 4, 6, 10), (4, 4, 4, 4)])
-def test_wide_resnet_skips_are_convolutions_where_channels_change(filters, rng):
+@pytest.mark.parametrize("filters", [(6, 4, 6, 10), (4, 4, 4, 4), (6, 4, 4, 8)])
+def test_wide_resnet_skips_are_convolutions_where_the_image_changes(filters, rng):
     options = {**SMALL_WRN, "filters": filters, "normalization": None}
     model = silenced(targets.wide_resnet(**options))
     x = rng.normal(size=(4, 8, 8, 1)).astype("float32")
@@ -311,13 +314,35 @@ def test_wide_resnet_skips_are_convolutions_where_channels_change(filters, rng):
     for group in (1, 2, 3):
         expected = expected[:, :: 1 if group == 1 else 2, :: 1 if group == 1 else 2]
         name = f"group_{group}_block_0_skip"
-        assert (name in names) == (filters[group] != filters[group - 1])
+        assert (name in names) == (group > 1 or filters[group] != filters[group - 1])
         if name in names:
             (kernel,) = model.get_layer(name).get_weights()
             expected = np.maximum(expected @ kernel[0, 0], 0)
     kernel, bias = model.get_layer("output").get_weights()
     expected = expected.mean((1, 2)) @ kernel + bias
     np.testing.assert_allclose(ops.convert_to_numpy(model(x)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("filters", [(4, 4, 4, 4), (6, 4, 4, 8), (4, 8, 4, 4)])
+@pytest.mark.parametrize("gcd", [False, True])
+def test_wrn_chunking_has_every_skip_of_the_network(filters, gcd):
+    model = targets.wide_resnet(**{**SMALL_WRN, "filters": filters})
+    skips = [layer.name for layer in model.layers if layer.name.endswith("_skip")]
+    plan = targets.wrn_chunking(model, gcd, normalization=True, output=True)
+    assert plan.spec == kh.WeightSpec.from_model(model)
+    assert [f"{name}/kernel" for name in skips] == [n for n in plan.spec.names if "skip" in n]
+    made = [kind for kind in plan.kinds if kind.startswith("skip_")]
+    assert made == [f"skip_{name[len('group_')]}" for name in skips]
+    for kind in made:
+        group = int(kind[-1])
+        assert plan.kinds[kind].spec.shapes == [(1, 1, filters[group - 1], filters[group])]
+
+
+@pytest.mark.parametrize("filters", [(2, 2, 4, 6), (4, 4, 4, 4), (2, 4, 4, 4)])
+def test_resnet_shortcuts_have_no_parameters(filters):
+    spec = kh.WeightSpec.from_model(targets.resnet(**{**SMALL_RESNET, "filters": filters}))
+    assert len([t for t in spec if t.role == "kernel"]) == 6 + 2
+    assert targets.resnet_chunking(spec).spec == spec
 
 
 @pytest.mark.parametrize("size", [7, 8])

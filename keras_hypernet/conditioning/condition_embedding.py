@@ -60,8 +60,12 @@ class ConditionEmbedding(CompositeLayer):
         self.num_conditions = num_conditions
         self.size = size
         self.unknown = unknown
-        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
+        self.embeddings_initializer = checks.initializer(
+            "embeddings_initializer", embeddings_initializer
+        )
+        self.embeddings_regularizer = checks.regularizer(
+            "embeddings_regularizer", embeddings_regularizer
+        )
         self.table = keras.layers.Embedding(
             num_conditions,
             size,

@@ -7,6 +7,8 @@ from keras_hypernet import checks
 from keras_hypernet.continual.continual_model import ContinualModel
 from keras_hypernet.tables import format_table
 
+EVALUATE = ("batch_size", "verbose", "steps", "callbacks")
+
 
 class AccuracyMatrix(keras.callbacks.Callback):
     """Evaluates a `ContinualModel` on all tasks after each, and says what it forgot.
@@ -45,9 +47,11 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def __init__(self, data, metric="accuracy", verbose=1, **evaluate):
         super().__init__()
-        self.data = dict(checks.instance("data", data, dict))
-        self.metric = metric
-        self.verbose = verbose
+        checks.names("data", checks.instance("data", data, dict))
+        checks.known_keys("evaluate", evaluate, EVALUATE)
+        self.data = dict(data)
+        self.metric = checks.name("metric", metric)
+        self.verbose = _checked_verbose(verbose)
         self.evaluate = {"verbose": 0, **evaluate}
         self.names = tuple(self.data)
         self.rows = {}
@@ -187,3 +191,9 @@ class AccuracyMatrix(keras.callbacks.Callback):
                 axes.text(j, i, f"{100 * value:.1f}", ha="center", va="center", color=ink)
         axes.figure.colorbar(image, label="accuracy in %")
         axes.figure.savefig(path, dpi=120)
+
+
+def _checked_verbose(verbose):
+    if checks.count("verbose", int(verbose) if isinstance(verbose, bool) else verbose) > 1:
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return verbose

@@ -45,6 +45,11 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
     def __init__(self, filepath, every=1):
         super().__init__()
+        if not isinstance(filepath, (str, os.PathLike)):
+            raise TypeError(
+                "`filepath` must be a path, such as 'run.keras'. "
+                f"Received: filepath={filepath!r} of type {type(filepath).__name__}"
+            )
         self.filepath = pathlib.Path(filepath)
         if self.filepath.suffix != ".keras":
             raise ValueError(f"`filepath` must end in `.keras`. Received: {str(filepath)!r}")
@@ -74,7 +79,10 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         Raises:
             ValueError: if the model's tasks are not the first ones of `names`.
         """
+        if isinstance(names, str):
+            raise TypeError(f"`names` must be a list of names. Received: names={names!r}")
         names, begun = list(names), list(_checked(model).task_names)
+        checks.names("names", names)
         if names[: len(begun)] != begun:
             raise ValueError(
                 f"`names` must begin with the model's tasks {begun}. Received: names={names}"

@@ -13,7 +13,7 @@ from keras_hypernet.continual.generated_weights import (
     conditioning_of,
     is_float,
 )
-from keras_hypernet.continual.head_masks import head_masks, heads_of_model
+from keras_hypernet.continual.head_masks import heads_of_model, masks_of_model
 from keras_hypernet.continual.held_rows import HeldRows
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.optimizer_start import OptimizerStart
@@ -129,6 +129,11 @@ class ContinualModel(ModelOfTasks):
         }.items():
             if value is not None:
                 checks.positive_int(argument, value)
+        task_statistics = checks.boolean("task_statistics", task_statistics)
+        keep_optimizer = checks.boolean("keep_optimizer", keep_optimizer)
+        if hold_embeddings is not None:
+            hold_embeddings = checks.boolean("hold_embeddings", hold_embeddings)
+        seed = checks.seed("seed", seed)
         if keep_optimizer and hold_embeddings is False:
             raise ValueError(
                 "`hold_embeddings` must not be False with `keep_optimizer=True`: the momentum of "
@@ -138,6 +143,12 @@ class ContinualModel(ModelOfTasks):
         data = [x for x in model.inputs if x is not condition]
         if not data:
             raise ValueError("`model` must have an input beside that of the task. Received: none")
+        if embeddings_initializer is not None and len(condition.shape) < 2:
+            raise ValueError(
+                "`embeddings_initializer` is of the vectors of tasks, and `model` takes ids: give "
+                "it to the embedding in the model. "
+                f"Received: embeddings_initializer={embeddings_initializer!r}"
+            )
         heads = None if heads is None else heads_of_model(heads, num_tasks, model)
 
         super().__init__(**kwargs)
@@ -148,12 +159,12 @@ class ContinualModel(ModelOfTasks):
         self.tasks_per_step = tasks_per_step
         self.tasks_per_call = tasks_per_call
         self.heads = heads
-        self.task_statistics = bool(task_statistics)
-        self.keep_optimizer = bool(keep_optimizer)
-        self.hold_embeddings = (
-            self.keep_optimizer if hold_embeddings is None else bool(hold_embeddings)
+        self.task_statistics = task_statistics
+        self.keep_optimizer = keep_optimizer
+        self.hold_embeddings = keep_optimizer if hold_embeddings is None else hold_embeddings
+        self.embeddings_initializer = checks.initializer(
+            "embeddings_initializer", embeddings_initializer
         )
-        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.seed = seed
         self.task_names = ()
         self.epochs_done = 0
@@ -172,7 +183,7 @@ class ContinualModel(ModelOfTasks):
         if self.beta and num_tasks > 1:
             kind = StoredWeights if targets == "weights" else FrozenCopy
             self.memory = kind(self.generated, num_tasks)
-        self.masks = None if heads is None else head_masks(self.weight_spec, heads)
+        self.masks = None if heads is None else masks_of_model(self.weight_spec, heads, model)
         self.sampling = keras.random.SeedGenerator(seed)
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
@@ -201,7 +212,7 @@ class ContinualModel(ModelOfTasks):
             TypeError, ValueError: if the name is no string or is used, no slot is free, or another
                 task is active in `at_task`. The model is then as it was.
         """
-        checks.instance("name", name, str)
+        checks.name("name", name)
         self._check_outside("begin a task")
         if name in self.task_names:
             raise ValueError(f"`name` must be new: there is a task {name!r} already.")

@@ -14,7 +14,7 @@ def head_masks(spec, heads):
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes. Its last layer is the output's:
-            a kernel `(..., outputs)`, and a bias `(outputs,)` or none.
+            a kernel, `(..., outputs)` or as its layout says, and a bias `(outputs,)` or none.
         heads: For each task, a list of the indices of its outputs.
 
     Returns:
@@ -33,19 +33,29 @@ def head_masks(spec, heads):
     """
     spec = WeightSpec.of(spec)
     last = [tensor for tensor in spec if tensor.layer == list(spec)[-1].layer]
-    outputs = last[0].shape[-1] if last[0].shape else None
-    if last[0].role != "kernel" or any(tensor.shape[-1:] != (outputs,) for tensor in last):
+    kernel, outputs = last[0], last[0].outputs
+    no_kernel = not (kernel.is_matrix and kernel.output_axes)
+    if no_kernel or any(tensor.outputs != outputs for tensor in last):
         raise ValueError(
-            "The last layer of `spec` must be that of the outputs, a kernel `(..., outputs)` and "
-            f"a bias `(outputs,)`. Received: {[(t.name, t.shape) for t in last]}"
+            "The last layer of `spec` must be that of the outputs, a kernel `(..., outputs)` (or "
+            "with the outputs where its layout says) and a bias `(outputs,)`. "
+            f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
         )
+    heads = check_heads(heads, outputs)
     masks = np.ones((len(heads), spec.total), bool)
-    for mask, head in zip(masks, check_heads(heads, outputs)):
+    for mask, head in zip(masks, heads):
         wanted = np.isin(np.arange(outputs), head)
         for tensor in last:
             part = slice(tensor.offset, tensor.offset + tensor.size)
-            mask[part] = np.broadcast_to(wanted, tensor.shape).ravel()
+            mask[part] = _along_outputs(wanted, tensor).ravel()
     return masks
+
+
+def _along_outputs(values, tensor):  # (outputs,) -> shape of the tensor
+    rank = len(tensor.shape)
+    axes = [axis % rank for axis in tensor.output_axes]
+    shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
+    return np.broadcast_to(values.reshape(shape), tensor.shape)
 
 
 def check_heads(heads, outputs):
@@ -75,3 +85,15 @@ def heads_of_model(heads, num_tasks, model):
             f"Received: {len(heads)} of the lengths {sorted(sizes)}"
         )
     return heads
+
+
+def masks_of_model(spec, heads, model):
+    """`head_masks` for the weights of a model, whose last layer must make its outputs."""
+    made, returned = list(spec)[-1].outputs, model.outputs[0].shape[-1]
+    if made != returned:
+        raise ValueError(
+            "With `heads`, the last layer of `model` with weights must have an output for each of "
+            f"the {returned} entries on the last axis of what the model returns. Received: a "
+            f"layer {list(spec)[-1].layer!r} with {made}"
+        )
+    return head_masks(spec, heads)

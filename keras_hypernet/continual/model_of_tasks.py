@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hypernet import checks
 from keras_hypernet.continual.entropy import entropies as entropies_of
 from keras_hypernet.specialize import specialize
 
@@ -155,6 +156,7 @@ class ModelOfTasks(keras.Model):
         Raises:
             ValueError: if no task has begun, or the model has several outputs.
         """
+        checks.boolean("from_logits", from_logits)
         if len(self.model.outputs) > 1:
             raise ValueError(
                 f"`model` must have one output, of classes. Received: {len(self.model.outputs)}"

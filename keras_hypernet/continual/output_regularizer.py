@@ -82,6 +82,10 @@ def output_regularizer(
             f"Received: {'none' if targets is None else 'both'}"
         )
     _check(hypernetwork)
+    checks.boolean("hold_conditions", hold_conditions)
+    if training is not None:
+        checks.boolean("training", training)
+    seed = checks.seed("seed", seed, generator=True)
     total = hypernetwork.weight_spec.total
     ids = ops.convert_to_tensor(ids)
     checks.int_tensor("ids", ids)

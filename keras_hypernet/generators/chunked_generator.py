@@ -38,13 +38,20 @@ class ChunkedGenerator(Generator):
         **kwargs,
     ):
         checks.choice("chunk_embeddings", chunk_embeddings, MODES)
+        own = {"initializer": chunk_embeddings_initializer}
+        own["regularizer"] = chunk_embeddings_regularizer
+        _check_own(chunk_embeddings, own)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
-        if chunk_embeddings_initializer is None:
+        if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.chunk_embeddings = chunk_embeddings
         self.conditional_statistics = conditional_statistics
-        self.initializer = keras.initializers.get(chunk_embeddings_initializer)
-        self.regularizer = keras.regularizers.get(chunk_embeddings_regularizer)
+        self.initializer = checks.initializer(
+            "chunk_embeddings_initializer", chunk_embeddings_initializer
+        )
+        self.regularizer = checks.regularizer(
+            "chunk_embeddings_regularizer", chunk_embeddings_regularizer
+        )
         self.sets = {
             name: ChunkSet(
                 generator,
@@ -152,6 +159,17 @@ class ChunkedGenerator(Generator):
             "chunk_embeddings_initializer": keras.initializers.serialize(self.initializer),
             "chunk_embeddings_regularizer": keras.regularizers.serialize(self.regularizer),
         }
+
+
+def _check_own(mode, own):
+    """What is of the generator's own embeddings has no meaning where these are given."""
+    for name, value in own.items():
+        if value is not None and mode == "given":
+            raise ValueError(
+                f"`chunk_embeddings_{name}` is of embeddings that the generator has, and with "
+                '`chunk_embeddings="given"` it has none: leave it out. '
+                f"Received: chunk_embeddings_{name}={value!r}"
+            )
 
 
 def _check_embeddings(name, given, chunks, mode):

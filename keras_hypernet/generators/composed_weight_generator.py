@@ -96,17 +96,22 @@ class ComposedWeightGenerator(Generator):
             raise ValueError(
                 "There must be `generators`, `shared` or `conditional` tensors. Received: none"
             )
+        regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
+        _check_plain({"shared": shared, "conditional": conditional}, regularizers, initializers)
         num_conditions = _num_conditions(num_conditions, generators, conditional)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.start = BiasHyperInit(initializers)
         self.generators = generators
         self.plain = {}
-        regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
         for name, tensors in zip(PLAIN, (shared, conditional)):
             if tensors is not None:
-                self.plain[name] = self._plain(name, WeightSpec.of(tensors), regularizers[name])
+                self.plain[name] = self._plain(
+                    name, WeightSpec.of(tensors, name), regularizers[name]
+                )
         _check_initializers(self.start.initializers, self.plain)
-        self.part_inputs = _check_part_inputs(part_inputs or {}, generators)
+        self.part_inputs = _check_part_inputs(
+            {} if part_inputs is None else part_inputs, generators
+        )
         sources = self._sources()
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
@@ -118,7 +123,7 @@ class ComposedWeightGenerator(Generator):
         return PlainWeights(
             spec,
             self.start,
-            keras.regularizers.get(regularizer),
+            checks.regularizer(f"{name}_regularizer", regularizer),
             self.num_conditions if name == "conditional" else None,
             self.dtype_policy,
         )
@@ -272,6 +277,21 @@ def _check_generators(generators):
     return dict(generators)
 
 
+def _check_plain(tensors, regularizers, initializers):
+    """What is of plain tensors has no meaning without them."""
+    for name, regularizer in regularizers.items():
+        if regularizer is not None and tensors[name] is None:
+            raise ValueError(
+                f"`{name}_regularizer` is of `{name}` tensors, of which there are none: give "
+                f"these, or leave it out. Received: {name}_regularizer={regularizer!r}"
+            )
+    if initializers and all(given is None for given in tensors.values()):
+        raise ValueError(
+            "`initializers` are of `shared` and `conditional` tensors, of which there are none: "
+            f"give these, or leave them out. Received: initializers={initializers!r}"
+        )
+
+
 def _num_conditions(given, generators, conditional):
     """The number of conditions that the parts, and the argument, agree on."""
     counts = {part: g.num_conditions for part, g in generators.items() if g.num_conditions}
@@ -295,16 +315,14 @@ def _check_initializers(initializers, plain):
     if unknown:
         raise ValueError(
             f"`initializers` must have names of plain tensors, or roles: {known}. "
-            f"Received: {unknown}"
+            f"Received: {unknown}.{checks.nearest(unknown[0], known)}"
         )
 
 
 def _check_part_inputs(part_inputs, generators):
+    checks.instance("part_inputs", part_inputs, dict)
+    checks.known_keys("part_inputs", part_inputs, generators)
     for part, names in part_inputs.items():
-        if part not in generators:
-            raise ValueError(
-                f"`part_inputs` must name parts: {list(generators)}. Received: {part!r}"
-            )
         if not isinstance(names, (list, tuple)):
             raise TypeError(
                 f"`part_inputs[{part!r}]` must be a list of {inputs.VECTORS}. Received: {names!r}"

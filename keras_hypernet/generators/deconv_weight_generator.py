@@ -100,6 +100,8 @@ class DeconvWeightGenerator(Generator):
         activation = checks.activation("activation", activation)
         momentum = checks.fraction("momentum", momentum)
         epsilon = checks.positive_number("epsilon", epsilon)
+        use_bias = checks.boolean("use_bias", use_bias)
+        batch_normalization = checks.boolean("batch_normalization", batch_normalization)
         super().__init__(spec, num_conditions=None, **kwargs)
         hyper_image.check_pixels(image_shape, self.spec.total)
         self.image_shape = image_shape
@@ -107,14 +109,18 @@ class DeconvWeightGenerator(Generator):
         self.kernel_size = kernel_sizes
         self.attention = attention
         self.activation = activation
-        self.use_bias = bool(use_bias)
-        self.batch_normalization = bool(batch_normalization)
+        self.use_bias = use_bias
+        self.batch_normalization = batch_normalization
         self.momentum = momentum
         self.epsilon = epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        of_variables = checks.from_keras(
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+        )
+        for argument, value in of_variables.items():
+            setattr(self, argument, value)
         self._make_layers(*plan)
 
     def _make_layers(self, start_size, plans):

@@ -13,8 +13,8 @@ from keras_hypernet.initializers.fresh import fresh
 def initialize_embeddings(
     layer,
     which="conditions",
-    mean=0.0,
-    stddev=1.0,
+    mean=None,
+    stddev=None,
     initializer=None,
     function=None,
     conditions=None,
@@ -26,7 +26,7 @@ def initialize_embeddings(
         layer: A built layer with embeddings: `Hypernetwork`, `TaskWeights`, `ConditionEmbedding`,
             `ChunkedWeightGenerator`... Those of all layers inside are drawn.
         which: `"conditions"` or `"chunks"`.
-        mean, stddev: Of the normal numbers that are drawn.
+        mean, stddev: Of the normal numbers that are drawn; 0 and 1 by default.
         initializer: A Keras initializer in place of these, called for each embedding's shape
             `(size,)` of a condition, or `(number, size)` of the chunks.
         function: In place of these, `function(condition)`, of a condition's id, which gives an
@@ -50,8 +50,10 @@ def initialize_embeddings(
     checks.instance("layer", layer, keras.layers.Layer)
     if conditions is not None:
         conditions = [checks.count("conditions", c) for c in _listed("conditions", conditions)]
-    if initializer is not None and function is not None:
-        raise ValueError("Either `initializer` or `function` makes embeddings: give one of them.")
+    seed = checks.seed("seed", seed)
+    _check_makers(mean, stddev, seed, initializer, function)
+    mean = checks.number("mean", 0.0 if mean is None else mean)
+    stddev = checks.not_negative("stddev", 1.0 if stddev is None else stddev)
     tables = list(_tables(layer, which))
     if not tables:
         raise ValueError(f"`layer` must be built and have embeddings of {which}. Received: {layer}")
@@ -191,11 +193,30 @@ def _chosen(conditions, count):
     return conditions
 
 
+def _check_makers(mean, stddev, seed, initializer, function):
+    """One of three ways to make embeddings."""
+    if initializer is not None and function is not None:
+        raise ValueError("Either `initializer` or `function` makes embeddings: give one of them.")
+    if function is not None and not callable(function):
+        raise TypeError(
+            "`function` must be a function of the ids that gives an array. "
+            f"Received: function={function!r}"
+        )
+    if initializer is None and function is None:
+        return
+    maker = "function" if initializer is None else "initializer"
+    for name, value in (("mean", mean), ("stddev", stddev), ("seed", seed)):
+        if value is not None:
+            raise ValueError(
+                f"Either `{name}`, of normal numbers, or `{maker}` makes embeddings: give one of "
+                f"them. Received: {name}={value!r}"
+            )
+
+
 def _drawing(mean, stddev, initializer, rng):
     if initializer is None:
-        stddev = checks.not_negative("stddev", stddev)
         return lambda shape: rng.normal(mean, stddev, shape)
-    initializer = keras.initializers.get(initializer)
+    initializer = checks.initializer("initializer", initializer)
     return lambda shape: ops.convert_to_numpy(fresh(initializer)(shape, dtype="float32"))
 
 

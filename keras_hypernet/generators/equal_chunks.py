@@ -25,6 +25,7 @@ class EqualChunksGenerator(ChunkedGenerator):
     ):
         spec = WeightSpec.of(spec)
         size = checks.positive_int("chunk_embedding_size", chunk_embedding_size)
+        output_first = checks.boolean("output_first", output_first)
         number = -(-spec.total // chunk_size)
         super().__init__(
             spec,
@@ -33,7 +34,7 @@ class EqualChunksGenerator(ChunkedGenerator):
         )
         self.chunk_size = chunk_size
         self.chunk_embedding_size = size
-        self.output_first = bool(output_first)
+        self.output_first = output_first
 
     @property
     def chunks(self):

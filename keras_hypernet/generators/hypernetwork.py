@@ -25,8 +25,8 @@ class Hypernetwork(Generator):
     Args:
         generator: The generator. It belongs to this layer: give it to no other.
         num_conditions: Number of conditions; by default that of the generator.
-        embedding_size: Width of a condition's vector. 0 for none, where the generator itself has
-            something per condition.
+        embedding_size: Width of a condition's vector; 8 by default. 0 for none, where the
+            generator itself has something per condition.
         noise_size: Width of the noise; 0 for none.
         embeddings_initializer: Of the vectors. `None` is N(0, 1), the field's convention.
         embeddings_regularizer: Of the vectors.
@@ -72,7 +72,7 @@ class Hypernetwork(Generator):
         self,
         generator,
         num_conditions=None,
-        embedding_size=8,
+        embedding_size=None,
         noise_size=0,
         embeddings_initializer=None,
         embeddings_regularizer=None,
@@ -82,12 +82,22 @@ class Hypernetwork(Generator):
         own = generator.num_conditions
         if num_conditions is None:
             num_conditions = own
+        else:
+            num_conditions = checks.positive_int("num_conditions", num_conditions)
         if own is not None and own != num_conditions:
             raise ValueError(
                 f"`num_conditions` must be that of the generator ({own}). "
                 f"Received: num_conditions={num_conditions}"
             )
+        default = 0 if num_conditions is None else 8
+        embedding_size = default if embedding_size is None else embedding_size
         embedding_size = checks.count("embedding_size", embedding_size)
+        _check_vectors(
+            num_conditions,
+            embedding_size,
+            embeddings_initializer=embeddings_initializer,
+            embeddings_regularizer=embeddings_regularizer,
+        )
         if num_conditions is not None and own is None and embedding_size == 0:
             raise ValueError(
                 "`embedding_size` may be 0 only where the generator has something per condition: "
@@ -280,6 +290,23 @@ class Hypernetwork(Generator):
     def from_config(cls, config):
         generator = keras.saving.deserialize_keras_object(config["generator"])
         return cls(**{**config, "generator": generator})
+
+
+def _check_vectors(num_conditions, embedding_size, **given):
+    """What is of the conditions' vectors has no meaning without these."""
+    if num_conditions is None:
+        given, needed = {**given, "embedding_size": embedding_size or None}, "`num_conditions`"
+    elif embedding_size == 0:
+        needed = "an `embedding_size` above 0"
+    else:
+        return
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"`{name}` is of the vectors of conditions, which need {needed}: give it, or leave "
+                f"`{name}` out. Received: {name}={value!r}, num_conditions={num_conditions}, "
+                f"embedding_size={embedding_size}"
+            )
 
 
 def _named(conditioning):

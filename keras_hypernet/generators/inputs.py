@@ -34,7 +34,8 @@ def check(conditioning, accepted, num_conditions=None, unknown="error"):
     inputs = as_dict(conditioning)
     refused = [name for name in inputs if name not in accepted]
     if refused:
-        raise ValueError(f"This generator takes the inputs {accepted}. Received: {refused}")
+        hint = checks.nearest(refused[0], accepted)
+        raise ValueError(f"This generator takes the inputs {accepted}. Received: {refused}.{hint}")
     for name, tensor in inputs.items():
         if name == "condition_id":
             check_ids(tensor, num_conditions, unknown, argument=name)

@@ -1,7 +1,8 @@
 """Arguments of a generator inside another one."""
 
-import difflib
 import inspect
+
+from keras_hypernet import checks
 
 LAYER = (
     "name",
@@ -16,25 +17,33 @@ LAYER = (
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 
 
+def arguments_of(generator_class):
+    """The arguments of a generator class that one inside another may be given."""
+    parameters = inspect.signature(generator_class).parameters.values()
+    return [p.name for p in parameters if p.kind != p.VAR_KEYWORD and p.name not in OWN]
+
+
 def of_layer(kwargs, inside):
     """Keyword arguments -> those of the outer layer, and those of the generator class inside."""
-    known = [*LAYER, "factored", *inspect.signature(inside).parameters]
-    for name in kwargs:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            raise ValueError(f"Unknown argument: {name!r}. Nearest: {near}")
     if "factored" in kwargs:
         raise ValueError(
             "`factored` is for a `WeightGenerator`: weights that are put together from chunks are "
             "flat. Received: factored=" + repr(kwargs["factored"])
         )
+    known = [*LAYER, *arguments_of(inside)]
+    for name in kwargs:
+        if name not in known:
+            hint = checks.nearest(name, known)
+            raise ValueError(f"`{name}` is no argument of this generator.{hint} There are: {known}")
     layer = {name: value for name, value in kwargs.items() if name in LAYER}
     return layer, {name: value for name, value in kwargs.items() if name not in LAYER}
 
 
 def of_statistics(conditional, num_conditions, arguments):
     """What a perceptron with these arguments gets so that conditions have their own statistics."""
-    own = conditional and arguments.get("batch_normalization")
+    own = checks.boolean("conditional_statistics", conditional) and arguments.get(
+        "batch_normalization"
+    )
     return {"num_conditions": num_conditions} if own else {}
 
 

@@ -21,7 +21,8 @@ class PerturbedWeightGenerator(Generator):
     Args:
         generator: The generator of the weights. It belongs to this layer: give it to no other.
         noise_size: Width of the generator's noise input; 0 for a generator without one.
-        sigma: Standard deviation of what is added, for noise of standard deviation 1.
+        sigma: Standard deviation of what is added, for noise of standard deviation 1; 0.02 by
+            default.
         when: `"always"`, so that `predict` is random too, or `"training"` for unperturbed weights
             in inference.
         input_layer: Layer `noise -> noise input of the generator`, in place of the first entries.
@@ -59,7 +60,7 @@ class PerturbedWeightGenerator(Generator):
         self,
         generator,
         noise_size=0,
-        sigma=0.02,
+        sigma=None,
         when="always",
         input_layer=None,
         output_layer=None,
@@ -78,6 +79,14 @@ class PerturbedWeightGenerator(Generator):
                 "Either `noise_size` or `input_layer` says what noise the generator gets: give "
                 "one of them."
             )
+        if sigma is not None and output_layer is not None:
+            raise ValueError(
+                "Either `sigma` or `output_layer` says what noise does to weights: give one of "
+                f"them. Received: sigma={sigma!r}, output_layer={output_layer!r}"
+            )
+        if output_layer is None:
+            sigma = checks.not_negative("sigma", 0.02 if sigma is None else sigma)
+        seed = checks.seed("seed", seed)
         when = checks.choice("when", when, ("always", "training"))
         for argument, layer in (("input_layer", input_layer), ("output_layer", output_layer)):
             if layer is not None:
@@ -87,7 +96,7 @@ class PerturbedWeightGenerator(Generator):
         give_unique_path(self)  # for layers of any class
         self.generator = generator
         self.noise_size = noise_size
-        self.sigma = checks.not_negative("sigma", sigma)
+        self.sigma = sigma
         self.when = when
         self.input_layer = input_layer
         self.output_layer = output_layer

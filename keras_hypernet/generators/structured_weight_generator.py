@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import _compat
+from keras_hypernet import _compat, checks
 from keras_hypernet.chunk_plan import ChunkPlan
 from keras_hypernet.generators import options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
@@ -201,9 +201,7 @@ def _check_kinds(kinds, plan):
             "`kinds` must be a dict {kind: {argument of `WeightGenerator`: value}}. "
             f"Received: kinds={kinds!r}"
         )
-    unknown = [name for name in kinds if name not in plan.kinds]
-    if unknown:
-        raise ValueError(
-            f"`kinds` must name kinds of the plan: {list(plan.kinds)}. Received: {unknown}"
-        )
+    checks.known_keys("kinds", kinds, plan.kinds)
+    for name, arguments in kinds.items():
+        checks.known_keys(f"kinds[{name!r}]", arguments, options.arguments_of(WeightGenerator))
     return kinds

@@ -67,6 +67,8 @@ class TaskWeights(Generator):
         **kwargs,
     ):
         check_without_ids(generator)
+        num_conditions = checks.positive_int("num_conditions", num_conditions)
+        embedding_size = checks.positive_int("embedding_size", embedding_size)
         if generator.num_conditions not in (None, num_conditions):
             raise ValueError(
                 f"`num_conditions` must be that of the generator ({generator.num_conditions}). "

@@ -100,6 +100,17 @@ class WeightGenerator(Generator):
         dropout = checks.fraction("dropout", dropout)
         momentum = checks.fraction("momentum", momentum)
         epsilon = checks.positive_number("epsilon", epsilon)
+        use_bias = checks.boolean("use_bias", use_bias)
+        steps = {
+            "dropout": dropout,
+            "batch_normalization": checks.boolean("batch_normalization", batch_normalization),
+            "spectral_normalization": checks.boolean(
+                "spectral_normalization", spectral_normalization
+            ),
+        }
+        _check_steps(steps, hidden_sizes)
+        factored = checks.boolean("factored", factored)
+        seed = checks.seed("seed", seed)
         if head_kernel_initializer is None:
             head_kernel_initializer = keras.initializers.RandomUniform(-0.01, 0.01)
         if num_conditions is not None and not batch_normalization:
@@ -110,21 +121,25 @@ class WeightGenerator(Generator):
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.hidden_sizes = hidden_sizes
         self.activation = activation
-        self.use_bias = bool(use_bias)
+        self.use_bias = use_bias
         self.dropout = dropout
-        self.batch_normalization = bool(batch_normalization)
+        self.batch_normalization = steps["batch_normalization"]
         self.momentum = momentum
         self.epsilon = epsilon
-        self.spectral_normalization = bool(spectral_normalization)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.head_kernel_initializer = keras.initializers.get(head_kernel_initializer)
-        self.head_bias_initializer = keras.initializers.get(head_bias_initializer)
-        self.head_kernel_regularizer = keras.regularizers.get(head_kernel_regularizer)
-        self.head_bias_regularizer = keras.regularizers.get(head_bias_regularizer)
-        self.factored = bool(factored)
+        self.spectral_normalization = steps["spectral_normalization"]
+        of_variables = checks.from_keras(
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            head_kernel_initializer=head_kernel_initializer,
+            head_bias_initializer=head_bias_initializer,
+            head_kernel_regularizer=head_kernel_regularizer,
+            head_bias_regularizer=head_bias_regularizer,
+        )
+        for argument, value in of_variables.items():
+            setattr(self, argument, value)
+        self.factored = factored
         self.seed = seed
         self.trunk = [self._hidden_layer(i, size) for i, size in enumerate(hidden_sizes)]
         self.head = keras.layers.Dense(
@@ -147,7 +162,7 @@ class WeightGenerator(Generator):
             batch_normalization=normalization if self.batch_normalization else None,
             num_conditions=self.num_conditions,
             spectral_normalization=self.spectral_normalization,
-            seed=None if self.seed is None else self.seed + i,
+            seed=checks.next_seed(self.seed, i),
             use_bias=self.use_bias,
             kernel_initializer=fresh(self.kernel_initializer),
             bias_initializer=fresh(self.bias_initializer),
@@ -227,7 +242,7 @@ class WeightGenerator(Generator):
         return specs_of(shapes, self.compute_dtype)
 
     def _is_factored(self, factored):
-        return self.factored if factored is None else factored
+        return self.factored if factored is None else checks.boolean("factored", factored)
 
     def get_config(self):
         return {
@@ -245,6 +260,16 @@ class WeightGenerator(Generator):
             "seed": self.seed,
             **{name: serialize(getattr(self, name)) for name, serialize in _SERIALIZED.items()},
         }
+
+
+def _check_steps(steps, hidden_sizes):
+    """What follows the hidden layers has no meaning without any."""
+    meant = [name for name, value in steps.items() if value]
+    if meant and not hidden_sizes:
+        raise ValueError(
+            f"`{meant[0]}` is of the hidden layers, and `hidden_sizes` has none: give some, or "
+            f"leave it out. Received: {meant[0]}={steps[meant[0]]!r}, hidden_sizes=()"
+        )
 
 
 _SERIALIZED = {

@@ -50,7 +50,11 @@ class BiasHyperInit(Initialization):
                 "`initializers` must be a dict by name or role. "
                 f"Received: initializers={initializers!r}"
             )
-        self.initializers = {n: keras.initializers.get(i) for n, i in initializers.items()}
+        checks.names("initializers", initializers)
+        self.initializers = {
+            name: checks.initializer(f"initializers[{name!r}]", initializer)
+            for name, initializer in initializers.items()
+        }
 
     def of_perceptron(self, generator, spec, sizes):
         if not generator.use_bias:

@@ -14,6 +14,10 @@ from keras_hypernet.initializers.pieces import Pieces
 CONSTANTS = {"scale": 1.0, "offset": 0.0, "embedding": 0.0, "other": 0.0}
 
 
+# Overrides of heads that make whole tensors.
+HEADS = ("head_kernel_means", "head_kernel_variances", "head_bias_means", "head_bias_variances")
+
+
 class HyperFan(Initialization):
     """Hyperfan for one way to choose variances, which subclasses give."""
 
@@ -51,7 +55,7 @@ class HyperFan(Initialization):
                 raise ValueError(f"`{name}` must not be negative. Received: {numbers}")
         self.floor = checks.positive_number("floor", floor)
         self.distribution = checks.choice("distribution", distribution, ("uniform", "normal"))
-        self.seed = seed
+        self.seed = checks.seed("seed", seed)
 
     @abc.abstractmethod
     def variance(self, tensor, biased):
@@ -78,6 +82,7 @@ class HyperFan(Initialization):
         return sum(size * self.input_variances[name] for name, size in sizes.items()) / total
 
     def of_perceptron(self, generator, spec, sizes):
+        self._refuse(["target_variances"], "chunked generators", HEADS)
         features = generator.features_size(sum(sizes.values()))
         normalized = generator.batch_normalization and generator.trunk
         variance = 1.0 if normalized else self.input_variance(sizes)
@@ -110,6 +115,7 @@ class HyperFan(Initialization):
         return slots
 
     def of_chunks(self, chunks, spec, sizes):
+        self._refuse(HEADS, "generators of whole tensors", ["target_variances"])
         generator = chunks.generator
         if generator.batch_normalization:
             raise ValueError(
@@ -129,6 +135,15 @@ class HyperFan(Initialization):
             slots.append((generator.head, "bias", keras.initializers.Zeros()))
         rows = Pieces(0.0, variances[:, None], self.distribution, self._seed(1))
         return [*slots, (chunks, "embeddings", rows)]
+
+    def _refuse(self, names, what, others):
+        """Raises on overrides that a generator has no use for."""
+        for name in names:
+            if self.overrides[name]:
+                raise ValueError(
+                    f"`{name}` is for {what}, and this generator is none: use one of "
+                    f"{list(others)} for it. Received: {name}={self.overrides[name]}"
+                )
 
     def chunk_variances(self, spec, size, number):
         """Mean over each chunk of the variances that its weights want."""
@@ -192,7 +207,7 @@ class HyperFan(Initialization):
         )
 
     def _seed(self, i):
-        return None if self.seed is None else self.seed + i
+        return checks.next_seed(self.seed, i)
 
     def get_config(self):
         return {

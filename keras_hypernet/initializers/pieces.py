@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_hypernet.fans import order_of_keras
+
 
 class Pieces(keras.initializers.Initializer):
     """Uniform or normal numbers with a mean and a variance for every entry of an axis.
@@ -38,7 +40,15 @@ class Samples(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         drawn = [
-            ops.reshape(initializer(tensor.shape, dtype=dtype), (tensor.size,))
+            ops.reshape(_drawn(tensor, initializer, dtype), (tensor.size,))
             for tensor, initializer in zip(self.spec, self.initializers)
         ]
         return ops.concatenate(drawn)
+
+
+def _drawn(tensor, initializer, dtype):
+    """A tensor as an initializer draws it in Keras' layout, from which it reads the fans."""
+    layout = tensor.layout if tensor.is_matrix else "keras"
+    order = order_of_keras(layout, len(tensor.shape))
+    drawn = initializer(tuple(tensor.shape[axis] for axis in order), dtype=dtype)
+    return ops.transpose(drawn, np.argsort(order).tolist())

@@ -18,9 +18,8 @@ class HyperConvolution(HyperTwin):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         twin = self.twin_layer()
-        for argument in ("filters", "depth_multiplier", "groups"):
-            if hasattr(twin, argument):
-                checks.positive_int(argument, getattr(twin, argument))
+        if hasattr(twin, "groups"):
+            checks.positive_int("groups", twin.groups)
         self._channels = None
 
     @property

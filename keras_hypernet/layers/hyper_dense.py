@@ -43,7 +43,7 @@ class HyperDense(HyperTwin):
         super().__init__(units, activation=activation, use_bias=use_bias, **kwargs)
         self.units = units
         self.activation = activation
-        self.use_bias = bool(use_bias)
+        self.use_bias = self.twin_layer().use_bias
         self.contraction = contraction
         self.inputs_size = None
 

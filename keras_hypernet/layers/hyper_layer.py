@@ -17,8 +17,9 @@ class HyperLayer(CompositeLayer):
     """
 
     def __init__(self, shared=False, **kwargs):
+        shared = checks.boolean("shared", shared)
         super().__init__(**kwargs)
-        self.shared = bool(shared)
+        self.shared = shared
         self.supports_masking = True
 
     def __call__(self, x, weights=None, *args, **kwargs):

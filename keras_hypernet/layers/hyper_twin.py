@@ -7,7 +7,7 @@ import textwrap
 import keras
 from keras import ops
 
-from keras_hypernet import fans, named_weights
+from keras_hypernet import checks, fans, named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.spec import WeightSpec
 
@@ -19,6 +19,7 @@ _VARIABLES = (
     "gptq_unpacked_column_size",
     "weights",
 )
+_SIZES = ("depth_multiplier", "filters", "input_dim", "key_dim", "num_heads", "output_dim")
 _SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 
 _SECTIONS = """
@@ -106,7 +107,8 @@ class HyperTwin(HyperLayer):
         twin_arguments = dict(kwargs)
         own = {n: twin_arguments.pop(n) for n in _LAYER_ARGUMENTS if n in kwargs}
         _refuse(type(self).__name__, twin_arguments)
-        twin = self.twin(*args, **twin_arguments, dtype=own.get("dtype"), name="twin")
+        given = _checked(inspect.signature(self.twin).bind(*args, **twin_arguments))
+        twin = self.twin(*given.args, **given.kwargs, dtype=own.get("dtype"), name="twin")
         super().__init__(shared=shared, activity_regularizer=twin.activity_regularizer, **own)
         self.input_spec = twin.input_spec
         self.autocast = self.autocast and twin.autocast
@@ -252,6 +254,21 @@ def _refuse(name, arguments):
             f"`{name}` has no variables of its own, which these arguments are for; initialize the "
             f"generator instead (`initialization=`). Received: {refused}"
         )
+
+
+def _checked(given):
+    """The twin's arguments, with those checked that Keras would take whatever they are."""
+    for name, value in given.arguments.items():
+        default = given.signature.parameters[name].default
+        if name == "seed":
+            given.arguments[name] = checks.seed(name, value)
+        elif isinstance(default, bool) or (name == "flash_attention" and value is not None):
+            given.arguments[name] = checks.boolean(name, value)
+        elif name in _SIZES:
+            given.arguments[name] = checks.positive_int(name, value)
+        elif isinstance(default, float):
+            given.arguments[name] = checks.number(name, value)
+    return given
 
 
 def _arguments(cls, twin):

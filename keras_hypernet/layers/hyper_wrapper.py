@@ -56,7 +56,13 @@ class HyperWrapper(HyperLayer):
 
     def __init__(self, layer, **kwargs):
         checks.instance("layer", layer, keras.layers.Layer)
-        kwargs.pop("shared", None)
+        shared = checks.boolean("shared", kwargs.pop("shared", True))
+        if not shared:
+            raise ValueError(
+                "`shared` must be True, or left out: a wrapped layer takes one set of weights for "
+                "the whole batch, and the hyper layers of Keras' own layers one for each row. "
+                "Received: shared=False"
+            )
         if not layer.built:
             raise ValueError(
                 "`layer` must be built: call it on data, or call its `build` method, first. "

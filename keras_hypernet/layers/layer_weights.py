@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_hypernet import _compat
+from keras_hypernet import _compat, checks
 from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import mean_over_rows
 from keras_hypernet.naming import give_unique_path
@@ -43,8 +43,8 @@ class LayerWeights(CompositeLayer):
         super().__init__(**kwargs)
         give_unique_path(self)
         self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
-        self.gated = bool(gated)
-        self.freeze_base = bool(freeze_base)
+        self.gated = checks.boolean("gated", gated)
+        self.freeze_base = checks.boolean("freeze_base", freeze_base)
         self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
         self.has_base = any(plan.mode != "replace" for plan in self.generated)
         self.base = self.gates = None

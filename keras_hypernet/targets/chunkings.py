@@ -1,13 +1,13 @@
 """`resnet_chunking` and `wrn_chunking`: chunk plans of residual networks."""
 
-import dataclasses
 import itertools
 import math
 
+from keras_hypernet import checks
 from keras_hypernet.spec import WeightSpec
+from keras_hypernet.targets.convolutions import STRIDES, skip_is_convolved
 from keras_hypernet.targets.plan_builder import PlanBuilder, spec_of
-
-LAST, BEFORE_LAST = -1, -2
+from keras_hypernet.weight_tensor import fields_of
 
 
 def resnet_chunking(model, gcd=False):
@@ -47,6 +47,7 @@ def resnet_chunking(model, gcd=False):
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
+    gcd = checks.boolean("gcd", gcd)
     net = _Network(spec_of("model", model))
     net.check_layers(skips=[])
     builder = PlanBuilder(net.spec)
@@ -58,7 +59,8 @@ def resnet_chunking(model, gcd=False):
             tensors = net.tensors(conv)
             if gcd:
                 pieces = net.channels[group] // slice_size
-                builder.add(f"from_{source}", tensors, dict.fromkeys(tensors, LAST), pieces)
+                axes = {name: net.spec[t].output_axes[0] for name, t in tensors.items()}
+                builder.add(f"from_{source}", tensors, axes, pieces)
             else:
                 builder.add(f"group_{group}_first" if i == 0 else f"group_{group}", tensors)
             source = f"group_{group}"
@@ -108,9 +110,12 @@ def wrn_chunking(model, gcd=False, normalization=False, output=False):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695), and hypnettorch
     (https://github.com/chrhenning/hypnettorch), whose plans these are.
     """
+    gcd = checks.boolean("gcd", gcd)
+    normalization = checks.boolean("normalization", normalization)
+    output = checks.boolean("output", output)
     net = _Network(spec_of("model", model))
-    changes = [group for group in (1, 2, 3) if net.channels[group] != net.channels[group - 1]]
-    skips = {group: f"group_{group}_block_0_skip" for group in changes}
+    convolved = [g for g in STRIDES if skip_is_convolved(STRIDES[g], *net.channels[g - 1 : g + 1])]
+    skips = {group: f"group_{group}_block_0_skip" for group in convolved}
     net.check_layers(skips.values())
     if not normalization:
         net.leave_out([layer for layer in net.layers if "norm_" in layer])
@@ -121,9 +126,10 @@ def wrn_chunking(model, gcd=False, normalization=False, output=False):
     for group, convs in net.groups.items():
         inputs = _inputs_of_chunk(*net.channels[group - 1 : group + 1], gcd)
         for i, conv in enumerate(convs):
-            pieces = net.kernel_shape(conv)[BEFORE_LAST] // inputs if inputs else 1
+            kernel = net.kernel(conv)
+            pieces = kernel.shape[kernel.input_axis] // inputs if inputs else 1
             kind = f"group_{group}_first" if i == 0 and not inputs else f"group_{group}"
-            builder.add(kind, net.tensors(conv), {"kernel": BEFORE_LAST}, pieces)
+            builder.add(kind, net.tensors(conv), {"kernel": kernel.input_axis}, pieces)
     for group, skip in skips.items():
         builder.add(f"skip_{group}", net.tensors(skip))
     if output:
@@ -146,7 +152,7 @@ class _Network:
         self.layers = spec.layers
         self.groups = {group: self._convolutions(group) for group in (1, 2, 3)}
         ends = ["conv_0", *(convs[-1] for convs in self.groups.values())]
-        self.channels = [self.kernel_shape(conv)[-1] for conv in ends]
+        self.channels = [self.kernel(conv).outputs for conv in ends]
         self._check_chain()
         self.spec = spec
 
@@ -157,7 +163,8 @@ class _Network:
             block = f"group_{group}_block_{len(names) // 2}"
         return names
 
-    def kernel_shape(self, layer):
+    def kernel(self, layer):
+        """The kernel of a layer, which has axes for inputs and for outputs."""
         name = f"{layer}/kernel"
         if layer not in self.layers or name not in self.layers[layer]:
             raise ValueError(
@@ -165,18 +172,24 @@ class _Network:
                 f"`wide_resnet` give. It has no tensor {name!r}. "
                 f"Received layers: {list(self.layers)}"
             )
-        return self.layers[layer][name].shape
+        kernel = self.layers[layer][name]
+        if not kernel.is_matrix or len(kernel.output_axes) != 1:
+            raise ValueError(
+                f"`model` must have a kernel {name!r} with an axis of inputs and one of outputs. "
+                f"Received: shape {kernel.shape}, layout {kernel.layout!r}"
+            )
+        return kernel
 
     def _check_chain(self):
         inputs = self.channels[0]
         for group, convs in self.groups.items():
             for conv in convs:
-                expected = (inputs, self.channels[group])
-                if self.kernel_shape(conv)[-2:] != expected:
+                expected, kernel = (inputs, self.channels[group]), self.kernel(conv)
+                if (kernel.shape[kernel.input_axis], kernel.outputs) != expected:
                     raise ValueError(
                         f"`model` must be a residual network: the kernel of {conv!r} must have "
                         f"{expected[0]} inputs and {expected[1]} outputs. "
-                        f"Received: shape {self.kernel_shape(conv)}"
+                        f"Received: shape {kernel.shape}, layout {kernel.layout!r}"
                     )
                 inputs = self.channels[group]
 
@@ -195,7 +208,7 @@ class _Network:
     def leave_out(self, layers):
         """Takes layers out of the spec; what is known of the network stays."""
         kept = [t for t in self.spec if t.layer not in layers]
-        self.spec = WeightSpec([dataclasses.asdict(tensor) for tensor in kept])
+        self.spec = WeightSpec([fields_of(tensor) for tensor in kept])
 
     def tensors(self, layer):
         """`{kernel, bias, gamma, beta: wanted tensor of the target}`, as far as there are any."""

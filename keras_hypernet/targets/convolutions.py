@@ -5,6 +5,7 @@ from keras import layers
 
 from keras_hypernet import checks
 
+STRIDES = {1: 1, 2: 2, 3: 2}  # of the first block of each group
 NORMALIZATIONS = ("batch", "layer", None)
 CHANNELS_LAST = "channels_last"
 
@@ -13,7 +14,7 @@ class Convolutions:
     """Calls named layers that have the same options throughout a network."""
 
     def __init__(self, use_bias, normalization):
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.boolean("use_bias", use_bias)
         self.normalization = checks.choice("normalization", normalization, NORMALIZATIONS)
 
     def conv(self, x, name, filters, strides=1):
@@ -65,9 +66,8 @@ def subsampled(x, name, strides):
 
 def classified(x, num_classes, use_bias):
     """The means over all pixels, and a dense layer's logits of them."""
-    num_classes = checks.positive_int("num_classes", num_classes)
     x = layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, name="pool")(x)
-    return layers.Dense(num_classes, use_bias=bool(use_bias), name="output")(x)
+    return layers.Dense(num_classes, use_bias=use_bias, name="output")(x)
 
 
 def images(input_shape):
@@ -93,6 +93,11 @@ def channels(filters, width):
 
 def blocks(n):
     """`(group, block, strides)` of three groups of `n` blocks; groups 2 and 3 halve the image."""
-    for group in (1, 2, 3):
+    for group, strides in STRIDES.items():
         for block in range(n):
-            yield group, block, 2 if group > 1 and block == 0 else 1
+            yield group, block, 1 if block else strides
+
+
+def skip_is_convolved(strides, before, channels):
+    """Whether the skip of a wide residual block is a convolution: it does not fit as it is."""
+    return strides != 1 or before != channels

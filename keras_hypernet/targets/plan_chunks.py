@@ -67,6 +67,7 @@ def plan_chunks(
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695), which cuts a target into
     chunks by hand.
     """
+    verbose = checks.boolean("verbose", verbose)
     spec = spec_of("target", target)
     limit = _limit(budget, spec.total)
     heads = Heads.checked(hidden_sizes, input_size, use_bias, num_conditions)

@@ -24,7 +24,7 @@ class Heads:
         return cls(
             checks.positive_ints("hidden_sizes", hidden_sizes),
             checks.count("input_size", input_size),
-            bool(use_bias),
+            checks.boolean("use_bias", use_bias),
             checks.positive_int("num_conditions", num_conditions),
         )
 

@@ -56,7 +56,9 @@ def resnet(
 
     Reference: He et al., 2016 (https://arxiv.org/abs/1512.03385), section 4.2.
     """
+    num_classes = checks.positive_int("num_classes", num_classes)
     n, width = checks.positive_int("n", n), checks.positive_int("width", width)
+    name = name if name is None else checks.name("name", name)
     channels = parts.channels(filters, width)
     if any(before > after for before, after in itertools.pairwise(channels)):
         raise ValueError(
@@ -69,7 +71,7 @@ def resnet(
     x = parts.relu(x, "relu_0")
     for group, block, strides in parts.blocks(n):
         x = _block(net, x, f"group_{group}_block_{block}", channels[group], strides)
-    outputs = parts.classified(x, num_classes, use_bias)
+    outputs = parts.classified(x, num_classes, net.use_bias)
     return keras.Model(images, outputs, name=name)
 
 

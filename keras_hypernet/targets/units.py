@@ -71,14 +71,5 @@ def _follows(tensor, size):
 
 
 def _output_axis(tensor):
-    """The axis with an entry for each output, or each row of a table."""
-    if tensor.role == "embedding":
-        return 0
-    if tensor.role != "kernel" or len(tensor.shape) < 2:
-        return -1
-    window, inputs, outputs = math.prod(tensor.shape[:-2]), *tensor.shape[-2:]
-    # A spec knows from the layer how it uses its kernel: the fans tell.
-    fans = (tensor.fan_in, tensor.fan_out)
-    depthwise = inputs > 1 and fans == (window, window * outputs)
-    transposed = inputs != outputs and fans == (window * outputs, window * inputs)
-    return -2 if depthwise or transposed else -1
+    """The (first) axis with an entry for each output, or each row of a table."""
+    return tensor.output_axes[0] if tensor.output_axes else -1

@@ -22,8 +22,9 @@ def wide_resnet(
     """A wide residual network, WRN-(6n+4)-k, that returns logits.
 
     A 3x3 convolution, three groups of `n` pre-activation blocks of two 3x3 convolutions, the mean
-    over all pixels, and a dense layer. Groups 2 and 3 halve the image. Where a group changes the
-    number of channels, its first block's skip connection is a 1x1 convolution without bias.
+    over all pixels, and a dense layer. Groups 2 and 3 halve the image. Where a group halves it or
+    changes the number of channels, its first block's skip connection is a 1x1 convolution without
+    bias.
 
     The layers with weights are `conv_0`, `group_1_block_0_conv_0`, `group_1_block_0_conv_1`, ...,
     `group_1_block_0_skip`, ..., `output`, and the normalizations: `norm_0` is the next one after
@@ -60,6 +61,9 @@ def wide_resnet(
     """
     n, k = checks.positive_int("n", n), checks.positive_int("k", k)
     dropout = checks.fraction("dropout", dropout)
+    use_output_bias = checks.boolean("use_output_bias", use_output_bias)
+    num_classes = checks.positive_int("num_classes", num_classes)
+    name = name if name is None else checks.name("name", name)
     channels = parts.channels(filters, k)
     net = parts.Convolutions(use_bias, normalization)
     images = parts.images(input_shape)
@@ -75,9 +79,8 @@ def wide_resnet(
 
 def _block(net, x, active, name, filters, strides, dropout):
     """A block on `x`, of which `active` is normalized and rectified."""
-    if x.shape[-1] == filters:
-        skip = parts.subsampled(x, f"{name}_subsample", strides)
-    else:
+    skip = x
+    if parts.skip_is_convolved(strides, x.shape[-1], filters):
         skip = net.skip(active, f"{name}_skip", filters, strides)
     y = net.conv(active, f"{name}_conv_0", filters, strides)
     y = parts.relu(net.norm(y, f"{name}_norm_0"), f"{name}_relu_0")
