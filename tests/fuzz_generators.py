@@ -1,15 +1,17 @@
 """Random generators, each with inputs for it."""
 
+import itertools
 import math
 
 import keras
 import numpy as np
 
 import keras_hypernet as kh
-from tests.fuzz import Case, call, functional
+from tests.fuzz import Case, as_numpy, assert_close, call, functional
 
 CONDITIONS = 3
-INITIALIZATIONS = ["hyper_fan_in", "hyper_fan_out", "hyper_fan_harmonic", "bias_hyper_init"]
+BIAS = "bias_hyper_init"
+INITIALIZATIONS = ["hyper_fan_in", "hyper_fan_out", "hyper_fan_harmonic", BIAS]
 REGULARIZED = {"kernel_regularizer": ["l2"], "bias_regularizer": ["l1"]}
 
 PERCEPTRON = {
@@ -91,7 +93,7 @@ def spec_of(draw):
 def layer_sizes(draw, first=None):
     sizes = [first or draw.integer(1, 4), *(draw.integer(1, 5) for _ in range(draw.integer(1, 3)))]
     draw.note(sizes=sizes)
-    return list(zip(sizes, sizes[1:]))
+    return list(itertools.pairwise(sizes))
 
 
 def perceptron(draw, **given):
@@ -136,8 +138,8 @@ def chunk_options(draw, rows):
 
 
 def without_initialization(options, perceptron):
-    """Given embeddings cannot be initialized."""
-    if options["chunk_embeddings"] == "given":
+    """Given embeddings cannot be initialized, and one head would make all chunks equal."""
+    if options["chunk_embeddings"] == "given" or perceptron.get("initialization") == BIAS:
         perceptron.pop("initialization", None)
     return {**perceptron, **options}
 
@@ -200,7 +202,9 @@ def deconv(draw, spec, rows, **layer):
     height = math.ceil(total / channels / width) + draw.integer(0, 1)
     shape = (width, height, channels) if channels > 1 else (width, height)
     draw.note(image_shape=shape)
-    return kh.DeconvWeightGenerator(spec, shape, **image_options(draw), **layer), vectors(draw, rows)
+    return kh.DeconvWeightGenerator(spec, shape, **image_options(draw), **layer), vectors(
+        draw, rows
+    )
 
 
 def chunked_deconv(draw, spec, rows, **layer):
@@ -239,7 +243,9 @@ def composed(draw, spec, rows, **layer):
             own[part] = [name for name in ("noise", "condition") if name in inputs]
     given = given or vectors(draw, rows)
     # Parts that another one's vectors are not for.
-    inputs = {part: names for part, names in own.items() if names != ["condition"] or "noise" in given}
+    inputs = {
+        part: names for part, names in own.items() if names != ["condition"] or "noise" in given
+    }
     options = {part: tensors[part] or None for part in ("shared", "conditional")}
     if options["conditional"]:
         options["num_conditions"] = CONDITIONS
@@ -335,16 +341,30 @@ class Made:
         self.tolerance = TOLERANCES.get(layer["dtype"], 1e-4)
         self.generator, self.given = kinds[kind](draw, spec, rows, **layer)
         draws = [
-            x for x in self.generator._flatten_layers() if isinstance(x, kh.PerturbedWeightGenerator)
+            x
+            for x in self.generator._flatten_layers()
+            if isinstance(x, kh.PerturbedWeightGenerator)
         ]
         self.random = bool(draws) and not any(name == "noise" for name in self.given)
         if len(self.given) > 1 and draw.chance(0.3):
             alone = draw.named("one_row", list(self.given))
             self.given[alone] = self.given[alone][:1]
         self.rows = max(len(x) for x in self.given.values())
-        self.factored = factored and isinstance(self.generator, kh.WeightGenerator)
-        self.symbols = {n: keras.Input(x.shape[1:], dtype=str(x.dtype)) for n, x in self.given.items()}
-        self.ids_alone = kind == "task weights"
+        if factored and isinstance(self.generator, kh.WeightGenerator):
+            config = {**self.generator.get_config(), "factored": True}
+            self.generator = kh.WeightGenerator.from_config(config)
+        self.factored = isinstance(self.generator, kh.TaskWeights) or getattr(
+            self.generator, "factored", False
+        )
+        self.symbols = {
+            n: keras.Input(x.shape[1:], dtype=str(x.dtype)) for n, x in self.given.items()
+        }
+
+    @property
+    def argument(self):
+        """What the generator is called on."""
+        alone = isinstance(self.generator, kh.TaskWeights)
+        return next(iter(self.symbols.values())) if alone else self.symbols
 
     @property
     def arrays(self):
@@ -352,9 +372,7 @@ class Made:
 
     def __call__(self):
         """The weights as KerasTensors."""
-        given = next(iter(self.symbols.values())) if self.ids_alone else self.symbols
-        options = {"factored": True} if self.factored else {}
-        return self.generator(given, **options)
+        return self.generator(self.argument)
 
 
 def generator_case(draw):
@@ -378,4 +396,37 @@ def generator_case(draw):
         specialized=False,
         random=made.random,
         tolerance=made.tolerance,
+        more=lambda case, _: tools(draw, made, case),
     )
+
+
+def tools(draw, made, case):
+    """What is around generators: specs, packing, more conditions, given variables."""
+    generator, spec = made.generator, made.generator.spec
+    assert kh.WeightSpec.from_json(spec.to_json()) == spec
+    flat = draw.floats(2, spec.total)
+    assert_close([spec.pack(spec.split(flat))], [flat])
+    tensors = kh.split_weights(flat, spec)
+    assert_close([as_numpy(kh.pack_weights(tensors, spec))], [flat])
+    assert_close([as_numpy(t) for t in tensors.values()], list(spec.split(flat).values()))
+    samples = kh.convert_weights(flat, spec, "samples")
+    assert_close(
+        [np.stack([np.asarray(s[n]) for s in samples]) for n in spec.names],
+        [as_numpy(t) for t in tensors.values()],
+    )
+    if not isinstance(generator, kh.Hypernetwork) or made.random:
+        return
+    expected = as_numpy(generator(made.given))
+    for group in ("conditional", "unconditional"):
+        variables = getattr(generator, f"{group}_variables")
+        if variables:
+            values = np.concatenate([as_numpy(v).reshape(1, -1) for v in variables], axis=1)
+            spec = getattr(generator, f"{group}_spec")
+            assert spec.names == [v.path for v in variables]
+            found = generator(made.given, variables={group: values})
+            assert_close([as_numpy(found)], [expected], case.tolerance)
+    if generator.num_conditions:
+        larger = generator.with_conditions(CONDITIONS + 2)
+        assert_close([as_numpy(larger(made.given))], [expected], case.tolerance)
+        if generator.embedding is not None:
+            kh.initialize_embeddings(larger)

@@ -7,7 +7,7 @@ from keras import layers, tree
 import keras_hypernet as kh
 from tests.conformance import BATCH, Row, Trial, floats
 from tests.conformance_core import ids, mask
-from tests.fuzz import Case, call, functional
+from tests.fuzz import Case, functional
 from tests.fuzz_generators import POLICIES, TOLERANCES, Made, layer_sizes
 
 ACTIVATIONS = {"activation": ["relu", "tanh", keras.activations.softplus]}
@@ -86,7 +86,7 @@ def einsum(draw):
 def embedding(draw):
     options = {"input_dim": 5, "output_dim": draw.integer(1, 4)}
     options |= draw.options({"mask_zero": [True], "embeddings_regularizer": ["l2"]})
-    data = ids(*sizes(draw, draw.integer(0, 2)), dtype=draw.pick(["int32", "int64", "float32"]))
+    data = ids(*sizes(draw, draw.integer(0, 2)), dtype=draw.pick(["int32", "float32"]))
     return Row("", kh.HyperEmbedding, options, data)
 
 
@@ -97,8 +97,8 @@ def normalization(name, *, axis=True, switches=True, more=None):
         if axis is True and draw.chance(0.5):
             options["axis"] = draw.integer(1, len(shape))
         if axis == "several" and draw.chance(0.5):
-            chosen = [a for a in range(1, len(shape) + 1) if draw.chance(0.5)]
-            options["axis"] = chosen or [-1]
+            # The last ones: with others, Keras itself fails or is wrong on PyTorch.
+            options["axis"] = list(range(-draw.integer(1, len(shape)), 0))
         if switches and draw.chance(0.4):
             options[draw.pick(["center", "scale"])] = False
         if name == "GroupNormalization":
@@ -130,7 +130,7 @@ def attention(draw):
             "kernel_regularizer": ["l2"],
         }
     )
-    steps, seen = draw.integer(1, 4), draw.integer(1, 4)
+    steps, seen = draw.integer(1, 4), draw.integer(2, 4)  # Keras warns of a softmax over one
     shapes, arguments = [(steps, draw.integer(1, 4)), (seen, draw.integer(1, 4))], {}
     if draw.chance(0.3):
         shapes.append((seen, draw.integer(1, 4)))
@@ -218,7 +218,7 @@ def twin_case(draw):
     def by_rows(case):
         for own, its in zip(_state(layer), trial.state(), strict=True):
             its.assign(own.value)
-        flat = meant if made is None else flat_of(kh.target_weights(model, case.conditions))
+        flat = meant if made is None else flat_of(kh.target_weights(case.model, case.conditions))
         flat = np.broadcast_to(flat, (rows, flat.shape[1]))
         (y, _), _ = trial.reference(flat.astype("float32"))
         return [np.asarray(part, "float32") for part in tree.flatten(y)]
@@ -241,7 +241,7 @@ def _state(layer):
 
 
 def _gives_factors(made):
-    return made.factored or made.ids_alone
+    return made.factored
 
 
 def _shapes_to_build(trial):
@@ -287,7 +287,7 @@ def wrapper_case(draw):
     model = functional([*made.symbols.values(), data], wrapper(data, made()))
 
     def assigned(case):
-        values = kh.target_weights(model, case.conditions).values()
+        values = kh.target_weights(case.model, case.conditions).values()
         parameters = [v for v in plain.weights if not v.name.startswith(("moving_", "seed"))]
         for variable, value in zip(parameters, values, strict=True):
             variable.assign(value[0])
@@ -315,11 +315,13 @@ def apply_case(draw):
     x = draw.floats(BATCH, *sizes(draw, draw.integer(0, 1)), pairs[0][0])
     data = keras.Input(x.shape[1:])
     weights = [m() for m in made]
-    y = apply(data, weights if len(specs) > 1 or draw.chance(0.3) and len(pairs) == 1 else weights[0])
+    y = apply(
+        data, weights if len(specs) > 1 or (draw.chance(0.3) and len(pairs) == 1) else weights[0]
+    )
     model = functional([*(s for m in made for s in m.symbols.values()), data], y)
 
     def by_rows(case):
-        weights = kh.target_weights(model, case.conditions)
+        weights = kh.target_weights(case.model, case.conditions)
         parts, each = [], BATCH // rows
         for row in range(rows):
             y = x[row * each : (row + 1) * each]
@@ -360,7 +362,7 @@ def embedding_case(draw):
     conditions = {first.name: found[0], second.name: found[1]}
 
     def one_by_one(case):
-        made, each, parts = kh.target_weights(model, case.conditions), BATCH // rows, []
+        made, each, parts = kh.target_weights(case.model, case.conditions), BATCH // rows, []
         for row in range(rows):
             kernel, bias, *others = [w[row].astype("float32") for w in made.values()]
             y = np.tanh(x[row * each : (row + 1) * each] @ kernel + bias)
@@ -376,6 +378,3 @@ def embedding_case(draw):
         tolerance=TOLERANCES.get(dtype, 1e-4),
         described=False,
     )
-
-
-__all__ = ["apply_case", "call", "embedding_case", "twin_case", "wrapper_case"]

@@ -1,13 +1,16 @@
 """Random Keras models with generated weights, and continual models."""
 
+import re
+
 import keras
 import numpy as np
 from keras import layers
 
 import keras_hypernet as kh
+from keras_hypernet.naming import unique_name
 from tests import continual_cases
-from tests.fuzz import Case, as_numpy, assert_close, call, flags, functional
-from tests.fuzz_generators import PERCEPTRON, TOLERANCES, Made, inside, layer_sizes
+from tests.fuzz import Case, all_layers, as_numpy, assert_close, call, flags, functional
+from tests.fuzz_generators import PERCEPTRON, POLICIES, TOLERANCES, Made, layer_sizes
 from tests.fuzz_layers import BATCH, CONTRACTIONS
 
 SIZE = 3
@@ -70,7 +73,7 @@ ANY = {
 }
 SEQUENCE = {
     **ANY,
-    "einsum": lambda d, x: layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d")(x),
+    "einsum": lambda d, x: layers.EinsumDense("abc,cd->abd", (x.shape[1], 3), bias_axes="d")(x),
     "conv1d": lambda d, x: layers.Conv1D(3, 2, padding="same", **d.options(PENALTY))(x),
     "depthwise": lambda d, x: layers.DepthwiseConv1D(2, padding="causal" if 0 else "same")(x),
     "transpose": lambda d, x: layers.Conv1DTranspose(3, 2, padding="same")(x),
@@ -107,25 +110,32 @@ def random_model(draw, recurrent=False):
     shape, blocks, end = STARTS[start]
     blocks = {**blocks, **(RECURRENT if recurrent else {})}
     dtype = "int32" if start == "ids" else "float32"
-    x = inputs = keras.Input(shape, dtype=dtype)
-    data = draw.floats(BATCH, *shape)
+    x = keras.Input(shape, dtype=dtype)
+    inputs, data = [x], [draw.floats(BATCH, *shape)]
     if start == "ids":
-        data = draw.rng.integers(0, 5, size=data.shape).astype("int32")
+        data = [draw.rng.integers(0, 5, size=data[0].shape).astype("int32")]
         x = layers.Embedding(5, 3, mask_zero=draw.chance(0.3))(x)
     names = [draw.pick(list(blocks)) for _ in range(draw.integer(1, 4))]
     draw.note(blocks=names)
     for name in names:
         x = blocks[name](draw, x)
-    outputs = layers.Dense(2)(end(draw, x))
+    x = end(draw, x)
+    if draw.chance(0.2):
+        draw.note(second_input=True)
+        inputs.append(keras.Input((2,)))
+        data.append(draw.floats(BATCH, 2))
+        x = layers.Concatenate()([x, layers.Dense(2, activation="tanh")(inputs[1])])
+    outputs = layers.Dense(2)(x)
     if draw.chance(0.2):
         draw.note(outputs="dict")
         outputs = {"a": outputs, "b": layers.Dense(1)(outputs)}
-    model = keras.Model(inputs, outputs)
-    freezable = [layer for layer in model.layers if layer.weights]
-    if len(freezable) > 1 and draw.chance(0.4):
-        chosen = draw.pick(freezable[:-1])
+    model = functional(inputs, outputs)
+    freezable = [layer for layer in all_layers(model)[:-3] if layer.weights]
+    if freezable and draw.chance(0.4):
+        chosen = draw.pick(freezable)
+        chosen = draw.pick(chosen.trainable_variables or [chosen]) if draw.chance(0.3) else chosen
         chosen.trainable = False
-        draw.note(frozen_before=chosen.name)
+        draw.note(frozen_before=chosen.path)
     return model, data
 
 
@@ -141,7 +151,12 @@ SELECT = {
 def hypernetize_case(draw):
     """A random model that is hypernetized, beside itself with the weights of each row."""
     shared = draw.named("shared", [False, False, True])
-    source, data = random_model(draw, recurrent=shared and draw.chance(0.5))
+    policy = draw.named("dtype", POLICIES)
+    keras.config.set_dtype_policy(policy)
+    try:
+        source, data = random_model(draw, recurrent=shared and draw.chance(0.5))
+    finally:
+        keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(1)
     for variable in source.weights:
         if keras.backend.is_float_dtype(variable.dtype):
@@ -163,19 +178,20 @@ def hypernetize_case(draw):
     conditions = {symbol.name: draw.floats(rows, SIZE)}
     how = draw.named("conditioning", ["default", "default", "computed", "generator"])
     if how == "computed":
-        options["conditioning"] = layers.Dense(2, activation="tanh")(symbol)
+        dense = layers.Dense(2, activation="tanh", name=unique_name("conditioning_features"))
+        options["conditioning"] = dense(symbol)
     elif how == "generator":
         made = {}
 
         def generator(spec):
-            made["made"] = Made(draw, spec, rows, dtype="float32")
+            made["made"] = Made(draw, spec, rows, draw.chance(0.5), dtype=policy)
             raise Stop
 
         try:
             kh.hypernetize(source, SIZE, generator=generator, **options)
         except Stop:
             made = made["made"]
-        options |= {"conditioning": made.symbols, "generator": made.generator}
+        options |= {"conditioning": made.argument, "generator": made.generator}
         conditions, random = made.arrays, made.random
     else:
         options["conditioning"] = symbol
@@ -183,37 +199,50 @@ def hypernetize_case(draw):
     before = flags(source)
     model = kh.hypernetize(source, **options)
     assert flags(source) == before, "the given model's flags changed"
-    own = {id(v): v for v in source.variables}
-    by_path = {}
-    for v in own.values():
-        by_path.setdefault(v.path, []).append(v)
+    selected = set(kh.target_weights(model, conditions))
+    base = mode != "replace" and not options.get("freeze_base")
+    _check_flags(source, model, selected)
+    own = {v.path: v for v in source.variables if v.path in selected}
+    assert set(own) == selected, sorted(selected - set(own))
+    data_names = [x.name for x in model.inputs][-len(data) :]
 
-    def assigned(case):
-        """The given model with the weights of each row."""
-        kept = [as_numpy(v) for v in source.weights]
+    def each_row(case):
+        """The given model's outputs, and losses, with the weights of each row."""
+        kept, each = [as_numpy(v) for v in own.values()], BATCH // rows
         generated = kh.target_weights(case.model, case.conditions)
-        parts, each = [], BATCH // rows
-        assert set(generated) <= set(by_path), sorted(set(generated) - set(by_path))
         for row in range(rows):
             for name, tensor in generated.items():
-                (variable,) = by_path[name]
-                variable.assign(tensor[min(row, len(tensor) - 1)])
-            parts.append(call(source, [data[row * each : (row + 1) * each]]))
-        for variable, value in zip(source.weights, kept):
+                own[name].assign(tensor[min(row, len(tensor) - 1)])
+            outputs = call(source, [x[row * each : (row + 1) * each] for x in data])
+            yield outputs, sum(float(as_numpy(loss)) for loss in source.losses)
+        for variable, value in zip(own.values(), kept):
             variable.assign(value)
-        return [np.concatenate(part) for part in zip(*parts)]
 
     return Case(
         model,
-        {model.inputs[-1].name: data},
+        dict(zip(data_names, data)),
         conditions,
-        assigned,
+        lambda case: [np.concatenate(parts) for parts in zip(*(y for y, _ in each_row(case)))],
         rows,
         random=random,
-        described=False,
+        tolerance=TOLERANCES.get(policy, 1e-4),
+        described=mode == "replace" and how != "generator",
         # What is not generated has another path in the given model, sometimes.
-        kept="^(?!.*(generator|hypernetwork|conditioning_features|/base|/gates))",
+        kept="^(?!.*(generator|hypernetwork|task_weights|conditioning_features|/base|/gates))",
+        penalty=None
+        if how == "generator" or base
+        else lambda case: np.mean([loss for _, loss in each_row(case)]),
     )
+
+
+def _check_flags(source, model, selected):
+    """What is not generated is trained as before."""
+    of_generator = "generator|hypernetwork|task_weights|conditioning_features|/base|/gates"
+    kept = [v for v in model.variables if not re.search(of_generator, v.path)]
+    found = sorted(tuple(v.shape) for v in kept if v.trainable)
+    own = [v for v in source.trainable_variables if v.path not in selected]
+    expected = sorted(tuple(v.shape) for v in own)
+    assert found == expected, f"trained beside the generator {found}, before {expected}"
 
 
 class Stop(Exception):
@@ -241,7 +270,7 @@ def build_case(draw):
     activation = keras.activations.get(options.get("activation", "relu"))
 
     def by_rows(case):
-        weights = kh.target_weights(model, case.conditions)
+        weights = kh.target_weights(case.model, case.conditions)
         parts, each = [], BATCH // rows
         for row in range(rows):
             y = x[row * each : (row + 1) * each]
@@ -295,7 +324,9 @@ def continual_case(draw):
         assert_close(
             [loaded.predict(x, task=name, verbose=0)], [model.predict(x, task=name, verbose=0)]
         )
-        assert_close([call(model.specialize(name), [x])[0]], [model.predict(x, task=name, verbose=0)], 1e-4)
+        assert_close(
+            [call(model.specialize(name), [x])[0]], [model.predict(x, task=name, verbose=0)], 1e-4
+        )
     if names:
         histories = [m.fit(x, targets[names[-1]], **fit).history["loss"] for m in (model, loaded)]
         assert_close([np.array(histories[1])], [np.array(histories[0])], 1e-5)

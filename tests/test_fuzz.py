@@ -5,8 +5,7 @@ import random
 
 import pytest
 
-from tests import fuzz
-from tests.fuzz_kinds import KINDS
+from tests import fuzz_run
 
 
 @pytest.mark.slow
@@ -21,6 +20,6 @@ def test_random_configurations(tmp_path, capfd):
 
     log(f"\nFUZZ_SEED={seed}")
     only = os.environ.get("FUZZ_ONLY")
-    found = fuzz.run(KINDS, tmp_path, seed, cases and int(cases), seconds, only, log)
+    found = fuzz_run.run(tmp_path, seed, cases and int(cases), seconds, only, log)
     log(found.report())
     assert not found.failures, found.report()
