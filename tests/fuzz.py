@@ -155,10 +155,8 @@ def functional(inputs, outputs):
 def call(model, inputs):
     """Outputs as flat NumPy arrays: compiled on JAX, eager elsewhere."""
     inputs = inputs if len(inputs) > 1 else inputs[0]
-    if BACKEND == "jax":
-        outputs = model.predict_on_batch(inputs)
-    else:
-        outputs = model(inputs, training=False)
+    jax = BACKEND == "jax"
+    outputs = model.predict_on_batch(inputs) if jax else model(inputs, training=False)
     return [as_numpy(y) for y in tree.flatten(outputs)]
 
 

@@ -169,5 +169,8 @@ def run(folder, seed, cases=None, seconds=None, only=None, log=print):
                 break
             for failure in found.case(seed + i, only):
                 log(failure)
+    before = len(found.failures)
     found.second_process()
+    for failure in found.failures[before:]:
+        log(failure)
     return found
