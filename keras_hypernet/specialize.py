@@ -85,6 +85,7 @@ def data_tensors(model):
             fed = graph.fed_to(operation, args, kwargs)
             inside = data_tensors(operation)
             used = [fed[tensor.name] for tensor in operation.inputs if id(tensor) in inside]
+            used += [first_argument(operation, args, kwargs)[1]]  # such as a mask
         else:
             used = [args, kwargs]
         needed |= {id(x) for x in tree.flatten(used) if keras.utils.is_keras_tensor(x)}

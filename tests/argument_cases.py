@@ -198,6 +198,7 @@ BASE = {
     "PerturbedWeightGenerator": lambda: {"generator": generator()},
     "StructuredWeightGenerator": lambda: {"plan": plan()},
     "TaskWeights": lambda: {"generator": generator(), "num_conditions": 3},
+    "UnknownIds": dict,
     "WeightGenerator": lambda: {"spec": SHAPES, "batch_normalization": True},
     "WeightSpec": lambda: {"tensors": [{"name": "a/kernel", "shape": (3, 4)}]},
     "apply_generated_weights": lambda: {
@@ -387,6 +388,7 @@ RESULTS = {
     "AccuracyMatrix": evaluated,
     "ContinualCheckpoint": checkpointed,
     "GroupedDataset": batches,
+    "UnknownIds": lambda **arguments: type(kh.UnknownIds(**arguments)).__name__,
     "apply_generated_weights": of_graph("apply_generated_weights"),
     "build": of_model("build"),
     "build_weight_generator": of_graph("build_weight_generator"),
@@ -490,6 +492,7 @@ OTHER = {
     "strides": 2,
     "target_variances": {"kernel": 0.5},
     "units": 5,
+    "unknown": "mean",
     "use_output_bias": False,
     "value_dim": 5,
     "flash_attention": False,

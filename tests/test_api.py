@@ -48,6 +48,7 @@ PUBLIC = [
     "PerturbedWeightGenerator",
     "StructuredWeightGenerator",
     "TaskWeights",
+    "UnknownIds",
     "WeightGenerator",
     "WeightSpec",
     "apply_generated_weights",

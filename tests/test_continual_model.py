@@ -278,6 +278,27 @@ def test_evaluates_and_predicts_named_tasks():
     )
 
 
+def test_one_task_of_a_model_with_heads_takes_what_it_took():
+    model = continual(kh.build(4, 3, [(3, 4)]), heads=[[0, 1], [3, 2], [1, 2]])
+    model.begin_task("first")
+    assert keras.utils.is_keras_tensor(model.specialize("first").input)
+
+
+def test_what_is_frozen_stays_frozen_in_a_file(tmp_path):
+    target = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    target.layers[0].trainable = False
+    model = continual(kh.hypernetize(target, 4, select="*dense_1/*"))
+    model.model.layers[1].trainable = False
+    model.embedding.trainable = False
+    model.compile("adam", "mse")
+    model.begin_task("first")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    flags = [[v.trainable for v in each.weights] for each in (model, loaded)]
+    assert flags[0] == flags[1]
+    assert 0 < sum(flags[0]) < len(flags[0]) - 2
+
+
 def test_heads():
     heads = [[0, 1], [3, 2], [4, 5]]
     sizes = [(3, 5), (5, 6)]

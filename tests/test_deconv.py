@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_hypernet as kh
 from keras_hypernet.generators import hyper_image
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
 from keras_hypernet.generators.self_attention import SelfAttention2D
@@ -112,6 +113,16 @@ def test_values_with_several_kernels(kernel_size, rng):
             y = normalized(y, conv.batch_normalization)
     assert layer.convs[-1].batch_normalization is None
     assert_close(layer(z), y.transpose(0, 3, 1, 2).reshape(4, -1)[:, :53], rtol=1e-4, atol=1e-5)
+
+
+def test_attention_of_one_pixel(rng):
+    """It gets no warning, and its variables a gradient."""
+    generator = kh.ChunkedDeconvWeightGenerator([(2, 2)], (1, 1), [8, 8], attention=[0, 1])
+    z = rng.normal(size=(3, 2)).astype("float32")
+    assert np.isfinite(numpy_of(generator(z))).all()
+    outputs = numpy_of(generator(z))
+    for part in gradients(generator, [z], np.ones(outputs.shape)):
+        assert all(np.isfinite(gradient).all() for gradient in part)
 
 
 def test_surplus_pixels_are_dropped(rng):

@@ -33,6 +33,69 @@ only = {
 }
 
 
+def nested_with_a_mask():
+    """A nested model that is given a mask beside its data."""
+    x = keras.Input((4, 3))
+    inner = keras.Model(x, layers.Dense(2)(x))
+    ids = keras.Input((4,), dtype="int32")
+    return keras.Model(ids, inner(layers.Embedding(5, 3, mask_zero=True)(ids)))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")  # Keras' models
+def test_a_nested_model_that_is_given_a_mask(rng):
+    model, ids = nested_with_a_mask(), rng.integers(5, size=(6, 4)).astype("int32")
+    hyper = kh.hypernetize(model, SIZE, select="*dense*", mode="delta")
+    plain = kh.specialize(hyper, vector(rng))
+    assert_close(predict(plain, ids), predict(model, ids))
+
+
+def partly_frozen():
+    """Of a layer's weights the bias is frozen, of another layer all, of a block a sublayer."""
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4, name="hidden"),
+            layers.Dense(4, name="all"),
+            layers.Dense(2, name="out"),
+        ]
+    )
+    model.get_layer("hidden").bias.trainable = False
+    model.get_layer("all").trainable = False
+    return model
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("select", ["*kernel", "*hidden/*", None])
+def test_what_was_frozen_is_frozen_in_the_plain_model(select, inside, rng):
+    model = partly_frozen()
+    if inside:
+        x = keras.Input((3,))
+        model = keras.Model(x, model(x))
+    hyper = kh.hypernetize(model, SIZE, select=select)
+    plain = kh.specialize(hyper, vector(rng))
+    expected = [v.trainable for v in model.weights]
+    assert [v.trainable for v in plain.weights] == expected
+
+
+@pytest.mark.parametrize("frozen", ["all", "part"])
+def test_a_frozen_wrapped_layer_stays_frozen(frozen, rng, tmp_path):
+    layer = layers.MultiHeadAttention(2, 2)
+    data = keras.Input((4, 3))
+    layer(data, data)
+    if frozen == "part":
+        layer.query_dense.trainable = False
+    z, x = keras.Input((SIZE,)), keras.Input((4, 3))
+    weights = kh.WeightGenerator(kh.WeightSpec.from_layer(layer), ())(z)
+    model = keras.Model([z, x], kh.HyperWrapper(layer)(x, weights, value=x))
+    model.trainable = frozen == "part"
+    expected = 6 if frozen == "part" else 0
+    model.save(tmp_path / "model.keras")
+    for each in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        plain = kh.specialize(each, vector(rng))
+        assert len(plain.trainable_variables) == expected
+        assert len(plain.layers[-1].trainable_variables) == expected
+
+
 def vector(rng, rows=1, size=SIZE):
     return rng.normal(size=(rows, size)).astype("float32")
 

@@ -115,6 +115,9 @@ class UnknownIds(keras.callbacks.Callback):
     Such ids are an error where their values can be read. In compiled calls they cannot: there they
     get the mean of all conditions.
 
+    Raises:
+        UserWarning: as a warning, where there were such ids.
+
     Example:
 
     >>> ids = keras.Input((), dtype="int32")

@@ -89,7 +89,7 @@ class ModelOfTasks(keras.Model):
         if self.heads is None:
             return plain
         head = np.array(self.heads[self._slot(name)], "int32")
-        return keras.Model(plain.inputs, ops.take(plain.outputs[0], head, axis=-1))
+        return keras.Model(plain.input, ops.take(plain.outputs[0], head, axis=-1))
 
     # Use.
 

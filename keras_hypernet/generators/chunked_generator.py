@@ -45,7 +45,9 @@ class ChunkedGenerator(Generator):
         if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.chunk_embeddings = chunk_embeddings
-        self.conditional_statistics = conditional_statistics
+        self.conditional_statistics = checks.boolean(
+            "conditional_statistics", conditional_statistics
+        )
         self.initializer = checks.initializer(
             "chunk_embeddings_initializer", chunk_embeddings_initializer
         )

@@ -66,7 +66,9 @@ class SelfAttention2D(keras.layers.Layer):
         width, height, channels = x.shape[1:]
         pixels = ops.reshape(x, (-1, width * height, channels))
         keys = ops.transpose(self.key(pixels), (0, 2, 1))
-        attention = ops.softmax(ops.matmul(self.query(pixels), keys), axis=-1)
+        scores = ops.matmul(self.query(pixels), keys)  # (rows, pixels, pixels)
+        # Keras warns of a softmax over one number, which is one.
+        attention = scores - scores + 1 if width * height == 1 else ops.softmax(scores, axis=-1)
         mixed = ops.matmul(attention, self.value(pixels))
         return self.gamma * ops.reshape(mixed, (-1, width, height, channels)) + x
 

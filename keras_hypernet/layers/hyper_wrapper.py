@@ -119,7 +119,10 @@ class HyperWrapper(HyperLayer):
     def plain_layers(self, weights):
         tensors = self.tensors_by_name(weights).values()
         values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors]
-        return [(copy_built(self.wrapped_layer()), values, self.state)]
+        layer = copy_built(self.wrapped_layer())
+        if not self.trainable:
+            layer.trainable = False
+        return [(layer, values, self.state)]
 
     # Saving: the state that is variables is the wrapper's, and the rest is still the layer's.
 

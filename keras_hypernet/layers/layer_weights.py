@@ -71,8 +71,9 @@ class LayerWeights(CompositeLayer):
 
     @property
     def changes_nothing(self):
-        """Whether its weights are what is generated, and nothing more."""
-        return self.whole and not (self.gated or self.shifted)
+        """Whether its weights are what is generated, and there is nothing more to know of them."""
+        trained = all(plan.trainable for plan in self.plans)
+        return self.whole and trained and not (self.gated or self.shifted)
 
     @property
     def trainable_flags(self):
