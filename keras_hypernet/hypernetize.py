@@ -35,7 +35,9 @@ def hypernetize(
 ):
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
-    The given model is left as it is; the new one has copies of its layers, under their names.
+    The given model is left as it is; the new one has copies of its layers, under their names. A
+    copy has all that a file holds of its layer; of what two layers hold each copy has its own. A
+    nested model stays one, unless it shares layers with the rest: then these stand in its place.
 
     Args:
         model: Built Keras model: functional or sequential, nested models included. Layers without

@@ -170,10 +170,10 @@ def _updatable(parameters):
 
 def _check_no_kernel_left_out(parameters, selected):
     """Raises where a trained kernel of a dense layer, wherever it is, would not be updated."""
+    inside = {id(x): x for layer in parameters.layers for x in _compat.layers_in(layer)}
     left = [
         path
-        for layer in parameters.layers
-        for dense in _compat.layers_in(layer)
+        for dense in inside.values()
         if isinstance(dense, (keras.layers.Dense, keras.layers.EinsumDense))
         for path in _kernels(dense, parameters, selected)
     ]
