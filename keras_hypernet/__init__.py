@@ -8,6 +8,7 @@ from keras_hypernet.chunk_plan import ChunkPlan as ChunkPlan
 from keras_hypernet.conditioning.condition_embedding import (
     ConditionEmbedding as ConditionEmbedding,
 )
+from keras_hypernet.conditioning.ids import UnknownIds as UnknownIds
 from keras_hypernet.continual.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
 from keras_hypernet.continual.continual_checkpoint import (
     ContinualCheckpoint as ContinualCheckpoint,
@@ -146,6 +147,7 @@ __all__ = [
     "PerturbedWeightGenerator",
     "StructuredWeightGenerator",
     "TaskWeights",
+    "UnknownIds",
     "WeightGenerator",
     "WeightSpec",
     "apply_generated_weights",

@@ -1,6 +1,10 @@
 """The only place that touches a backend or a private part of Keras."""
 
+import tempfile
+
 import keras
+import numpy as np
+from keras.src.saving import saving_lib
 
 
 def is_concrete(tensor):
@@ -23,6 +27,33 @@ def is_concrete(tensor):
 
         return not (torch.is_tensor(tensor) and tensor.device.type == "meta")
     return True
+
+
+def assigns_in_graph(tensor):
+    """Whether a variable that is assigned to now, from a tensor, has the value afterwards.
+
+    The values of the tensor cannot be read now.
+    """
+    if isinstance(tensor, keras.KerasTensor) or is_concrete(tensor):
+        return False
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+        return in_stateless_scope()
+    return backend == "tensorflow"
+
+
+def is_readable(variable):
+    """Whether the value of a variable can be read now: not while a graph is traced or runs."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly()
+    if backend == "jax":
+        return variable._value is not None and is_concrete(variable.value)
+    return is_concrete(variable.value)
 
 
 def parameters(layer):
@@ -228,6 +259,12 @@ def calls_in(model, operation):
     ]
 
 
+def first_call(layer):
+    """`(args, kwargs)` of the first call of a layer on KerasTensors; `None` if there was none."""
+    nodes = layer._inbound_nodes
+    return (nodes[0].arguments.args, nodes[0].arguments.kwargs) if nodes else None
+
+
 def call_of(tensor):
     """The call that made a KerasTensor: `(operation, args, kwargs)`."""
     operation, node, _ = tensor._keras_history
@@ -245,6 +282,17 @@ def without_autocast():
     from keras.src.backend.common.variables import AutocastScope
 
     return AutocastScope(None)
+
+
+def context_arguments(layer):
+    """Names of the arguments that a call hands on to all layers inside, such as `training`."""
+    return set(layer._call_context_args)
+
+
+def float_policy(policy):
+    """A dtype policy without the quantization that it has, if it has any."""
+    quantized = getattr(policy, "quantization_mode", None) is not None
+    return keras.dtype_policies.get(policy._source_name) if quantized else policy
 
 
 def functional(model):
@@ -341,3 +389,88 @@ def set_mask(tensor, mask):
     from keras.src import backend
 
     backend.set_keras_mask(tensor, mask)
+
+
+class _Arrays(dict):
+    """What one object saves: arrays by key. A copy, for JAX frees what a variable held."""
+
+    def __init__(self, left_out=()):
+        super().__init__()
+        self.left_out = left_out
+
+    def __setitem__(self, key, value):
+        if id(value) not in self.left_out:
+            super().__setitem__(key, np.array(keras.ops.convert_to_numpy(value)))
+
+
+class _Memory(saving_lib.NpzIOStore):
+    """A file's arrays in memory: `{path of an object inside: {key: array}}`."""
+
+    def __init__(self, contents, left_out=()):
+        self.contents = contents
+        self.left_out = left_out
+
+    def make(self, path, metadata=None):
+        self.contents[path] = _Arrays(self.left_out)
+        return self.contents[path]
+
+    def get(self, path):
+        return self.contents.get(path, {})
+
+    def has_path(self, path):
+        return any(f"{saved}/".startswith(f"{path}/") for saved in self.contents)
+
+
+def has_assets(layer):
+    """Whether a layer, or one inside it, saves files beside its arrays."""
+    return any(hasattr(inner, "save_assets") for inner in layers_in(layer))
+
+
+def is_saved(layer):
+    """Whether a file holds anything of a layer beside its config."""
+    return bool(layer.weights or arrays_of(layer)) or has_assets(layer)
+
+
+def arrays_of(layer, left_out=()):
+    """The arrays that a `.keras` file holds of a layer: `{path of a part of it: {key: array}}`.
+
+    Args:
+        layer: The layer.
+        left_out: Variables that are not wanted.
+    """
+    arrays = {}
+    store = _Memory(arrays, {id(variable) for variable in left_out})
+    saving_lib._save_state(layer, store, None, "", set())
+    return {path: dict(entry) for path, entry in arrays.items() if entry}
+
+
+def load_arrays(layer, arrays):
+    """Gives a layer what `arrays_of` found, as loading a file does."""
+    saving_lib._load_state(layer, _Memory(arrays), None, "", visited_saveables=set())
+
+
+def save_assets(layer, folder):
+    """Writes the files that a layer saves beside its arrays into a folder."""
+    saving_lib._save_state(layer, None, saving_lib.DiskIOStore(folder, mode="r"), "", set())
+
+
+def load_assets(layer, folder):
+    """Gives a layer what `save_assets` has written."""
+    store = saving_lib.DiskIOStore(folder, mode="r")
+    saving_lib._load_state(layer, None, store, "", visited_saveables=set())
+
+
+def copy_state(layer, copy, fit=None):
+    """Gives a layer all that a `.keras` file would hold of another one, as loading it does.
+
+    `fit` as in `rewrite.copy_values`.
+    """
+    arrays = arrays_of(layer)
+    if fit is not None:
+        for path, fresh in arrays_of(copy).items():
+            arrays[path] = {key: fit(arrays[path][key], fresh[key]) for key in fresh}
+    load_arrays(copy, arrays)
+    if has_assets(layer):
+        with tempfile.TemporaryDirectory() as folder:
+            save_assets(layer, folder)
+            load_assets(copy, folder)

@@ -1,6 +1,9 @@
 """`describe`: what generates what in a model."""
 
-from keras_hypernet import _compat, graph
+from keras_hypernet import graph
+from keras_hypernet.call_graph import CallGraph
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.tables import format_table
 
 COLUMNS = (
@@ -51,7 +54,8 @@ def describe(model):
 
     Returns:
         List of dicts that prints as a table, one row per generator: `generator` and `target`
-        (names of the generator and of the layer that its weights go to), `shapes` of the tensors,
+        (names of the generator and of the layer that its weights go to, through whatever stands
+        between them), `shapes` of the tensors,
         `form` (flat or factored), `contraction` that static shapes choose, `parameters` of the
         generator, `weights` that it generates for one condition, and `compression`: weights
         divided by parameters.
@@ -66,45 +70,36 @@ def describe(model):
     weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
     """
     graph.check_functional(model)
-    return Description(_rows(model))
-
-
-def _uses(model):
-    """`[(KerasTensor that weights come from, their target's name, contraction)]` of a model."""
-    found = [
-        (graph.origin(tensors)[0], name, order)
-        for layer, weights in graph.hyper_layers(model)
-        for name, order, tensors in layer.targets(weights)
-    ]
-    for nested, fed in graph.nested_models(model):
-        outside = {id(tensor): fed[tensor.name] for tensor in nested.inputs}
-        for tensor, name, order in _uses(nested):
-            if id(tensor) in outside:
-                origin = graph.origin(outside[id(tensor)])[0]
-                found.append((origin, f"{nested.name}/{name}", order))
-    return found
-
-
-def _rows(model, path=""):
+    calls = CallGraph(model)
     targets = {}
-    for tensor, name, order in _uses(model):
-        targets.setdefault(id(_compat.producer(tensor)), {})[name] = order
+    for hyper in calls.calls_of(HyperLayer):
+        for name, order, weights in hyper.operation.targets(hyper.argument("weights")):
+            for generator in calls.before(weights, stop=Generator)[0]:
+                where = _inside(hyper.path, generator.path)
+                targets.setdefault(generator.name, {})["/".join((*where, name))] = order
     rows = []
-    for generator, _, weights in graph.generators(model):
-        consumers = targets.get(id(generator), {})
-        parameters = generator.count_params()
-        row = {
-            "generator": path + generator.name,
-            "target": ", ".join(consumers) or "-",
-            "shapes": generator.spec.shapes,
-            "form": "factored" if len(weights) > 1 else "flat",
-            "contraction": ", ".join(dict.fromkeys(filter(None, consumers.values()))) or "-",
-            "parameters": parameters,
-            "weights": generator.spec.total,
-            "compression": generator.spec.total / parameters,
-        }
+    for call in calls.calls_of(Generator):
+        row = _row(call, targets.get(call.name, {}))
         if row not in rows:
             rows.append(row)
-    for nested, _ in graph.nested_models(model):
-        rows += [row for row in _rows(nested, f"{path}{nested.name}/") if row not in rows]
-    return rows
+    return Description(rows)
+
+
+def _inside(path, start):
+    """A path of nested models, without those that another one begins with."""
+    return path[len(start) :] if path[: len(start)] == start else path
+
+
+def _row(call, targets):
+    generator = call.operation
+    parameters = generator.count_params()
+    return {
+        "generator": call.name,
+        "target": ", ".join(targets) or "-",
+        "shapes": generator.spec.shapes,
+        "form": "factored" if len(call.outputs) > 1 else "flat",
+        "contraction": ", ".join(dict.fromkeys(filter(None, targets.values()))) or "-",
+        "parameters": parameters,
+        "weights": generator.spec.total,
+        "compression": generator.spec.total / parameters,
+    }

@@ -1,5 +1,7 @@
 """Writing a model's graph once more, with hyper layers where weights are generated."""
 
+import itertools
+
 import keras
 from keras import tree
 
@@ -20,32 +22,45 @@ class GraphWriter:
     """Writes graphs with the hyper layers of some target layers, and copies of the other layers.
 
     A nested model becomes one inner model whose inputs are its own and the weights of its target
-    layers, and which is called wherever the nested model was.
+    layers, and which is called wherever the nested model was. One that shares layers with another
+    part of the graph is opened: its layers are called where it was.
 
     Args:
+        model: The functional or sequential model.
         targets: List of `TargetLayer`s.
     """
 
-    def __init__(self, targets):
+    def __init__(self, model, targets):
         self.targets = {id(target.layer): target for target in targets}
         self.copies = {}  # id(layer) -> (layer, its copy)
         self.inner = {}  # id(nested model) -> (inner model, ids of the layers it takes weights for)
+        self.opened = sharing_models(model)
+        self.names = names_in_one_graph(model, self.opened)
+        for target in targets:
+            target.hyper.name = self.names.get(id(target.layer), target.hyper.name)
 
-    def outputs(self, model, inputs, weights):
+    def outputs(self, model, inputs, weights, training=None):
         """The outputs of a model on new inputs.
 
         Args:
             model: Functional or sequential model.
             inputs: New tensors for its inputs, in order.
             weights: `{id(target layer): its weights}`.
+            training: What the model was called with.
         """
 
         def call(operation, args, kwargs, new):
             args, kwargs = new((args, kwargs))
+            if training is not None and isinstance(operation, keras.layers.Layer):
+                kwargs = {**kwargs, "training": training}
             if id(operation) in self.targets:
                 first, others = first_argument(operation, args, kwargs)
                 hyper = self.targets[id(operation)].hyper
                 return hyper(first, weights[id(operation)], **others)
+            if id(operation) in self.opened:
+                fed, others = first_argument(operation, args, kwargs)
+                fed = nested_inputs(operation, fed)
+                return self.outputs(operation, fed, weights, others.get("training"))
             if _compat.functional(operation) is not None:
                 return self._call_nested(operation, args, kwargs, weights)
             return self._copy(operation)(*args, **kwargs)
@@ -63,7 +78,9 @@ class GraphWriter:
 
     def _copy(self, operation):
         if id(operation) not in self.copies:
-            self.copies[id(operation)] = (operation, copy_of(operation))
+            copy = copy_of(operation)
+            copy.name = self.names.get(id(operation), copy.name)
+            self.copies[id(operation)] = (operation, copy)
         return self.copies[id(operation)][1]
 
     def _call_nested(self, model, args, kwargs, weights):
@@ -79,7 +96,56 @@ class GraphWriter:
         inputs = [input_like(tensor) for tensor in model.inputs]
         taken = [tree.map_structure(_weights_input, weights[layer]) for layer in needed]
         outputs = self.outputs(model, inputs, dict(zip(needed, taken)))
-        return keras.Model([*inputs, *tree.flatten(taken)], outputs, name=model.name), needed
+        name = self.names.get(id(model), model.name)
+        return keras.Model([*inputs, *tree.flatten(taken)], outputs, name=name), needed
+
+
+def sharing_models(model):
+    """Ids of the nested models that share layers with another part of the graph.
+
+    A file has the values of such a layer once, and a model loaded from it has the layer twice.
+    """
+    places = {}  # id(layer) -> (layer, {ids of the models around it, from the outermost})
+
+    def collect(inner, around):
+        for operation, *_ in _compat.nodes(inner):
+            if isinstance(operation, keras.layers.Layer):
+                places.setdefault(id(operation), (operation, set()))[1].add(around)
+            if _compat.functional(operation) is not None:
+                collect(operation, (*around, id(operation)))
+
+    collect(model, ())
+    return {
+        nested
+        for layer, found in places.values()
+        if len({around[-1:] for around in found}) > 1 and _compat.is_saved(layer)
+        for around in found
+        for nested in around
+    }
+
+
+def names_in_one_graph(model, opened):
+    """`{id(operation): its name}` in a model whose nested models are opened, if there are any."""
+    names, taken = {}, set()
+
+    def collect(inner):
+        for operation, *_ in _compat.nodes(inner):
+            if id(operation) in opened:
+                collect(operation)
+            elif id(operation) not in names:
+                names[id(operation)] = free = free_name(operation.name, taken)
+                taken.add(free)
+
+    if opened:
+        taken.update(_compat.producer(tensor).name for tensor in model.inputs)
+        collect(model)
+    return names
+
+
+def free_name(name, taken):
+    """The name, or one like it, that is not taken."""
+    numbered = (f"{name}_{i}" for i in itertools.count(1))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def _weights_input(tensor):

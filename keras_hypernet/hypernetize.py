@@ -52,8 +52,8 @@ def hypernetize(
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
             layer class, a function of a variable, or a list of these. The name of a `Sequential`,
             which its paths begin with, may be left out. `None` is all that are trainable, or for
-            `"low_rank"` all that it can update. The others stay ordinary weights with their
-            values.
+            `"low_rank"` all that it can update, if no kernel of a dense layer is left out. The
+            others stay ordinary weights with their values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
             which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
@@ -117,7 +117,7 @@ def hypernetize(
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = GraphWriter(targets)
+    writer = GraphWriter(source, targets)
     outputs = writer.outputs(source, tree.flatten(inputs), weights)
     writer.copy_values()
     _check_all_generated(targets)

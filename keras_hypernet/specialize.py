@@ -7,6 +7,7 @@ from keras import tree
 
 from keras_hypernet import _compat, graph
 from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.rewrite import (
     assign_parts,
     copy_of,
@@ -57,9 +58,9 @@ def specialize(model, conditioning):
     return _plain(model, values, model.name)[0]
 
 
-def _plain(model, values, name):
+def _plain(model, values, name, flags=None):
     """`(plain model, [the inputs of the model that remain])`."""
-    baker = Baker(values, {operation.name for operation in model.operations})
+    baker = Baker(values, {operation.name for operation in model.operations}, flags or {})
     needed = data_tensors(model)
     inputs = [tensor for tensor in model.inputs if id(tensor) in needed]
     new = [input_like(tensor) for tensor in inputs]
@@ -96,10 +97,12 @@ class Baker:
     Args:
         values: `{name: value}` of the model's inputs that generated weights depend on.
         taken: Names of the model's operations.
+        flags: `{name: flags}` of the inputs that weights come in by: which ones are trained.
     """
 
-    def __init__(self, values, taken):
+    def __init__(self, values, taken, flags):
         self.values = values
+        self.flags = flags
         self.taken = taken
         self.made = {}  # what it was made of -> plain layer
         self.pending = []  # functions that give layers, once built, their values
@@ -137,9 +140,17 @@ class Baker:
             plain = hyper.plain_layers(graph.evaluate(weights, self.values))
             for layer, *values in plain:
                 layer.name = self._free(layer.name)
-                self.pending.append(partial(assign_parts, layer, *values))
+                self.pending.append(partial(assign_parts, layer, *values, self._flags(weights)))
             self.made[key] = [layer for layer, *_ in plain]
         return self.made[key]
+
+    def _flags(self, weights):
+        """Which of a layer's weights the given model trained, where that is known; else `()`."""
+        first = tree.flatten(weights)[0]
+        operation, *_ = _compat.call_of(first)
+        if isinstance(operation, LayerWeights):
+            return operation.trainable_flags
+        return self.flags.get(first.name, ())
 
     def _call_nested(self, model, args, kwargs, new):
         _, others = first_argument(model, args, kwargs)
@@ -148,7 +159,8 @@ class Baker:
         key = (id(model), *(id(fed[name]) for name in names))
         if key not in self.made:
             values = {name: graph.evaluate(fed[name], self.values) for name in names}
-            self.made[key] = _plain(model, values, self._free(model.name))
+            flags = {name: self._flags(fed[name]) for name in names}
+            self.made[key] = _plain(model, values, self._free(model.name), flags)
         plain, inputs = self.made[key]
         data = [new(fed[tensor.name]) for tensor in inputs]
         return plain(data if len(data) > 1 else data[0], **new(others))

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_hypernet import fans
+from keras_hypernet import _compat, fans
 from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
 from keras_hypernet.layers.hyper_wrapper import HyperWrapper
 from keras_hypernet.layers.layer_weights import LayerWeights
@@ -42,7 +42,7 @@ class TargetLayer:
             plans,
             gated=gated,
             freeze_base=freeze_base,
-            dtype=layer.dtype_policy,
+            dtype=_compat.float_policy(layer.dtype_policy),
             name=name,
         )
 
@@ -58,8 +58,8 @@ class TargetLayer:
         return contracted or self.layer_weights.has_base
 
     def _hyper(self, shared):
-        twin = TWINS.get(type(self.layer))
-        if twin is not None and not getattr(self.layer, "lora_enabled", False):
+        twin = twin_of(self.layer)
+        if twin is not None:
             return twin.like(self.layer, shared)
         if shared:
             return HyperWrapper(copy_built(self.layer), name=self.layer.name)
@@ -120,6 +120,7 @@ def select_targets(model, select, mode, rank, shared, gated, freeze_base, taken)
     selected = parameters.selected(select)
     if select is None and mode == LOW_RANK:
         selected &= _updatable(parameters)
+        _check_no_kernel_left_out(parameters, selected)
         if not selected:
             raise ValueError(
                 "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
@@ -141,17 +142,56 @@ def select_targets(model, select, mode, rank, shared, gated, freeze_base, taken)
     ]
 
 
+def twin_of(layer):
+    """The class of the hyper layer in a layer's place; `None` if there is none.
+
+    An adapter or quantized kernels are more than the hyper layer's tensors.
+    """
+    changed = getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
+    return None if changed else TWINS.get(type(layer))
+
+
 def _updatable(parameters):
     """Ids of the variables that an update of low rank can be made for."""
     found = set()
     for layer in parameters.layers:
-        if type(layer) not in TWINS:
+        twin = twin_of(layer)
+        if twin is None:
             continue
-        hyper = TWINS[type(layer)].like(layer)
-        for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names):
+        hyper = twin.like(layer)
+        for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names, strict=True):
             try:
                 hyper.updates(local, tuple(variable.shape), 1)
             except ValueError:
                 continue
             found.add(id(variable))
     return found
+
+
+def _check_no_kernel_left_out(parameters, selected):
+    """Raises where a trained kernel of a dense layer, wherever it is, would not be updated."""
+    left = [
+        path
+        for layer in parameters.layers
+        for dense in _compat.layers_in(layer)
+        if isinstance(dense, (keras.layers.Dense, keras.layers.EinsumDense))
+        for path in _kernels(dense, parameters, selected)
+    ]
+    if left:
+        names = [parameters.path(v) for v in parameters.variables if id(v) in selected]
+        how = f"leave them out with `select={names}`" if names else "there are no others in `model`"
+        raise ValueError(
+            "`mode='low_rank'` cannot update kernels of dense layers inside blocks and wrappers, "
+            f"of subclasses, or with adapters or quantization: {how}. Left out would be "
+            f"{len(left)}: {left if len(left) <= 4 else [*left[:3], '...']}"
+        )
+
+
+def _kernels(dense, parameters, selected):
+    """Paths of the trained kernels of a dense layer that are not selected."""
+    paths = {id(v): parameters.path(v) for _, v in parameters.of(dense)}
+    kernels = [v for v in dense.weights if v.name == "kernel"]
+    trained = any(v.trainable and "kernel" in v.name for v in dense.weights)
+    if dense.trainable and (trained or dense.quantization_mode):
+        return [paths.get(id(v), v.path) for v in kernels if id(v) not in selected]
+    return []

@@ -6,7 +6,12 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks, graph
-from keras_hypernet.weights import split_weights
+from keras_hypernet.call_graph import CallGraph
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.split_weights import SplitWeights
+from keras_hypernet.weights import FACTORS, split_weights
 
 
 def target_weights(model, conditioning):
@@ -37,10 +42,18 @@ def target_weights(model, conditioning):
     {'layer_0/kernel': (5, 3, 4), 'layer_0/bias': (5, 4)}
     """
     graph.check_functional(model)
-    inputs = graph.conditioning_inputs(model)
+    calls = CallGraph(model)
+    _, names = calls.before(
+        [
+            [[call.args, call.kwargs] for call in calls.calls_of(Generator)],
+            [_weights(hyper) for hyper in calls.calls_of(HyperLayer)],
+        ]
+    )
+    inputs = [tensor for tensor in model.inputs if tensor.name in names]
     if not inputs:
         raise ValueError(f"`model` must have generators in its graph. Received: {model!r}")
-    found = _generated(model, values_by_name(inputs, conditioning))
+    calls.feed(values_by_name(inputs, conditioning))
+    found = list(_generated(calls))
     counts = Counter(name for _, tensors in found for name in tensors)
     return {
         name if counts[name] == 1 else f"{where}/{name}": ops.convert_to_numpy(tensor)
@@ -49,23 +62,57 @@ def target_weights(model, conditioning):
     }
 
 
-def _generated(model, values, path=""):
-    """`[(where, {name: tensor})]` for every generator of a model."""
-    found = []
-    for layer, generated, _ in graph.layer_weights(model):
-        value = graph.evaluate(generated, values)
-        found.append((path + layer.name, layer.tensors(value)))
-    calls = graph.plain_generators(model)
-    counts = Counter(generator.name for generator, _, _ in calls)
-    for i, (generator, conditioning, _) in enumerate(calls):
-        weights = generator(graph.evaluate(conditioning, values), training=False)
-        where = path + generator.name + (f"/{i}" if counts[generator.name] > 1 else "")
-        found.append((where, split_weights(weights, generator.spec)))
-    for nested, fed in graph.nested_models(model):
-        needed = graph.conditioning_inputs(nested)
-        inner = {tensor.name: graph.evaluate(fed[tensor.name], values) for tensor in needed}
-        found += _generated(nested, inner, f"{path}{nested.name}/")
-    return found
+def _generated(calls):
+    """`[(where, {name: tensor})]` of all generated weights, as they are where they are applied."""
+    sources = calls.calls_of((Generator, LayerWeights))
+    covered = {c for s in calls.calls_of(LayerWeights) for c in _sources(calls, s.args)[0]}
+    uses = [(hyper, *_sources(calls, _weights(hyper))) for hyper in calls.calls_of(HyperLayer)]
+    changed = [use for use in uses if use[2]]
+    only_changed = {source for _, found, _ in changed for source in found}
+    only_changed -= {source for _, found, changes in uses if not changes for source in found}
+    found = [
+        (source, _tensors_of_source(calls, source))
+        for source in sources
+        if source not in covered | only_changed
+    ]
+    found += [(hyper, _tensors_of_use(calls, hyper, made)) for hyper, made, _ in changed]
+    counts, numbers = Counter(call.name for call, _ in found), Counter()
+    for call, tensors in found:
+        where = call.name
+        if counts[where] > 1:  # one layer, called more than once
+            where = f"{where}/{numbers[where]}"
+            numbers[call.name] += 1
+        yield where, tensors
+
+
+def _weights(hyper):
+    return hyper.argument("weights")
+
+
+def _sources(calls, weights):
+    """`(the calls that make weights, whether other operations change what they make)`."""
+    between, _ = calls.before(weights, stop=(Generator, LayerWeights))
+    sources = [call for call in between if isinstance(call.operation, (Generator, LayerWeights))]
+    return sources, any(
+        not isinstance(call.operation, (Generator, LayerWeights, SplitWeights)) for call in between
+    )
+
+
+def _tensors_of_source(calls, source):
+    if isinstance(source.operation, LayerWeights):
+        return source.operation.tensors(calls.tensors_of(source.argument("generated")))
+    weights = calls.tensors_of(source.outputs)
+    weights = dict(zip(FACTORS, weights)) if len(weights) > 1 else weights[0]
+    return split_weights(weights, source.operation.spec)
+
+
+def _tensors_of_use(calls, hyper, sources):
+    """Under the generator's names where there is one and it makes as many weights."""
+    tensors = hyper.operation.tensors_by_name(calls.tensors_of(_weights(hyper)))
+    specs = [s.operation.spec for s in sources if isinstance(s.operation, Generator)]
+    if len(specs) == 1 and specs[0].shapes == [tuple(t.shape)[1:] for t in tensors.values()]:
+        return dict(zip(specs[0].names, tensors.values()))
+    return tensors
 
 
 def values_by_name(inputs, conditioning):

@@ -137,7 +137,7 @@ OTHERS = {
     *("options", "output_layer", "output_padding", "output_shape", "padding"),
     *("part_inputs", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
     *("select", "shared_axes", "sliding_window", "spec", "target", "target_layer_sizes"),
-    *("target_variances", "targets", "task_weights", "tensors", "value_dim", "weights"),
+    *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances"),
 }

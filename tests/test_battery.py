@@ -181,7 +181,7 @@ def freezings(layer):
 
 @every_layer
 def test_what_is_frozen_stays_frozen(case, rng, tmp_path):
-    model, inputs, _ = model_data(case, 6, rng)
+    model = case.model()
     (layer,) = [x for x in model.layers if type(x).__module__.startswith("keras_hypernet")][-1:]
     for how, freeze in freezings(layer):
         layer.trainable = True

@@ -219,7 +219,7 @@ def test_one_file_loaded_twice_trains_both_alike(options, rng, tmp_path):
     paths = [v.path for member in (*members, again) for v in member.variables]
     assert len(set(paths)) == len(paths)
     model = twice_in_one_graph(*members)
-    model.compile(keras.optimizers.SGD(0.05), "mse")
+    model.compile(keras.optimizers.SGD(0.001), "mse")
     inputs, y = data(rng)
     model.fit(inputs, y, epochs=4, verbose=0)
     for one, other in zip(*(member.get_weights() for member in members), strict=True):

@@ -219,6 +219,9 @@ def test_a_cnn_shaped_target_is_saved_and_loaded(make, tmp_path):
     np.testing.assert_array_equal(loaded.predict(i, verbose=0), expected)
 
 
+NORM = ("gamma", "beta")
+
+
 def test_names_of_variables_are_those_of_every_process(tmp_path):
     def make(*hidden_sizes):
         generator = kh.WeightGenerator(SPEC, hidden_sizes, batch_normalization=True)
@@ -228,8 +231,7 @@ def test_names_of_variables_are_those_of_every_process(tmp_path):
     hidden = [
         f"weight_generator/hidden{number}/{name}"
         for number in ("", "_1")
-        for name in ("dense/kernel", "dense/bias")
-        + ("batch_normalization/gamma", "batch_normalization/beta")
+        for name in ("dense/kernel", "dense/bias", *(f"batch_normalization/{n}" for n in NORM))
     ]
     head = ["weight_generator/head/kernel", "weight_generator/head/bias"]
     names = [*hidden, *head, "embedding/table/embeddings"]

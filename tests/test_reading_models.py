@@ -112,6 +112,95 @@ def test_one_generator_called_twice(rng):
         np.testing.assert_allclose(weights[f"gen/{i}/layer_0/kernel"], expected, rtol=1e-5)
 
 
+def abs_between(z, x):
+    return kh.HyperDense(1, use_bias=False)(x, ops.abs(kh.WeightGenerator([(3, 1)])(z)))
+
+
+def several_operations_between(z, x):
+    weights = kh.WeightGenerator([(4, 2)], name="gen")(z)
+    weights = keras.layers.LayerNormalization()(ops.concatenate([weights, weights[:, :1]], axis=-1))
+    return kh.HyperDense(3, name="target")(x[:, :2], weights)
+
+
+def sum_of_two(z, x):
+    weights = [kh.WeightGenerator([(3, 1), (1,)], name=name)(z) for name in ("one", "two")]
+    return kh.HyperDense(1, name="target")(x, weights[0] * weights[1])
+
+
+def operation_and_layer_in_nested_models(z, x):
+    c = keras.Input((4,))
+    weights = keras.Model(c, ops.exp(kh.WeightGenerator([(3, 2), (2,)])(c)), name="hyper")
+    w, data = keras.Input((8,)), keras.Input((3,))
+    applied = keras.Model([w, data], kh.HyperDense(2, name="target")(data, 2 * w), name="applied")
+    return applied([weights(z), x])
+
+
+def factored_between(z, x):
+    weights = kh.WeightGenerator([(3, 2), (2,)], hidden_sizes=[5])(z, factored=True)
+    return kh.HyperDense(2)(x, {**weights, "features": ops.tanh(weights["features"])})
+
+
+def mlp_between(z, x):
+    layers = [(3, 2), (2, 1)]
+    weights = kh.WeightGenerator(kh.WeightSpec.from_layer_sizes(layers))(z)
+    return kh.ApplyGeneratedWeights(layers)(x, ops.abs(weights))
+
+
+BETWEEN = {
+    abs_between: {"layer_0/kernel": (3, 1)},
+    several_operations_between: {"target/kernel": (2, 3), "target/bias": (3,)},
+    sum_of_two: {"target/kernel": (3, 1), "target/bias": (1,)},
+    operation_and_layer_in_nested_models: {"layer_0/kernel": (3, 2), "layer_0/bias": (2,)},
+    factored_between: {"layer_0/kernel": (3, 2), "layer_0/bias": (2,)},
+    mlp_between: {t.name: t.shape for t in kh.WeightSpec.from_layer_sizes([(3, 2), (2, 1)])},
+}
+
+
+@pytest.mark.parametrize("wire", BETWEEN, ids=lambda wire: wire.__name__)
+def test_what_stands_between_a_generator_and_a_layer(wire, rng):
+    z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
+    model = keras.Model([z, x], wire(z, x))
+    given, data = (rng.normal(size=(1, n)).astype("float32") for n in (4, 3))
+    weights = kh.target_weights(model, given)
+    assert {name: w.shape[1:] for name, w in weights.items()} == BETWEEN[wire]
+    plain = kh.specialize(model, given)
+    for array, variable in zip(weights.values(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(array[0], variable, rtol=1e-5, atol=1e-6)
+    expected = ops.convert_to_numpy(model([given, data]))
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(data)), expected, rtol=1e-5, atol=1e-6)
+    for row in kh.describe(model):
+        assert row["target"] != "-"
+        assert row["contraction"] != "-"
+
+
+def test_a_generator_that_is_used_as_it_is_and_changed(rng):
+    z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
+    weights = kh.WeightGenerator([(3, 3)], name="gen")(z)
+    first, second = (kh.HyperDense(3, use_bias=False, name=name) for name in ("first", "second"))
+    model = keras.Model([z, x], second(first(x, weights), ops.abs(weights)))
+    found = kh.target_weights(model, rng.normal(size=(2, 4)).astype("float32"))
+    assert set(found) == {"gen/layer_0/kernel", "second/layer_0/kernel"}
+    expected = np.abs(found["gen/layer_0/kernel"])
+    np.testing.assert_array_equal(found["second/layer_0/kernel"], expected)
+    assert [row["target"] for row in kh.describe(model)] == ["first, second"]
+
+
+def test_each_layer_runs_once_for_all_weights(rng):
+    class Counted(keras.layers.Dense):
+        runs = 0
+
+        def call(self, inputs, training=None):
+            Counted.runs += 1
+            return super().call(inputs, training=training)
+
+    z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
+    sizes = [(3, 3)] * 5
+    model = kh.build(conditioning=Counted(4)(z), data_input=x, target_layer_sizes=sizes)
+    before = Counted.runs
+    kh.target_weights(model, rng.normal(size=(1, 4)).astype("float32"))
+    assert Counted.runs == before + 1
+
+
 def test_models_that_cannot_be_read():
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     functional = keras.Model(plain.inputs, plain.outputs)

@@ -1,6 +1,7 @@
 """Whole Keras models to hypernetize, with data for them."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import keras
@@ -114,6 +115,185 @@ def settle(model, rng):
         value = keras.ops.convert_to_numpy(variable)
         variable.assign(value + (np.abs(noise) if "variance" in variable.path else noise))
     return model
+
+
+# Layers with state that is in no variable.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counted(layers.Layer):
+    """Adds a number, which a file has among its arrays."""
+
+    number = 0.0
+
+    def call(self, x):
+        return x + self.number
+
+    def save_own_variables(self, store):
+        store["number"] = np.array(self.number)
+
+    def load_own_variables(self, store):
+        self.number = float(np.array(store["number"]))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Noted(layers.Layer):
+    """Multiplies by the length of a text, which is a file of its own."""
+
+    text = ""
+
+    def call(self, x):
+        return x * len(self.text)
+
+    def save_assets(self, folder):
+        pathlib.Path(folder, "text.txt").write_text(self.text)
+
+    def load_assets(self, folder):
+        self.text = pathlib.Path(folder, "text.txt").read_text()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Stateful(layers.Layer):
+    """A block with all kinds of state, and weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.noted = layers.Normalization(), Noted()
+        self.several = [Counted(), layers.BatchNormalization()]
+        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+
+    def build(self, shape):
+        for layer in (self.norm, self.several[1], self.dense):
+            layer.build(shape)
+
+    def call(self, x, training=None):
+        counted, norm = self.several
+        x = norm(counted(self.noted(self.norm(x))), training=training)
+        return self.dense(self.dropout(x, training=training))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+# Layers that are hard to save and to load.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unnamed(layers.Layer):
+    """Has a variable that gets another name in each process."""
+
+    def build(self, shape):
+        self.scale = keras.Variable(np.ones(shape[-1:]), trainable=True)
+
+    def call(self, x):
+        return x * self.scale
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class BuiltByItsCall(layers.Layer):
+    """Leaves it to Keras to build what is inside, and says its output's shape."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.dense = layers.LayerNormalization(), layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(self.norm(x))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class BuildsLater(layers.Layer):
+    """Leaves it to its first call to build what is inside, which takes ids and a pair."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding, self.dense = layers.Embedding(9, 4), layers.Dense(4)
+
+    def build(self, ids_shape, **others):
+        pass
+
+    def call(self, ids, pair=None, scale=1.0):
+        return self.dense(self.embedding(ids)) * scale + pair[0] * pair[1]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Holds(layers.Layer):
+    """Is handed the table of another layer."""
+
+    def __init__(self, table, **kwargs):
+        super().__init__(**kwargs)
+        self.table = table
+
+    def build(self, shape):
+        if not self.table.built:
+            self.table.build(shape)
+
+    def call(self, x):
+        return self.table(x, reverse=True)
+
+    def get_config(self):
+        table = keras.saving.serialize_keras_object(self.table)
+        return {**super().get_config(), "table": table}
+
+    @classmethod
+    def from_config(cls, config):
+        table = keras.saving.deserialize_keras_object(config["table"])
+        return cls(**{**config, "table": table})
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Relay(layers.Layer):
+    """Takes and gives several tensors, some of which may be none, with switches between them."""
+
+    def __init__(self, units=3, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.dense, self.dropout = layers.Dense(units), layers.Dropout(0.5)
+
+    def build(self, inputs_shape, **others):
+        self.dense.build(inputs_shape)
+
+    def call(self, inputs, state=None, pair=None, times=1, training=None):
+        y = self.dropout(self.dense(inputs), training=training) * times
+        if state is not None:
+            y = y + state
+        if pair is not None:
+            y = y + pair[0] * pair[1]
+        return y, y * 0.5
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        y = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        return y, y
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Leaves(layers.Layer):
+    """Leaves it to the layers inside whether they train."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.dropout = layers.Dense(3), layers.Dropout(0.5)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dropout(self.dense(x))
+
+
+def adapted(layer):
+    """A layer of which all that is inside has state unlike that of a new one."""
+    for inner in layer._flatten_layers():
+        if isinstance(inner, layers.Normalization):
+            inner.adapt(np.array([[9.0, 1.0, -3.0], [11.0, 2.0, 5.0]], "float32"))
+        elif isinstance(inner, Counted):
+            inner.number = 2.5
+        elif isinstance(inner, Noted):
+            inner.text = "four"
+    return layer
 
 
 # Models.

@@ -1,9 +1,9 @@
 """`ConditionEmbedding`: ids of conditions -> learned vectors."""
 
 import keras
-from keras import ops
 
-from keras_hypernet import _compat, checks
+from keras_hypernet import checks
+from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, check_ids, look_up
 from keras_hypernet.naming import unique_name
 from keras_hypernet.trainable_flags import CompositeLayer
 
@@ -17,6 +17,9 @@ class ConditionEmbedding(CompositeLayer):
         size: Width of a vector.
         embeddings_initializer: Of the table. `None` is N(0, 1), the field's convention.
         embeddings_regularizer: Of the table.
+        unknown: What an id does that no condition has. `"error"`: it is refused where its value
+            can be read; in a compiled call it gets the mean vector, and `fit` and `evaluate` warn
+            of it, `predict` with the callback `UnknownIds`. `"mean"`: it gets the mean vector.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -28,9 +31,7 @@ class ConditionEmbedding(CompositeLayer):
     Raises:
         TypeError: if ids are not of an integer dtype.
         ValueError: if ids have another rank, or are out of range where their values can be read:
-            in direct calls, and everywhere on PyTorch unless it compiles. In a traced call they
-            cannot be read: there an id that is too large gives NaN on JAX, an error on TensorFlow
-            and the last row under its XLA; a negative one counts from the end.
+            in direct calls, and everywhere on PyTorch unless it compiles.
 
     Example:
 
@@ -47,15 +48,18 @@ class ConditionEmbedding(CompositeLayer):
         size,
         embeddings_initializer=None,
         embeddings_regularizer=None,
+        unknown="error",
         **kwargs,
     ):
         num_conditions = checks.positive_int("num_conditions", num_conditions)
         size = checks.positive_int("size", size)
+        checks.choice("unknown", unknown, UNKNOWN)
         if embeddings_initializer is None:
             embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         super().__init__(**kwargs)
         self.num_conditions = num_conditions
         self.size = size
+        self.unknown = unknown
         self.embeddings_initializer = checks.initializer(
             "embeddings_initializer", embeddings_initializer
         )
@@ -70,9 +74,10 @@ class ConditionEmbedding(CompositeLayer):
             dtype=self.dtype_policy,
             name=unique_name("table"),
         )
+        self.watch = IdWatch(num_conditions, self.name) if unknown == "error" else None
 
     def __call__(self, ids, *args, **kwargs):
-        check_ids(ids, self.num_conditions)
+        check_ids(ids, self.num_conditions, self.unknown)
         return super().__call__(ids, *args, **kwargs)
 
     def build(self, ids_shape):
@@ -80,7 +85,9 @@ class ConditionEmbedding(CompositeLayer):
         self.table.build(ids_shape)
 
     def call(self, ids):
-        return self.table(ids)
+        if self.watch is not None:
+            self.watch.notice(ids)
+        return look_up(self.table, self.num_conditions, ids)
 
     def compute_output_shape(self, ids_shape):
         return (*ids_shape, self.size)
@@ -92,20 +99,5 @@ class ConditionEmbedding(CompositeLayer):
             "size": self.size,
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             "embeddings_regularizer": keras.regularizers.serialize(self.embeddings_regularizer),
+            "unknown": self.unknown,
         }
-
-
-def check_ids(ids, num_conditions, argument="ids"):
-    """Ids are integers `(batch,)`, in range where their values can be read."""
-    checks.tensor(argument, ids)
-    checks.int_tensor(argument, ids)
-    checks.rank(argument, ids.shape, 1, hint=" In a model: `keras.Input((), dtype='int32')`.")
-    if not _compat.is_concrete(ids) or 0 in tuple(ids.shape):
-        return
-    values = ops.convert_to_numpy(ids)
-    if values.min() < 0 or values.max() >= num_conditions:
-        raise ValueError(
-            f"`{argument}` must be in 0 ... {num_conditions - 1} "
-            f"(num_conditions={num_conditions}). "
-            f"Received: ids from {values.min()} to {values.max()}"
-        )

@@ -21,6 +21,7 @@ from keras_hypernet.continual.output_regularizer import output_regularizer
 from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
 from keras_hypernet.continual.task_state import TaskState
 from keras_hypernet.naming import unique_name
+from keras_hypernet.trainable_flags import flags_of, set_flags
 
 TARGETS = ("weights", "copy")
 OPTIONS = (
@@ -345,14 +346,19 @@ class ContinualModel(ModelOfTasks):
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
         }
         config["progress"] = {name: getattr(self, name) for name in PROGRESS}
+        config["trainable"] = self.trainable
+        config["flags"] = {"model": flags_of(self.model), "all": flags_of(self)}
         return config | {name: getattr(self, name) for name in OPTIONS}
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        progress = config.pop("progress")
+        progress, flags, trainable = (config.pop(n) for n in ("progress", "flags", "trainable"))
         config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        set_flags(config["model"], flags["model"])  # what is frozen need not be generated
         model = cls(**config)
+        model.trainable = trainable
+        set_flags(model, flags["all"])
         model.task_names = tuple(progress["task_names"])
         model.epochs_done = progress["epochs_done"]
         model.scores = dict(progress["scores"])

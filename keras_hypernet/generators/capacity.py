@@ -1,9 +1,9 @@
 """More conditions for a hypernetwork that has learned some."""
 
 import numpy as np
-from keras import ops
 
 from keras_hypernet import checks
+from keras_hypernet.rewrite import copy_values
 
 
 def with_conditions(layer, num_conditions):
@@ -19,12 +19,13 @@ def with_conditions(layer, num_conditions):
         )
     larger = type(layer).from_config(_resized(layer.get_config(), num_conditions))
     larger.build_from_config(layer.get_build_config())
-    for old, new in zip(layer.variables, larger.variables):
-        value = ops.convert_to_numpy(old)
-        if old.shape != new.shape:  # rows of conditions come first
-            value = np.concatenate([value, ops.convert_to_numpy(new)[len(value) :]])
-        new.assign(value)
+    copy_values(layer, larger, _grown)
     return larger
+
+
+def _grown(value, fresh):
+    """A value with the further rows that a fresh one has: rows of conditions come first."""
+    return value if value.shape == fresh.shape else np.concatenate([value, fresh[len(value) :]])
 
 
 def _resized(config, num_conditions):

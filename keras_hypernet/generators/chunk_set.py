@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hypernet.conditioning.ids import rows_of
 from keras_hypernet.generators import inputs
 from keras_hypernet.naming import unique_name
 
@@ -49,6 +50,7 @@ class ChunkSet(keras.layers.Layer):
         """Builds for vectors of these sizes, `{"noise": n, "condition": c}`."""
         self.sizes = dict(sizes)
         self.generator.build_for(sum(sizes.values()) + self.embedding_size)
+        self.generator.built = True
         if self.embedding_size and self.mode != "given":
             lead = (self.num_conditions,) if self.mode == "conditional" else ()
             self.embeddings = self.add_weight(
@@ -95,5 +97,5 @@ class ChunkSet(keras.layers.Layer):
         if embeddings is not None or self.embedding_size == 0:
             return embeddings
         if self.mode == "conditional":
-            return ops.take(self.embeddings, given["condition_id"], axis=0)
+            return rows_of(self.embeddings, given["condition_id"])
         return ops.convert_to_tensor(self.embeddings)[None]

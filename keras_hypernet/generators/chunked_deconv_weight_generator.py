@@ -30,6 +30,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
             `False`, the plain order of the flat vector, keeps neighbours of a kernel neighbours.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and the other arguments
             of `DeconvWeightGenerator`.
 

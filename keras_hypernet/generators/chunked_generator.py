@@ -65,6 +65,8 @@ class ChunkedGenerator(Generator):
             )
             for name, (generator, number, embedding_size) in make_sets(self.dtype_policy).items()
         }
+        for chunks in self.sets.values():
+            self.adopt(chunks.generator)
         self._check_num_conditions()
 
     def _check_num_conditions(self):
@@ -82,7 +84,7 @@ class ChunkedGenerator(Generator):
         if self.num_conditions is not None and not conditional and not self._has_statistics:
             raise ValueError(
                 '`num_conditions` is for `chunk_embeddings="conditional"` and for '
-                "`conditional_statistics=True`: nothing else in this generator belongs to a condition. "
+                "`conditional_statistics=True`: nothing else here belongs to a condition. "
                 f"Received: num_conditions={self.num_conditions}"
             )
 

@@ -32,6 +32,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
             plain order of the flat vector.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptron: `hidden_sizes`, `activation`, `initialization`...
 

@@ -41,6 +41,7 @@ class ComposedWeightGenerator(Generator):
         initializers: Dict of Keras initializers for plain tensors, by name or role (`kernel`,
             `bias`, `scale`, ...). By default as in `BiasHyperInit`: a scale starts at 1.
         shared_regularizer, conditional_regularizer: Of the plain tensors.
+        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -115,8 +116,8 @@ class ComposedWeightGenerator(Generator):
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
         self._check_plain_are_used()
-        for generator in generators.values():
-            generator.owned = True
+        for part in (*generators.values(), *self.plain.values()):
+            self.adopt(part)
 
     def _plain(self, name, spec, regularizer):
         return PlainWeights(

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_hypernet.conditioning.ids import are_known, rows_of
+
 
 class ConditionalBatchNormalization(keras.layers.Layer):
     """Batch normalization in which each row belongs to a condition.
@@ -10,7 +12,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
     Scale and offset are shared. In training a row is normalized by the mean and variance of the
     batch's rows of its condition, and these move the condition's own averages; otherwise by the
     averages of its condition. A condition with one row in a batch has no variance there: its
-    normalized values are 0.
+    normalized values are 0. A row of no condition is normalized by the mean of all averages.
 
     Args:
         num_conditions: Number of sets of statistics.
@@ -51,21 +53,28 @@ class ConditionalBatchNormalization(keras.layers.Layer):
     def call(self, x, condition_id, training=None):
         full = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         ids = condition_id + ops.zeros_like(x[:, 0], dtype=condition_id.dtype)  # (rows,)
-        if training and self.trainable:
-            mean, variance = self._of_batch(full, ids)
-        else:
-            mean, variance = self.moving_mean, self.moving_variance
-        mean, variance = (ops.take(sets, ids, axis=0) for sets in (mean, variance))
+        averages = self.moving_mean, self.moving_variance
+        moves = training and self.trainable
+        sets = self._of_batch(full, ids) if moves else averages
+        mean, variance = (
+            rows_of(table, ids, ops.mean(average, axis=0)) for table, average in zip(sets, averages)
+        )
         full = (full - mean) * ops.rsqrt(variance + self.epsilon)
         return ops.cast(full, x.dtype) * self.gamma + self.beta
 
     def _of_batch(self, x, ids):
         """Mean and variance of the rows of each condition, `(conditions, size)`, remembered."""
-        counts = ops.segment_sum(ops.ones_like(x[:, :1]), ids, self.num_conditions)
+        last = self.num_conditions  # of rows that belong to no condition
+        ids = ops.where(are_known(ids, last), ids, last)
+
+        def sums(x):  # (rows, size) -> (conditions, size)
+            return ops.segment_sum(x, ids, last + 1)[:last]
+
+        counts = sums(ops.ones_like(x[:, :1]))
         divisor = ops.maximum(counts, 1.0)
-        mean = ops.segment_sum(x, ids, self.num_conditions) / divisor
-        squares = ops.square(x - ops.take(mean, ids, axis=0))
-        variance = ops.segment_sum(squares, ids, self.num_conditions) / divisor
+        mean = sums(x) / divisor
+        squares = ops.square(x - rows_of(mean, ids))
+        variance = sums(squares) / divisor
         share = ops.where(counts > 0, 1.0 - self.momentum, 0.0)
         for average, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average + share * (ops.stop_gradient(found) - average))

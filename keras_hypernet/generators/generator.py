@@ -1,6 +1,7 @@
 """What all generators do alike."""
 
-from keras_hypernet import checks, naming
+from keras_hypernet import _compat, checks, naming
+from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
@@ -17,12 +18,13 @@ class Generator(CompositeLayer):
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
         num_conditions: Number of conditions that the generator keeps something of its own for.
         initialization: How variables are initialized together, in place of their initializers.
+        unknown: What an id does that no condition has: see `ConditionEmbedding`.
     """
 
     no_initialization = None  # or why there is no such argument
     embeds_ids = False  # whether it has embeddings of conditions in front
 
-    def __init__(self, spec, num_conditions=None, initialization=None, **kwargs):
+    def __init__(self, spec, num_conditions=None, initialization=None, unknown="error", **kwargs):
         spec = WeightSpec.of(spec)
         if initialization is not None and self.no_initialization:
             raise ValueError(
@@ -31,8 +33,17 @@ class Generator(CompositeLayer):
             )
         if num_conditions is not None:
             num_conditions = checks.positive_int("num_conditions", num_conditions)
+        checks.choice("unknown", unknown, UNKNOWN)
+        if unknown == "mean" and num_conditions is None:
+            raise ValueError(
+                "`unknown` is for generators that take ids, which have `num_conditions`. "
+                "Received: unknown='mean', num_conditions=None"
+            )
         super().__init__(**kwargs)
         self.spec = spec
+        self.unknown = unknown
+        watches = num_conditions is not None and unknown == "error"
+        self.watch = IdWatch(num_conditions, self.name) if watches else None
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
         self.input_sizes = None
@@ -79,11 +90,28 @@ class Generator(CompositeLayer):
             )
         self.check_conditioning(conditioning)
         naming.check_paths()
+        ids = self.ids_in(conditioning)
+        if self.watch is not None and ids is not None:
+            self.watch.notice(ids)
         return super().__call__(conditioning, *args, **kwargs)
+
+    def ids_in(self, conditioning):
+        """The ids in a conditioning, or `None`."""
+        return inputs.as_dict(conditioning).get("condition_id")
+
+    def adopt(self, part):
+        """Makes a generator, or an embedding of conditions, a part of this one.
+
+        It is then this one that says what unknown ids do, and that watches for them.
+        """
+        part.owned = True
+        for layer in _compat.layers_in(part):
+            if hasattr(layer, "unknown"):
+                layer.unknown, layer.watch = self.unknown, None
 
     def check_conditioning(self, conditioning):
         """Raises on an input that this generator does not take, before anything is built."""
-        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions, self.unknown)
         given = inputs.as_dict(conditioning)
         if self.needs_vectors and not set(given) & set(inputs.VECTORS):
             raise ValueError(
@@ -115,4 +143,5 @@ class Generator(CompositeLayer):
             **super().get_config(),
             "spec": self.spec.get_config(),
             "initialization": initializations.serialize(self.initialization),
+            **({} if self.num_conditions is None else {"unknown": self.unknown}),
         }

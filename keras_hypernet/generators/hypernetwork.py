@@ -30,6 +30,8 @@ class Hypernetwork(Generator):
         noise_size: Width of the noise; 0 for none.
         embeddings_initializer: Of the vectors. `None` is N(0, 1), the field's convention.
         embeddings_regularizer: Of the vectors.
+        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. By
+            default that of the generator.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -39,9 +41,9 @@ class Hypernetwork(Generator):
             composed generator, where the id selects plain tensors and the vector feeds the parts.
         variables: Dict of tensors to run with in place of variables: all `"unconditional"` or all
             `"conditional"` ones, flat `(1, total)` in the order of `unconditional_spec` and
-            `conditional_spec`; or single ones by the names in these. A hypernetwork can so be the target
-            of another one. Freeze variables that are always given (`variable.trainable = False`):
-            they have no gradient.
+            `conditional_spec`; or single ones by the names in these. A hypernetwork can so be the
+            target of another one. Freeze variables that are always given
+            (`variable.trainable = False`): they have no gradient.
         training: Whether the generator acts as in training.
 
     Returns:
@@ -102,6 +104,7 @@ class Hypernetwork(Generator):
                 "else all conditions would be equal. Received: embedding_size=0"
             )
         noise_size = checks.count("noise_size", noise_size)
+        kwargs = {"unknown": generator.unknown, **kwargs}
         super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
         self.generator = generator
         self.embedding_size = embedding_size
@@ -116,7 +119,8 @@ class Hypernetwork(Generator):
                 dtype=self.dtype_policy,
                 name="embedding",
             )
-        generator.owned = True
+            self.adopt(self.embedding)
+        self.adopt(generator)
 
     # What there is.
 
@@ -195,7 +199,7 @@ class Hypernetwork(Generator):
                 "Ids need conditions: give the hypernetwork its `num_conditions`. "
                 f"Received: {sorted(given)}"
             )
-        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions, self.unknown)
         if self.noise_size and "noise" not in given:
             raise ValueError(
                 f"`noise` of width {self.noise_size} is missing. Received: {sorted(given)}"

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks
-from keras_hypernet.conditioning.condition_embedding import check_ids
+from keras_hypernet.conditioning.ids import check_ids
 
 VECTORS = ("noise", "condition")  # in the order in which they are joined
 
@@ -29,16 +29,16 @@ def label(conditioning, name):
     return name if isinstance(conditioning, dict) else "conditioning"
 
 
-def check(conditioning, accepted, num_conditions=None):
+def check(conditioning, accepted, num_conditions=None, unknown="error"):
     """Raises unless inputs are known, have their dtypes and ranks, and equal rows (or one)."""
     inputs = as_dict(conditioning)
-    unknown = [name for name in inputs if name not in accepted]
-    if unknown:
-        hint = checks.nearest(unknown[0], accepted)
-        raise ValueError(f"This generator takes the inputs {accepted}. Received: {unknown}.{hint}")
+    refused = [name for name in inputs if name not in accepted]
+    if refused:
+        hint = checks.nearest(refused[0], accepted)
+        raise ValueError(f"This generator takes the inputs {accepted}. Received: {refused}.{hint}")
     for name, tensor in inputs.items():
         if name == "condition_id":
-            check_ids(tensor, num_conditions, argument=name)
+            check_ids(tensor, num_conditions, unknown, argument=name)
             continue
         argument = label(conditioning, name)
         checks.tensor(argument, tensor)

@@ -12,6 +12,7 @@ LAYER = (
     "autocast",
     "activity_regularizer",
     "initialization",
+    "unknown",
 )
 OWN = (*LAYER, "spec", "num_conditions", "factored")
 

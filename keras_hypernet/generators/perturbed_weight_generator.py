@@ -91,6 +91,7 @@ class PerturbedWeightGenerator(Generator):
             sigma = checks.not_negative("sigma", 0.02 if sigma is None else sigma)
         seed = checks.seed("seed", seed)
         when = checks.choice("when", when, ("always", "training"))
+        kwargs = {"unknown": generator.unknown, **kwargs}
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
         give_unique_path(self)  # for layers of any class
         self.generator = generator
@@ -101,7 +102,7 @@ class PerturbedWeightGenerator(Generator):
         self.output_layer = output_layer
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        generator.owned = True
+        self.adopt(generator)
 
     @property
     def accepted_inputs(self):
@@ -127,7 +128,7 @@ class PerturbedWeightGenerator(Generator):
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)
-        inputs.check(conditioning, self.accepted_inputs, self.num_conditions)
+        inputs.check(conditioning, self.accepted_inputs, self.num_conditions, self.unknown)
         if not given:
             raise ValueError("`noise` is missing: there is no other input that tells its rows.")
         if "noise" in given and self.output_layer is None:

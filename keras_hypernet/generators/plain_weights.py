@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_hypernet.conditioning.ids import rows_of
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.pieces import Samples
 from keras_hypernet.naming import unique_name
@@ -57,4 +58,4 @@ class PlainWeights(Generator):
     def call(self, conditioning, training=None):
         if self.num_conditions is None:
             return ops.copy(self.table)  # never the variable itself
-        return ops.take(self.table, conditioning["condition_id"], axis=0)
+        return rows_of(self.table, conditioning["condition_id"])

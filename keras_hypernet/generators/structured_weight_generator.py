@@ -34,6 +34,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         kinds: Dict of arguments of `WeightGenerator` for single kinds, `{kind: {argument: value}}`.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptrons of all kinds.
 

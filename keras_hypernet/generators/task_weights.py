@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks
-from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding, check_ids
+from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.conditioning.ids import check_ids, look_up
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.weights import materialize, specs_of
 
@@ -26,6 +27,9 @@ class TaskWeights(Generator):
         embedding_size: Width of the learned vector of a task.
         embeddings_initializer: Of these vectors. `None` is N(0, 1).
         embeddings_regularizer: Of these vectors.
+        unknown: What an id does that no task has, in all parts: see `ConditionEmbedding`. Its
+            mean is that of the vectors, or of the weights where the generator runs once per task.
+            By default that of the generator.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -70,7 +74,8 @@ class TaskWeights(Generator):
                 f"`num_conditions` must be that of the generator ({generator.num_conditions}). "
                 f"Received: num_conditions={num_conditions}"
             )
-        super().__init__(generator.spec, **kwargs)
+        kwargs = {"unknown": generator.unknown, **kwargs}
+        super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
         self.generator = generator
         self.embedding = ConditionEmbedding(
             num_conditions,
@@ -80,9 +85,9 @@ class TaskWeights(Generator):
             dtype=self.dtype_policy,
             name="embedding",
         )
-        self.num_conditions = self.embedding.num_conditions
         self.embedding_size = self.embedding.size
-        generator.owned = True
+        self.adopt(self.embedding)
+        self.adopt(generator)
 
     @property
     def once_per_task(self):
@@ -98,7 +103,10 @@ class TaskWeights(Generator):
         return self.generator.initializers(initialization)
 
     def check_conditioning(self, ids):
-        check_ids(ids, self.num_conditions)
+        check_ids(ids, self.num_conditions, self.unknown)
+
+    def ids_in(self, ids):
+        return ids
 
     def build(self, ids_shape):
         checks.rank("ids", ids_shape, 1)
@@ -119,7 +127,7 @@ class TaskWeights(Generator):
             inside = self._inside(tasks, self.embedding.table(tasks))
             weights = {
                 "basis": materialize(self.generator(inside, training=training)),
-                "features": ops.one_hot(ids, self.num_conditions),
+                "features": self._chosen(ids),
                 "offset": ops.zeros((self.spec.total,)),
             }
         else:
@@ -127,6 +135,14 @@ class TaskWeights(Generator):
             weights = self.generator(inside, factored=True, training=training)
         # The generator may have a dtype policy of its own.
         return {name: ops.cast(tensor, self.compute_dtype) for name, tensor in weights.items()}
+
+    def _chosen(self, ids):  # (batch,) -> (batch, tasks)
+        """One for the task of an id; the same for all where there is none."""
+
+        def one_hot(ids):
+            return ops.one_hot(ids, self.num_conditions)
+
+        return look_up(one_hot, self.num_conditions, ids)
 
     def compute_output_spec(self, ids, training=None):
         size = self.num_conditions

@@ -43,6 +43,7 @@ class WeightGenerator(Generator):
             so that a hyper layer may apply the weights without building them. For use inside one
             graph: do not keep the tensors, and do not make them outputs of a model.
         seed: Seed of the dropout.
+        unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:

@@ -95,17 +95,25 @@ class ApplyGeneratedWeights(HyperLayer):
             layer.build((*x_shape[:-1], sizes[0]), shape)
 
     def call(self, x, weights):
-        if not isinstance(weights, (list, tuple)):
-            weights = forms.split_layers(weights, self.totals)
-        for layer, layer_weights in zip(self.dense_layers, weights):
+        for layer, layer_weights in self._of_layers(weights):
             x = layer(x, layer_weights)
         return x
 
-    def plain_layers(self, weights):
+    def _of_layers(self, weights):
+        """`[(layer, its weights)]`."""
         if not isinstance(weights, (list, tuple)):
             weights = forms.split_layers(weights, self.totals)
+        return list(zip(self.dense_layers, weights))
+
+    def tensors_by_name(self, weights):
+        found = {}
+        for layer, each in self._of_layers(weights):
+            found.update(layer.tensors_by_name(each))
+        return found
+
+    def plain_layers(self, weights):
         plain = []
-        for layer, each in zip(self.dense_layers, weights):
+        for layer, each in self._of_layers(weights):
             [(dense, *values)] = layer.plain_layers(each)
             plain.append((dense, *values))
         return plain

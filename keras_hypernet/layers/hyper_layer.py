@@ -74,6 +74,10 @@ class HyperLayer(CompositeLayer):
         """`[(name of the target layer, contraction, its weights)]`, to describe a graph."""
         return [(self.name, "materialize", weights)]
 
+    def tensors_by_name(self, weights):
+        """`{name: tensor (rows, *shape)}` of weights in any form, updates multiplied out."""
+        raise TypeError(f"{type(self).__name__} does not name its weights.")
+
     def plain_layers(self, weights):
         """The Keras layers that do the same, one after another, for a single row of weights.
 

@@ -202,13 +202,17 @@ class HyperTwin(HyperLayer):
         """The twin's argument with the regularizer of a tensor."""
         return f"{name.removesuffix('_kernel')}_regularizer"
 
-    def plain_layers(self, weights):
-        tensors = named_weights.tensors_of(weights, self._shapes, one_row=True)
-        values = []
-        for name, tensor in tensors.items():
+    def tensors_by_name(self, weights):
+        found = {}
+        for name, tensor in named_weights.tensors_of(weights, self._shapes).items():
             if named_weights.is_update(tensor):
                 tensor = self.multiplied_out(name, tensor)
-            values.append(ops.convert_to_numpy(tensor[0]))
+            found[f"{self.name}/{name}"] = tensor
+        return found
+
+    def plain_layers(self, weights):
+        tensors = self.tensors_by_name(weights).values()
+        values = [ops.convert_to_numpy(tensor[0]) for tensor in tensors]
         layer = self.twin.from_config({**self.twin_layer().get_config(), "name": self.name})
         layer.trainable = self.trainable
         return [(layer, values, list(self.variables))]

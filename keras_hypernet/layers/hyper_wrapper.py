@@ -1,5 +1,7 @@
 """`HyperWrapper`: any Keras layer or model on one set of generated weights."""
 
+import inspect
+
 import keras
 
 from keras_hypernet import _compat, checks
@@ -8,7 +10,9 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
 from keras_hypernet.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.named_weights import check_weights as check_named
-from keras_hypernet.rewrite import build_as, copy_built
+from keras_hypernet.naming import give_unique_path
+from keras_hypernet.rewrite import build_as, build_of, copy_built
+from keras_hypernet.trainable_flags import flags_of, set_flags
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -67,6 +71,7 @@ class HyperWrapper(HyperLayer):
         parameters = [variable for _, variable in _compat.parameters(layer)]
         if not parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
+        self.call = self._called_like(layer)
         super().__init__(shared=True, **kwargs)
         self._held = Held((layer, parameters))
         self._shapes = {f"{i}_{v.name}": tuple(v.shape) for i, v in enumerate(parameters)}
@@ -92,16 +97,56 @@ class HyperWrapper(HyperLayer):
     def build(self, x_shape, weights_shape, **others):
         self.check_shapes(x_shape, weights_shape)
 
+    def _called_like(self, layer):
+        """`call` with the further arguments of a layer's, which Keras looks at one by one."""
+
+        def call(x, weights, *args, **kwargs):
+            return type(self).call(self, x, weights, *args, **kwargs)
+
+        call.__signature__ = _signature(layer)
+        return call
+
     def call(self, x, weights, *args, **kwargs):
         layer, parameters = self._held.layer
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
         return functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
 
-    def plain_layers(self, weights):
+    def tensors_by_name(self, weights):
         tensors = tensors_of(weights, self._shapes, one_row=True)
-        values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors.values()]
+        return {f"{self.name}/{name}": tensor for name, tensor in tensors.items()}
+
+    def plain_layers(self, weights):
+        tensors = self.tensors_by_name(weights).values()
+        values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors]
         return [(copy_built(self.wrapped_layer()), values, self.state)]
+
+    # Saving: the state that is variables is the wrapper's, and the rest is still the layer's.
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        layer = self.wrapped_layer()
+        for path, arrays in _compat.arrays_of(layer, left_out=layer.variables).items():
+            for key, array in arrays.items():
+                store[_name(path, key)] = array
+
+    def load_own_variables(self, store):
+        saved = {name: store[name] for name in set(store.keys())}
+        state = {name: array for name, array in saved.items() if _PATH not in name}
+        super().load_own_variables(state)
+        arrays = _compat.arrays_of(self.wrapped_layer())
+        for name in saved.keys() - state.keys():
+            path, key = _path_and_key(name)
+            arrays.setdefault(path, {})[key] = saved[name]
+        _compat.load_arrays(self.wrapped_layer(), arrays)
+        super().load_own_variables(state)  # which a layer may have computed from other arrays
+
+    def save_assets(self, folder):
+        _compat.save_assets(self.wrapped_layer(), folder)
+
+    def load_assets(self, folder):
+        if folder is not None:
+            _compat.load_assets(self.wrapped_layer(), folder)
 
     def compute_output_spec(self, x, weights, *args, **kwargs):
         return self.wrapped_layer().compute_output_spec(x, *args, **kwargs)
@@ -112,20 +157,54 @@ class HyperWrapper(HyperLayer):
     def get_config(self):
         config = super().get_config()
         del config["shared"]
-        layer = self.wrapped_layer()
+        layer = keras.saving.serialize_keras_object(self.wrapped_layer())
+        layer.pop("build_config", None)  # Keras would take the layer as built by it
         return {
             **config,
-            "layer": keras.saving.serialize_keras_object(layer),
-            "layer_build": layer.get_build_config(),
+            "layer": layer,
+            "layer_build": build_of(self.wrapped_layer()),
+            "layer_flags": flags_of(self.wrapped_layer()),
+            "tensor_names": self.tensor_names,
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
-        build = config.pop("layer_build")
-        build_as(layer, build)
-        return cls(layer, **config)
+        give_unique_path(layer)  # its state keeps its path, and may be loaded twice
+        build_as(layer, config.pop("layer_build"))
+        set_flags(layer, config.pop("layer_flags"))
+        names = config.pop("tensor_names")
+        wrapper = cls(layer, **config)
+        # A variable without a name of its own is called differently in each process.
+        wrapper._shapes = dict(zip(names, wrapper._shapes.values(), strict=True))
+        return wrapper
+
+
+def _signature(layer):
+    """The signature of a layer's `call`, with weights behind its first argument."""
+    _, *others = inspect.signature(layer.call).parameters.values()
+    names = [parameter.name for parameter in others]
+    if {"x", "weights"} & set(names):
+        raise ValueError(
+            "`layer` must not have call arguments named `x` or `weights` behind its first, as the "
+            f"wrapper has. Received: {layer.name!r} of class {type(layer).__name__} with {names}"
+        )
+    own = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("x", "weights")]
+    return inspect.Signature([*own, *others])
+
+
+_PATH = "|"  # A file takes "/" for a group.
+
+
+def _name(path, key):
+    """The name of an array that a part of the layer saves under a key."""
+    return f"{path.replace('/', _PATH)}{_PATH}{key}"
+
+
+def _path_and_key(name):
+    path, _, key = name.rpartition(_PATH)
+    return path.replace(_PATH, "/"), key
 
 
 def _no_update(name, shape, rank):

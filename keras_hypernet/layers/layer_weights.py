@@ -74,6 +74,14 @@ class LayerWeights(CompositeLayer):
         """Whether its weights are what is generated, and nothing more."""
         return self.whole and not (self.gated or self.shifted)
 
+    @property
+    def trainable_flags(self):
+        """For each tensor of the layer, in order, whether it is trained as an ordinary weight."""
+        return [
+            plan.trainable if plan.mode is not None else self.kept[plan.local].trainable
+            for plan in self.plans
+        ]
+
     def build(self, generated_shape):
         total = sum(plan.size for plan in self.generated)
         if self.has_base:

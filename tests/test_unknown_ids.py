@@ -1,0 +1,157 @@
+"""Ids that no condition has: an error where they can be read, else the mean, and a warning."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_hypernet as kh
+from tests.backend import BACKEND, numpy_of
+
+K = 3
+IDS = np.array([0, 1, 2, K, -1, 1000], "int32")
+X = np.ones((len(IDS), 3), "float32")
+SPEC = [(3, 2)]
+
+
+def linear():
+    """So that the mean of vectors gives the mean of weights."""
+    return kh.WeightGenerator(SPEC, hidden_sizes=(), head_kernel_initializer="he_normal")
+
+
+def chunked(**options):
+    conditional = {"chunk_embeddings": "conditional", "num_conditions": K, **options}
+    return kh.ChunkedWeightGenerator(SPEC, 4, hidden_sizes=(), **conditional)
+
+
+def composed(**options):
+    return kh.ComposedWeightGenerator(
+        {"a/kernel": (3, 2)}, conditional={"a/kernel": (3, 2)}, num_conditions=K, **options
+    )
+
+
+def structured(**options):
+    plan = kh.ChunkPlan(
+        SPEC, {"a": {"shapes": {"w": (3, 2)}, "embedding_size": 2}}, {"layer_0/kernel": "a/0/w"}
+    )
+    return kh.StructuredWeightGenerator(plan, "conditional", K, hidden_sizes=(), **options)
+
+
+def behind_embedding(**options):
+    return kh.Hypernetwork(chunked(), embedding_size=2, **options)
+
+
+def perturbed(**options):
+    return kh.PerturbedWeightGenerator(composed(), when="training", **options)
+
+
+GENERATORS = {
+    "Hypernetwork": lambda **options: kh.Hypernetwork(linear(), K, **options),
+    "TaskWeights, looked up": lambda **options: kh.TaskWeights(linear(), K, 2, **options),
+    "TaskWeights, once per task": lambda **options: kh.TaskWeights(linear(), K, 8, **options),
+    "chunked": chunked,
+    "structured": structured,
+    "composed": composed,
+    "Hypernetwork around ids": behind_embedding,
+    "PerturbedWeightGenerator": perturbed,
+}
+every_generator = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
+
+
+def model_of(generator):
+    ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
+    takes_ids = isinstance(generator, (kh.Hypernetwork, kh.TaskWeights))
+    weights = generator(ids if takes_ids else {"condition_id": ids})
+    model = keras.Model([ids, x], kh.HyperDense(2, use_bias=False)(x, weights))
+    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
+    return model
+
+
+def assert_unknown_get_the_mean(outputs):
+    mean = np.broadcast_to(outputs[:K].mean(axis=0), outputs[K:].shape)
+    assert np.ptp(outputs[:K], axis=0).min() > 1e-6
+    np.testing.assert_allclose(outputs[K:], mean, rtol=1e-4, atol=1e-6)
+
+
+@every_generator
+def test_mean_where_it_is_asked_for(make):
+    generator = make(unknown="mean")
+    model = model_of(generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="__array__ implementation")
+        assert_unknown_get_the_mean(numpy_of(model([IDS, X])))
+        assert_unknown_get_the_mean(model.predict([IDS, X], verbose=0))
+        model.fit([IDS, X], np.zeros((len(IDS), 2)), verbose=0)
+    assert type(generator).from_config(generator.get_config()).unknown == "mean"
+
+
+@every_generator
+def test_error_where_values_can_be_read(make):
+    model = model_of(make())
+    with pytest.raises(
+        ValueError, match=r"0 \.\.\. 2 .*unknown='mean'.*Received: ids from -1 to 1000"
+    ):
+        model([IDS, X])
+    if BACKEND == "torch":
+        with pytest.raises(ValueError, match=r"Received: ids from -1 to 1000"):
+            model.predict([IDS, X], verbose=0)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="values can be read, unless it compiles")
+@every_generator
+def test_mean_and_a_warning_in_a_graph(make):
+    model = model_of(make())
+    count, y = model.count_params(), np.zeros((len(IDS), 2))
+    with pytest.warns(UserWarning, match=r"not in 0 \.\.\. 2: they got the mean") as caught:
+        outputs = model.predict([IDS, X], callbacks=[kh.UnknownIds()], verbose=0)
+    assert len([w for w in caught if "mean" in str(w.message)]) == 1
+    assert_unknown_get_the_mean(outputs)
+    with pytest.warns(UserWarning, match="they got the mean"):
+        model.fit([IDS, X], y, verbose=0)
+    with pytest.warns(UserWarning, match="they got the mean"):
+        model.evaluate([IDS, X], y, verbose=0)
+    known = [IDS[:K], X[:K]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="__array__ implementation")
+        model.fit(known, y[:K], verbose=0)
+        model.predict(known, callbacks=[kh.UnknownIds()], verbose=0)
+    assert model.count_params() == count == sum(w.size for w in model.get_weights())
+
+
+def test_embedding():
+    for unknown in ("mean", "error"):
+        embedding = kh.ConditionEmbedding(K, 4, unknown=unknown)
+        ids = keras.Input((), dtype="int32")
+        model = keras.Model(ids, embedding(ids))
+        if BACKEND != "torch" or unknown == "mean":
+            assert_unknown_get_the_mean(model.predict(IDS, verbose=0))
+    with pytest.raises(ValueError, match="`ids` must be in 0"):
+        embedding(IDS)
+
+
+def test_statistics_of_no_condition_are_the_mean_of_all(rng):
+    layer = kh.WeightGenerator(
+        SPEC, hidden_sizes=[4], batch_normalization=True, num_conditions=K, unknown="mean"
+    )
+    z = rng.normal(size=(len(IDS), 2)).astype("float32")
+    given = {"condition": z, "condition_id": IDS}
+    layer(given, training=True)
+    normalization = layer.trunk[0].batch_normalization
+    before = numpy_of(normalization.moving_mean)
+    alone = {name: x[:K] for name, x in given.items()}
+    layer(alone, training=True)
+    expected = numpy_of(normalization.moving_mean)
+    normalization.moving_mean.assign(before)
+    outputs = numpy_of(layer(given, training=True))
+    np.testing.assert_allclose(numpy_of(normalization.moving_mean), expected, rtol=1e-5)
+    assert np.isfinite(outputs).all()
+
+
+def test_unknown_is_an_argument_of_what_takes_ids():
+    with pytest.raises(ValueError, match="`unknown` is for generators that take ids"):
+        kh.WeightGenerator(SPEC, unknown="mean")
+    with pytest.raises(ValueError, match="`unknown` must be one of"):
+        kh.ConditionEmbedding(K, 4, unknown="zeros")
