@@ -147,7 +147,7 @@ COMPOSED_BAD = (
         ValueError,
         r"\['gamma', 'a/gamma'\]",
     ),
-    ("unknown part", lambda: composed(part_inputs={"no": []}), ValueError, "name parts"),
+    ("unknown part", lambda: composed(part_inputs={"no": []}), ValueError, "part_inputs.*only"),
     (
         "unknown input",
         lambda: composed(part_inputs={"noisy": ["condition_id"]}),

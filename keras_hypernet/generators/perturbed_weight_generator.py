@@ -74,6 +74,9 @@ class PerturbedWeightGenerator(Generator):
                 "`noise_size` must not be more than the number of weights "
                 f"({generator.spec.total}). Received: noise_size={noise_size}"
             )
+        for argument, layer in (("input_layer", input_layer), ("output_layer", output_layer)):
+            if layer is not None:
+                checks.instance(argument, layer, keras.layers.Layer)
         if noise_size and input_layer is not None:
             raise ValueError(
                 "Either `noise_size` or `input_layer` says what noise the generator gets: give "
@@ -88,9 +91,6 @@ class PerturbedWeightGenerator(Generator):
             sigma = checks.not_negative("sigma", 0.02 if sigma is None else sigma)
         seed = checks.seed("seed", seed)
         when = checks.choice("when", when, ("always", "training"))
-        for argument, layer in (("input_layer", input_layer), ("output_layer", output_layer)):
-            if layer is not None:
-                checks.instance(argument, layer, keras.layers.Layer)
         kwargs = {"unknown": generator.unknown, **kwargs}
         super().__init__(generator.spec, num_conditions=generator.num_conditions, **kwargs)
         give_unique_path(self)  # for layers of any class
