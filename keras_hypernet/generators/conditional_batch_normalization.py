@@ -55,6 +55,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
             mean, variance = self._of_batch(full, ids)
         else:
             mean, variance = self.moving_mean, self.moving_variance
+        # Under a policy of half precision the averages are in half precision, too.
+        mean, variance = (ops.cast(sets, full.dtype) for sets in (mean, variance))
         mean, variance = (ops.take(sets, ids, axis=0) for sets in (mean, variance))
         full = (full - mean) * ops.rsqrt(variance + self.epsilon)
         return ops.cast(full, x.dtype) * self.gamma + self.beta
@@ -68,7 +70,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         variance = ops.segment_sum(squares, ids, self.num_conditions) / divisor
         share = ops.where(counts > 0, 1.0 - self.momentum, 0.0)
         for average, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            average.assign(average + share * (ops.stop_gradient(found) - average))
+            now = ops.cast(average, x.dtype)
+            average.assign(now + share * (ops.stop_gradient(found) - now))
         return mean, variance
 
     def compute_output_shape(self, x_shape, condition_id_shape=None):

@@ -3,6 +3,7 @@
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet import weights as forms
 from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
@@ -79,7 +80,9 @@ class Generator(keras.layers.Layer):
                 "There must be an input: at least one that tells the number of rows. Received: {}"
             )
         self.check_conditioning(conditioning)
-        return super().__call__(conditioning, *args, **kwargs)
+        weights = super().__call__(conditioning, *args, **kwargs)
+        # Parts may have another dtype policy, and Keras' own layers make float32 of some float64.
+        return forms.cast(weights, self.compute_dtype)
 
     def check_conditioning(self, conditioning):
         """Raises on an input that this generator does not take, before anything is built."""

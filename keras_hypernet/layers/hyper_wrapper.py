@@ -1,6 +1,7 @@
 """`HyperWrapper`: any Keras layer or model on one set of generated weights."""
 
 import keras
+from keras import ops, tree
 
 from keras_hypernet import _compat, checks
 from keras_hypernet.functional_call import functional_call
@@ -22,7 +23,8 @@ class HyperWrapper(HyperLayer):
     Args:
         layer: A built Keras layer or model. It is kept out of sight: its parameters are neither
             trained nor saved. The wrapper takes the layer for itself.
-        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer. `dtype` is that of
+            `layer` by default.
 
     Call arguments:
         x: The layer's first argument.
@@ -32,7 +34,7 @@ class HyperWrapper(HyperLayer):
         *args, **kwargs: The layer's further arguments.
 
     Returns:
-        What the layer returns.
+        What the layer returns, in the wrapper's `dtype` where that is another one.
 
     Raises:
         TypeError: if `layer` is not a Keras layer, or weights are not floating.
@@ -44,7 +46,7 @@ class HyperWrapper(HyperLayer):
     >>> layer = keras.layers.LSTM(4)
     >>> layer.build((None, 7, 3))
     >>> y = kh.HyperWrapper(layer)(np.ones((2, 7, 3), "float32"), np.ones((1, 128), "float32"))
-    >>> keras.ops.shape(y)
+    >>> ops.shape(y)
     (2, 4)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
@@ -61,6 +63,8 @@ class HyperWrapper(HyperLayer):
         parameters = [variable for _, variable in _compat.parameters(layer)]
         if not parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = layer.dtype_policy
         super().__init__(shared=True, **kwargs)
         self._held = Held((layer, parameters))
         self._shapes = {f"{i}_{v.name}": tuple(v.shape) for i, v in enumerate(parameters)}
@@ -90,15 +94,35 @@ class HyperWrapper(HyperLayer):
         layer, parameters = self._held.layer
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
-        return functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
+        y = functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
+        return self._in_own_dtype(y)
+
+    def _in_own_dtype(self, outputs):
+        """What the layer returns (or KerasTensors of it); as it is with the layer's own policy."""
+        if self.compute_dtype == self.wrapped_layer().compute_dtype:
+            return outputs
+
+        def cast(y):
+            if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype)):
+                return y
+            if keras.utils.is_keras_tensor(y):
+                return keras.KerasTensor(y.shape, dtype=self.compute_dtype)
+            return ops.cast(y, self.compute_dtype)
+
+        return tree.map_structure(cast, outputs)
 
     def plain_layers(self, weights):
         tensors = tensors_of(weights, self._shapes, one_row=True)
-        values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors.values()]
+        values = [ops.convert_to_numpy(tensor[0]) for tensor in tensors.values()]
         return [(copy_built(self.wrapped_layer()), values, self.state)]
 
+    def compute_output_shape(self, x_shape, weights_shape=None, **others):
+        others = {name.removesuffix("_shape"): shape for name, shape in others.items()}
+        x, others = tree.map_shape_structure(keras.KerasTensor, (x_shape, others))
+        return tree.map_structure(lambda y: y.shape, self.compute_output_spec(x, None, **others))
+
     def compute_output_spec(self, x, weights, *args, **kwargs):
-        return self.wrapped_layer().compute_output_spec(x, *args, **kwargs)
+        return self._in_own_dtype(self.wrapped_layer().compute_output_spec(x, *args, **kwargs))
 
     def compute_mask(self, inputs, previous_mask):
         return self.wrapped_layer().compute_mask(inputs, previous_mask)
