@@ -70,8 +70,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         variance = ops.segment_sum(squares, ids, self.num_conditions) / divisor
         share = ops.where(counts > 0, 1.0 - self.momentum, 0.0)
         for average, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            now = ops.cast(average, x.dtype)
-            average.assign(now + share * (ops.stop_gradient(found) - now))
+            average.assign(average + share * (ops.stop_gradient(found) - average))
         return mean, variance
 
     def compute_output_shape(self, x_shape, condition_id_shape=None):
