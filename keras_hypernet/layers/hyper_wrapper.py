@@ -46,7 +46,7 @@ class HyperWrapper(HyperLayer):
     >>> layer = keras.layers.LSTM(4)
     >>> layer.build((None, 7, 3))
     >>> y = kh.HyperWrapper(layer)(np.ones((2, 7, 3), "float32"), np.ones((1, 128), "float32"))
-    >>> ops.shape(y)
+    >>> keras.ops.shape(y)
     (2, 4)
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
