@@ -169,6 +169,16 @@ def pad(tensor, widths):
     return keras.ops.pad(tensor, widths)
 
 
+def matmul(x1, x2):
+    """`keras.ops.matmul`, which makes float32 of float64 on PyTorch."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(x1) and x1.dtype == x2.dtype == torch.float64:
+            return torch.matmul(x1, x2)
+    return keras.ops.matmul(x1, x2)
+
+
 def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (rows, 1, out)
     """`keras.ops.matmul`, with a gradient that XLA is fast at.
 
@@ -176,7 +186,7 @@ def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (r
     three times as long as the multiplication takes that this asks JAX for.
     """
     if keras.backend.backend() != "jax":
-        return keras.ops.matmul(x, matrices)
+        return matmul(x, matrices)
     import jax
     import jax.numpy as jnp
 

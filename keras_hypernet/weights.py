@@ -61,6 +61,11 @@ def specs_of(shapes, dtype):
     return keras.KerasTensor(shapes, dtype=dtype)
 
 
+def factored_shapes(rows, features, total):
+    """Shapes of factored weights."""
+    return {"basis": (features, total), "features": (rows, features), "offset": (total,)}
+
+
 def row_count(shapes):
     """Static number of rows, or `None`, from the shapes of weights."""
     return (shapes["features"] if is_factored(shapes) else shapes)[0]
@@ -70,7 +75,7 @@ def materialize(weights):
     """Weights of any form -> flat `(rows, total)`."""
     if not is_factored(weights):
         return weights
-    return ops.matmul(weights["features"], weights["basis"]) + weights["offset"]
+    return _compat.matmul(weights["features"], weights["basis"]) + weights["offset"]
 
 
 def split_weights(weights, spec):
@@ -150,10 +155,7 @@ def layer_shapes(shapes, totals):
     """Shapes of what `split_layers` returns."""
     if not is_factored(shapes):
         return [(shapes[0], total) for total in totals]
-    return [
-        {"basis": (shapes["basis"][0], n), "features": shapes["features"], "offset": (n,)}
-        for n in totals
-    ]
+    return [factored_shapes(*shapes["features"], n) for n in totals]
 
 
 def from_output_first(flat, spec):
@@ -175,6 +177,14 @@ def _around_outputs(tensor):
     rank = len(tensor.shape)
     axes = [axis % rank for axis in tensor.output_axes] or [0]
     return math.prod(tensor.shape[: axes[0]]), math.prod(tensor.shape[axes[-1] + 1 :])
+
+
+def cast(weights, dtype):
+    """Weights of any form in a dtype; what has it already stays as it is."""
+    if isinstance(weights, dict):
+        return {name: cast(tensor, dtype) for name, tensor in weights.items()}
+    has_it = keras.backend.standardize_dtype(weights.dtype) == dtype
+    return weights if has_it else ops.cast(weights, dtype)
 
 
 def as_tensors(weights):

@@ -78,7 +78,7 @@ def spectral_generator():
     layer = generator(hidden_sizes=[6], spectral_normalization=True)
     layer.build((None, 5))
     kernel, bias, direction, *head = layer.get_weights()
-    direction = np.linalg.svd(kernel)[2][:1]
+    direction = np.linalg.svd(ref.cast(kernel))[2][:1]
     layer.set_weights([kernel, bias, direction, *head])
     return layer
 

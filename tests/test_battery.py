@@ -55,6 +55,10 @@ def assert_close(actual, expected, **tolerance):
         np.testing.assert_allclose(a, e, **tolerance)
 
 
+def shapes_of(nest):
+    return tree.map_structure(lambda x: tuple(x.shape), nest)
+
+
 def model_data(case, rows, rng):
     model = case.model()
     y = rng.normal(size=(rows, *model.output.shape[1:])).astype("float32")
@@ -125,11 +129,13 @@ def test_gradients_are_the_finite_differences_of_the_reference(case, rng):
 def test_symbolic_outputs_are_what_comes_out(case, rng):
     inputs = case.inputs(6, rng)
     symbolic = tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype.name), inputs)
+    shapes = shapes_of(inputs)
     for policy in ("float32", "mixed_bfloat16"):
         with policy_of(policy):
             layer = case.layer()
         specs, outputs = layer(*symbolic), layer(*inputs)
         tree.assert_same_structure(specs, outputs)
+        assert layer.compute_output_shape(*shapes) == shapes_of(outputs)
         for spec, out in zip(tree.flatten(specs), tree.flatten(outputs), strict=True):
             assert spec.shape == tuple(out.shape)
             assert spec.dtype == keras.backend.standardize_dtype(out.dtype)

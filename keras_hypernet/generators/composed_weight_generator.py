@@ -12,7 +12,7 @@ from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weights import materialize, split_weights
+from keras_hypernet.weights import cast, materialize, split_weights
 
 PLAIN = ("shared", "conditional")
 
@@ -224,6 +224,8 @@ class ComposedWeightGenerator(Generator):
             for part, generator in self.generators.items()
         ]
         made += [plain.call(given) for plain in self.plain.values()]
+        # A part may have a dtype policy of its own.
+        made = [cast(flat, self.compute_dtype) for flat in made]
         made, pieces = inputs.share_rows(made, witnesses=given.values()), {}
         for part, flat in zip((*self.generators, *self.plain), made):
             spec = (self.generators.get(part) or self.plain[part]).spec

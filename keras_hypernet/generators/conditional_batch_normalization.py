@@ -53,7 +53,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
     def call(self, x, condition_id, training=None):
         full = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         ids = condition_id + ops.zeros_like(x[:, 0], dtype=condition_id.dtype)  # (rows,)
-        averages = self.moving_mean, self.moving_variance
+        # Under a policy of half precision the averages are in half precision, too.
+        averages = [ops.cast(v, full.dtype) for v in (self.moving_mean, self.moving_variance)]
         moves = training and self.trainable
         sets = self._of_batch(full, ids) if moves else averages
         mean, variance = (

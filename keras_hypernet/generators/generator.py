@@ -1,6 +1,7 @@
 """What all generators do alike."""
 
 from keras_hypernet import _compat, checks, naming
+from keras_hypernet import weights as forms
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
@@ -93,7 +94,9 @@ class Generator(CompositeLayer):
         ids = self.ids_in(conditioning)
         if self.watch is not None and ids is not None:
             self.watch.notice(ids)
-        return super().__call__(conditioning, *args, **kwargs)
+        weights = super().__call__(conditioning, *args, **kwargs)
+        # Parts may have another dtype policy, and Keras' own layers make float32 of some float64.
+        return forms.cast(weights, self.compute_dtype)
 
     def ids_in(self, conditioning):
         """The ids in a conditioning, or `None`."""

@@ -239,7 +239,9 @@ class Hypernetwork(Generator):
         return inside
 
     def build(self, conditioning_shape, variables_shape=None):
-        shapes = dict(conditioning_shape)
+        shapes = inputs.as_dict(conditioning_shape)
+        if len(shapes.get("condition", (None, None))) == 1:  # given alone, these are ids
+            shapes["condition_id"] = shapes.pop("condition")
         if self.embedding is not None:
             self.embedding.build((None,))
             shapes.setdefault("condition", (None, self.embedding_size))

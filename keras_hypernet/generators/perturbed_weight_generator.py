@@ -7,7 +7,7 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.naming import give_unique_path
-from keras_hypernet.weights import materialize
+from keras_hypernet.weights import cast, materialize
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -173,6 +173,7 @@ class PerturbedWeightGenerator(Generator):
         elif self.noise_size:
             given["noise"] = noise[:, : self.noise_size]
         weights = materialize(self.generator(given, training=training))
+        weights = cast(weights, self.compute_dtype)  # the generator may have another dtype policy
         (weights,) = inputs.share_rows([weights], witnesses)
         if not perturbs:
             return weights

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_hypernet import checks
+from keras_hypernet import _compat, checks
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
 
@@ -66,10 +66,10 @@ class SelfAttention2D(keras.layers.Layer):
         width, height, channels = x.shape[1:]
         pixels = ops.reshape(x, (-1, width * height, channels))
         keys = ops.transpose(self.key(pixels), (0, 2, 1))
-        scores = ops.matmul(self.query(pixels), keys)  # (rows, pixels, pixels)
+        scores = _compat.matmul(self.query(pixels), keys)  # (rows, pixels, pixels)
         # Keras warns of a softmax over one number, which is one.
         attention = scores - scores + 1 if width * height == 1 else ops.softmax(scores, axis=-1)
-        mixed = ops.matmul(attention, self.value(pixels))
+        mixed = _compat.matmul(attention, self.value(pixels))
         return self.gamma * ops.reshape(mixed, (-1, width, height, channels)) + x
 
     def compute_output_shape(self, x_shape):

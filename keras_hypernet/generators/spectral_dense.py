@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_hypernet import _compat
+
 POWER_ITERATIONS = 3
 
 
@@ -75,13 +77,13 @@ class SpectralDense(keras.layers.Layer):
         fixed = ops.stop_gradient(kernel)
         right = ops.convert_to_tensor(self.direction)
         for _ in range(POWER_ITERATIONS):
-            left = ops.normalize(ops.matmul(right, ops.transpose(fixed)))  # (1, in)
-            right = ops.normalize(ops.matmul(left, fixed))  # (1, units)
+            left = ops.normalize(_compat.matmul(right, ops.transpose(fixed)))  # (1, in)
+            right = ops.normalize(_compat.matmul(left, fixed))  # (1, units)
         if training:
             self.direction.assign(right)
-        sigma = ops.matmul(ops.matmul(left, kernel), ops.transpose(right))  # (1, 1)
+        sigma = _compat.matmul(_compat.matmul(left, kernel), ops.transpose(right))  # (1, 1)
         kernel = kernel / ops.maximum(sigma, keras.config.epsilon())
-        y = ops.matmul(x, ops.cast(kernel, self.compute_dtype))
+        y = _compat.matmul(x, ops.cast(kernel, self.compute_dtype))
         return y if self.bias is None else y + self.bias
 
     def compute_output_shape(self, x_shape):

@@ -7,7 +7,7 @@ from keras_hypernet import checks
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.conditioning.ids import check_ids, look_up
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.weights import materialize, specs_of
+from keras_hypernet.weights import factored_shapes, materialize
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -125,16 +125,13 @@ class TaskWeights(Generator):
         if self.once_per_task:
             tasks = ops.arange(self.num_conditions, dtype="int32")
             inside = self._inside(tasks, self.embedding.table(tasks))
-            weights = {
+            return {
                 "basis": materialize(self.generator(inside, training=training)),
                 "features": self._chosen(ids),
                 "offset": ops.zeros((self.spec.total,)),
             }
-        else:
-            inside = self._inside(ids, self.embedding(ids))
-            weights = self.generator(inside, factored=True, training=training)
-        # The generator may have a dtype policy of its own.
-        return {name: ops.cast(tensor, self.compute_dtype) for name, tensor in weights.items()}
+        inside = self._inside(ids, self.embedding(ids))
+        return self.generator(inside, factored=True, training=training)
 
     def _chosen(self, ids):  # (batch,) -> (batch, tasks)
         """One for the task of an id; the same for all where there is none."""
@@ -144,16 +141,11 @@ class TaskWeights(Generator):
 
         return look_up(one_hot, self.num_conditions, ids)
 
-    def compute_output_spec(self, ids, training=None):
+    def compute_output_shape(self, ids_shape):
         size = self.num_conditions
         if not self.once_per_task:
             size = self.generator.features_size(self.embedding_size)
-        shapes = {
-            "basis": (size, self.spec.total),
-            "features": (ids.shape[0], size),
-            "offset": (self.spec.total,),
-        }
-        return specs_of(shapes, self.compute_dtype)
+        return factored_shapes(ids_shape[0], size, self.spec.total)
 
     def get_config(self):
         config = super().get_config()

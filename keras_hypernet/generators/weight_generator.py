@@ -9,7 +9,7 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.hidden_layer import HiddenLayer
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
-from keras_hypernet.weights import specs_of
+from keras_hypernet.weights import factored_shapes, specs_of
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -228,18 +228,20 @@ class WeightGenerator(Generator):
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.
         return {"basis": ops.copy(kernel), "features": features, "offset": ops.copy(bias)}
 
+    def compute_output_shape(self, conditioning_shape):
+        return self._output_shape(conditioning_shape, self.factored)
+
     def compute_output_spec(self, conditioning, factored=None, training=None):
         shapes = {name: x.shape for name, x in inputs.as_dict(conditioning).items()}
-        rows, size = inputs.rows(shapes), sum(inputs.sizes(shapes).values())
-        shapes = (rows, self.spec.total)
-        if self._is_factored(factored):
-            size = self.features_size(size)
-            shapes = {
-                "basis": (size, self.spec.total),
-                "features": (rows, size),
-                "offset": (self.spec.total,),
-            }
+        shapes = self._output_shape(shapes, self._is_factored(factored))
         return specs_of(shapes, self.compute_dtype)
+
+    def _output_shape(self, conditioning_shape, factored):
+        if not factored:
+            return super().compute_output_shape(conditioning_shape)
+        shapes = inputs.as_dict(conditioning_shape)
+        features = self.features_size(sum(inputs.sizes(shapes).values()))
+        return factored_shapes(inputs.rows(shapes), features, self.spec.total)
 
     def _is_factored(self, factored):
         return self.factored if factored is None else checks.boolean("factored", factored)

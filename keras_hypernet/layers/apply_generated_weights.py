@@ -126,7 +126,7 @@ class ApplyGeneratedWeights(HyperLayer):
             for layer, each in zip(self.dense_layers, weights)
         ]
 
-    def compute_output_shape(self, x_shape, weights_shape):
+    def compute_output_shape(self, x_shape, weights_shape=None):
         return (*x_shape[:-1], self.target_layer_sizes[-1][1])
 
     def get_config(self):

@@ -90,7 +90,8 @@ class HyperDense(HyperTwin):
         x = ops.cast(x, self.compute_dtype)
         if self.regularized or named_weights.is_named(weights, self.tensors):
             return super().call(x, weights)
-        return self.activation(self._product(x, weights, self.use_bias))
+        y = self.activation(self._product(x, weights, self.use_bias))
+        return forms.cast(y, self.compute_dtype)
 
     def tensors_of(self, weights):
         if self.regularized or not named_weights.is_named(weights, self.tensors):

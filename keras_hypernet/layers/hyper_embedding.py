@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_hypernet import _compat, named_weights
+from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import low_rank, rows
 
@@ -38,11 +39,10 @@ class HyperEmbedding(HyperTwin):
             x = ops.cast(x, "int32")
         table = tensors["embeddings"]
         if named_weights.is_update(table):
+            table = forms.cast(table, self.compute_dtype)  # as the twin, it has no autocast
             y = low_rank.matmul(_look_up(table["down"], x), table["up"])
-            y = y + ops.take(table["base"], x, axis=0)
-        else:
-            y = _look_up(table, x)
-        return ops.cast(y, self.compute_dtype)
+            return y + ops.take(table["base"], x, axis=0)
+        return _look_up(table, x)
 
     def compute_mask(self, x, mask=None):
         return self.twin_layer().compute_mask(x)

@@ -52,7 +52,7 @@ class HyperNormalization(HyperTwin):
                 y = rows.add(y, tensor, axes)
             else:
                 y = rows.apply(ops.multiply, y, tensor, axes)
-        return ops.cast(y, self.compute_dtype)
+        return y
 
 
 class HyperNormalizationByTwin(HyperNormalization):

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks, fans, named_weights
+from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.spec import WeightSpec
 
@@ -184,7 +185,7 @@ class HyperTwin(HyperLayer):
     def call(self, x, weights, **kwargs):
         tensors = self.tensors_of(weights)
         self._regularize(tensors)
-        return self.apply(x, tensors, **kwargs)
+        return forms.cast(self.apply(x, tensors, **kwargs), self.compute_dtype)
 
     def tensors_of(self, weights):
         """`{name: tensor (rows, *shape) or update}`."""
@@ -217,8 +218,8 @@ class HyperTwin(HyperLayer):
         layer.trainable = self.trainable
         return [(layer, values, list(self.variables))]
 
-    def compute_output_shape(self, x_shape, weights_shape, **others):
-        return self.twin_layer().compute_output_shape(x_shape)
+    def compute_output_shape(self, x_shape, weights_shape=None, **others):
+        return tuple(self.twin_layer().compute_output_shape(x_shape))
 
     def get_config(self):
         taken = {n: v for n, v in self.twin_layer().get_config().items() if _taken(n)}

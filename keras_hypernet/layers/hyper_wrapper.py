@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+from keras import ops, tree
 
 from keras_hypernet import _compat, checks
 from keras_hypernet.functional_call import functional_call
@@ -26,7 +27,8 @@ class HyperWrapper(HyperLayer):
     Args:
         layer: A built Keras layer or model. It is kept out of sight: its parameters are neither
             trained nor saved. The wrapper takes the layer for itself.
-        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer. `dtype` is that of
+            `layer` by default.
 
     Call arguments:
         x: The layer's first argument.
@@ -36,7 +38,7 @@ class HyperWrapper(HyperLayer):
         *args, **kwargs: The layer's further arguments.
 
     Returns:
-        What the layer returns.
+        What the layer returns, in the wrapper's `dtype` where that is another one.
 
     Raises:
         TypeError: if `layer` is not a Keras layer, or weights are not floating.
@@ -71,6 +73,8 @@ class HyperWrapper(HyperLayer):
         parameters = [variable for _, variable in _compat.parameters(layer)]
         if not parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = layer.dtype_policy
         self.call = self._called_like(layer)
         super().__init__(shared=True, **kwargs)
         self._held = Held((layer, parameters))
@@ -110,7 +114,22 @@ class HyperWrapper(HyperLayer):
         layer, parameters = self._held.layer
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
-        return functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
+        y = functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
+        return self._in_own_dtype(y)
+
+    def _in_own_dtype(self, outputs):
+        """What the layer returns (or KerasTensors of it); as it is with the layer's own policy."""
+        if self.compute_dtype == self.wrapped_layer().compute_dtype:
+            return outputs
+
+        def cast(y):
+            if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype)):
+                return y
+            if keras.utils.is_keras_tensor(y):
+                return keras.KerasTensor(y.shape, dtype=self.compute_dtype)
+            return ops.cast(y, self.compute_dtype)
+
+        return tree.map_structure(cast, outputs)
 
     def tensors_by_name(self, weights):
         tensors = tensors_of(weights, self._shapes, one_row=True)
@@ -118,7 +137,7 @@ class HyperWrapper(HyperLayer):
 
     def plain_layers(self, weights):
         tensors = self.tensors_by_name(weights).values()
-        values = [keras.ops.convert_to_numpy(tensor[0]) for tensor in tensors]
+        values = [ops.convert_to_numpy(tensor[0]) for tensor in tensors]
         layer = copy_built(self.wrapped_layer())
         if not self.trainable:
             layer.trainable = False
@@ -151,8 +170,13 @@ class HyperWrapper(HyperLayer):
         if folder is not None:
             _compat.load_assets(self.wrapped_layer(), folder)
 
+    def compute_output_shape(self, x_shape, weights_shape=None, **others):
+        others = {name.removesuffix("_shape"): shape for name, shape in others.items()}
+        x, others = tree.map_shape_structure(keras.KerasTensor, (x_shape, others))
+        return tree.map_structure(lambda y: y.shape, self.compute_output_spec(x, None, **others))
+
     def compute_output_spec(self, x, weights, *args, **kwargs):
-        return self.wrapped_layer().compute_output_spec(x, *args, **kwargs)
+        return self._in_own_dtype(self.wrapped_layer().compute_output_spec(x, *args, **kwargs))
 
     def compute_mask(self, inputs, previous_mask):
         return self.wrapped_layer().compute_mask(inputs, previous_mask)

@@ -4,7 +4,7 @@ import itertools
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_hypernet import _compat, checks
 from keras_hypernet import weights as forms
@@ -155,6 +155,7 @@ class LayerWeights(CompositeLayer):
         return ops.concatenate([ops.full((p.size,), p.start, dtype) for p in self.generated])
 
     def _gated(self, generated):
+        generated = forms.cast(generated, self.compute_dtype)  # `tensors` is called past autocast
         if not self.gated:
             return generated
         dtype, spread = self.compute_dtype, []
@@ -168,37 +169,24 @@ class LayerWeights(CompositeLayer):
             return generated * gates
         return {n: generated[n] if n == "features" else generated[n] * gates for n in FACTORS}
 
-    def compute_output_spec(self, generated):
+    def compute_output_shape(self, generated_shape):
         if self.whole:
-            return tree.map_structure(self._spec, generated)
-        factored = isinstance(generated, dict)
-        rows = (generated["features"] if factored else generated).shape[0]
-        specs = {}
+            return generated_shape
+        rows = forms.row_count(generated_shape)
+        factored = forms.is_factored(generated_shape)
+        shapes = {}
         for plan in self.plans:
             if plan.mode is None:
-                specs[plan.local] = self._of_shape((1, *plan.shape))
+                shape = (1, *plan.shape)
             elif plan.mode == LOW_RANK:
-                specs[plan.local] = {
-                    "base": self._of_shape(plan.shape),
-                    "down": self._of_shape((rows, *plan.down)),
-                    "up": self._of_shape((rows, *plan.up)),
-                }
+                down, up = (rows, *plan.down), (rows, *plan.up)
+                shape = {"base": plan.shape, "down": down, "up": up}
             elif factored and plan.regularizer is None:
-                k = generated["basis"].shape[0]
-                specs[plan.local] = {
-                    "basis": self._of_shape((k, plan.size)),
-                    "features": self._of_shape((rows, k)),
-                    "offset": self._of_shape((plan.size,)),
-                }
+                shape = forms.factored_shapes(*generated_shape["features"], plan.size)
             else:
-                specs[plan.local] = self._of_shape((rows, *plan.shape))
-        return {name: specs[name] for name in sorted(specs)}
-
-    def _of_shape(self, shape):
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def _spec(self, tensor):
-        return self._of_shape(tensor.shape)
+                shape = (rows, *plan.shape)
+            shapes[plan.local] = shape
+        return {name: shapes[name] for name in sorted(shapes)}
 
     def get_config(self):
         return {

@@ -28,12 +28,8 @@ class SplitWeights(keras.layers.Layer):
     def call(self, weights):
         return forms.split_layers(weights, self.totals)
 
-    def compute_output_spec(self, weights):
-        shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), weights)
-        return [
-            forms.specs_of(shape, self.compute_dtype)
-            for shape in forms.layer_shapes(shapes, self.totals)
-        ]
+    def compute_output_shape(self, weights_shape):
+        return forms.layer_shapes(weights_shape, self.totals)
 
     def get_config(self):
         return {**super().get_config(), "totals": list(self.totals)}

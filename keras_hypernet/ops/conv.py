@@ -63,7 +63,7 @@ def _matmul_of_slices(pair, strides, dilation_rate):
     batch, *spatial, _ = ops.shape(x)
     size = math.prod(window) * inputs
     positions = rows.per_row(batch, number) * math.prod(spatial)
-    y = ops.matmul(
+    y = _compat.matmul(
         _compat.reshape(x, (number, positions, size)),
         _compat.reshape(kernel, (number, size, outputs)),
     )

@@ -40,14 +40,14 @@ def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
         features = _per_position(weights["features"], rows, positions)
         order = {"project": _project, "outer": _outer}[contraction]
         y = order(flat, features, weights["basis"], units)
-        y = y + ops.matmul(flat, _compat.reshape(weights["offset"], (inputs + use_bias, units)))
+        y = y + _compat.matmul(flat, _compat.reshape(weights["offset"], (inputs + use_bias, units)))
     return _compat.reshape(y, (*lead, units))
 
 
 def shared_dense(x, weights, inputs, units, use_bias):
     """The same with a single row of weights: the ordinary dense layer."""
     flat = _compat.reshape(materialize(weights), ((inputs + use_bias) * units,))
-    y = ops.matmul(x, _compat.reshape(flat[: inputs * units], (inputs, units)))
+    y = _compat.matmul(x, _compat.reshape(flat[: inputs * units], (inputs, units)))
     return y + flat[inputs * units :] if use_bias else y
 
 
@@ -68,10 +68,10 @@ def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (r
     if use_bias and many:
         # With many positions a row, it is the inputs that must not be copied.
         kernel, bias = _compat.split(flat, [inputs * units, units])
-        y = ops.matmul(x, _compat.reshape(kernel, (rows, inputs, units)))
+        y = _compat.matmul(x, _compat.reshape(kernel, (rows, inputs, units)))
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x
-    matmul = _compat.vectors_times_matrices if x.shape[1] == 1 else ops.matmul
+    matmul = _compat.vectors_times_matrices if x.shape[1] == 1 else _compat.matmul
     return matmul(x, _compat.reshape(flat, (rows, inputs + use_bias, units)))
 
 
@@ -79,9 +79,9 @@ def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m
     m, inputs = ops.shape(x)
     k = ops.shape(basis)[0]
     basis = ops.transpose(_compat.reshape(basis, (k, inputs, units)), (1, 0, 2))
-    projected = ops.matmul(x, _compat.reshape(basis, (inputs, k * units)))
+    projected = _compat.matmul(x, _compat.reshape(basis, (inputs, k * units)))
     projected = _compat.reshape(projected, (m, k, units))
-    return ops.squeeze(ops.matmul(ops.expand_dims(features, 1), projected), 1)
+    return ops.squeeze(_compat.matmul(ops.expand_dims(features, 1), projected), 1)
 
 
 def _outer(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
@@ -89,4 +89,4 @@ def _outer(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, 
     k = ops.shape(basis)[0]
     products = ops.expand_dims(features, 2) * ops.expand_dims(x, 1)  # (m, k, in)
     products = _compat.reshape(products, (m, k * inputs))
-    return ops.matmul(products, _compat.reshape(basis, (k * inputs, units)))
+    return _compat.matmul(products, _compat.reshape(basis, (k * inputs, units)))

@@ -89,7 +89,7 @@ def einsum(equation, x, kernel):
         x = _compat.reshape(x, (number, n, paired, positions * contracted))
         x = ops.transpose(x, (0, 2, 1, 3))
     x = _compat.reshape(x, (number, paired, n * positions, contracted))
-    y = ops.matmul(x, _compat.reshape(kernel, (number, paired, contracted, free)))
+    y = _compat.matmul(x, _compat.reshape(kernel, (number, paired, contracted, free)))
     if e.paired:
         y = _compat.reshape(y, (number, paired, n, positions * free))
         y = ops.transpose(y, (0, 2, 1, 3))
