@@ -23,13 +23,15 @@ class Value:
 class Call:
     """A call of an operation, with `Value`s for tensors.
 
-    `path` are the names of the nested models that it is in, the outermost first.
+    `path` are the names of the nested models that it is in, the outermost first; `order` is its
+    place among the calls as a model lists its operations.
     """
 
     operation: object
     args: tuple
     kwargs: dict
     path: tuple
+    order: tuple
     outputs: list = dataclasses.field(default_factory=list)
 
     @property
@@ -55,30 +57,33 @@ class CallGraph:
         self.calls = []
         self.inputs = {tensor.name: Value() for tensor in model.inputs}
         known = {id(x): value for x, value in zip(model.inputs, self.inputs.values())}
-        self._open(model, known, ())
+        self._open(model, known, (), ())
         self._known = {}  # Value -> its tensor
 
-    def _open(self, model, known, path):
+    def _open(self, model, known, path, order):
         def values(nest):
             return tree.map_structure(lambda x: known.get(id(x), x), nest)
 
-        for operation, args, kwargs, outputs in _compat.nodes(model):
+        places = {id(o): i for i, o in enumerate(_compat.functional(model).operations)}
+        for number, (operation, args, kwargs, outputs) in enumerate(_compat.nodes(model)):
+            place = (*order, places[id(operation)], number)
             inner = _compat.functional(operation)
             if inner is not None:
                 fed, _ = first_argument(operation, args, kwargs)
                 fed = values(nested_inputs(operation, fed))
                 inside = {id(x): value for x, value in zip(inner.inputs, fed)}
-                self._open(inner, inside, (*path, operation.name))
+                self._open(inner, inside, (*path, operation.name), place)
                 made = [inside[id(x)] for x in inner.outputs]
             else:
-                call = Call(operation, values(args), values(kwargs), path)
+                call = Call(operation, values(args), values(kwargs), path, place)
                 made = call.outputs = [Value(call) for _ in outputs]
                 self.calls.append(call)
             known.update((id(x), value) for x, value in zip(outputs, made, strict=True))
 
     def calls_of(self, kind):
-        """The calls of the operations of a class."""
-        return [call for call in self.calls if isinstance(call.operation, kind)]
+        """The calls of the operations of a class, as a model lists its operations."""
+        found = [call for call in self.calls if isinstance(call.operation, kind)]
+        return sorted(found, key=lambda call: call.order)
 
     def before(self, nest, stop=()):
         """`(calls, inputs' names)` that values are made of, not what calls of a class take.

@@ -285,9 +285,9 @@ def test_one_task_of_a_model_with_heads_takes_what_it_took():
 
 
 def test_what_is_frozen_stays_frozen_in_a_file(tmp_path):
-    target = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
-    target.layers[0].trainable = False
-    model = continual(kh.hypernetize(target, 4, select="*dense_1/*"))
+    hidden, out = keras.layers.Dense(4, trainable=False), keras.layers.Dense(2, name="out")
+    target = keras.Sequential([keras.Input((3,)), hidden, out])
+    model = continual(kh.hypernetize(target, 4, select="out/*"))
     model.model.layers[1].trainable = False
     model.embedding.trainable = False
     model.compile("adam", "mse")

@@ -850,7 +850,11 @@ def test_what_is_hard_to_save_and_to_load(name, select, rng, tmp_path):
     x, z = data(rng, 4), floats(rng, 1, SIZE)
     hyper = kh.hypernetize(model, SIZE, mode="delta", shared=True, select=select)
     assert_close(numpy_of(hyper([z, x])), numpy_of(model(x)))
-    if not any(isinstance(layer, layers.Dropout) for layer in model._flatten_layers()):
+    twice = BACKEND == "torch" and name == "held by two layers" and select is not None
+    if twice:  # Each copy has a table, and Keras gives both one path.
+        with pytest.raises(ValueError, match=r"more than once: \['table/embeddings'\]"):
+            hyper([z, x], training=True)
+    elif not any(isinstance(layer, layers.Dropout) for layer in model._flatten_layers()):
         assert_close(*numpy_of([hyper([z, x], training=True), model(x, training=True)]))
     before = numpy_of(hyper([z, x]))
     hyper.save(tmp_path / "hyper.keras")
@@ -1041,7 +1045,7 @@ def test_description_of_a_hypernetized_model():
 def test_what_a_head_makes_goes_straight_to_its_layer_where_nothing_is_added():
     hyper = kh.hypernetize(mlp(), SIZE)
     between = [layer.name for layer in hyper.layers if type(layer).__name__ == "LayerWeights"]
-    assert [name.rpartition("_")[0] for name in between] == ["norm_weights"]  # 1 + change
+    assert between == ["norm_weights"]  # 1 + change
 
 
 # Errors.

@@ -74,7 +74,7 @@ class HyperWrapper(HyperLayer):
         if not parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
         if kwargs.get("dtype") is None:
-            kwargs["dtype"] = layer.dtype_policy
+            kwargs["dtype"] = _compat.float_policy(layer.dtype_policy)
         self.call = self._called_like(layer)
         super().__init__(shared=True, **kwargs)
         self._held = Held((layer, parameters))
