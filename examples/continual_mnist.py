@@ -10,8 +10,11 @@ network of the same shape trained on one task after the other, and for split one
 
 The settings and the published accuracies are those of the authors' code for von Oswald et al., 2020
 (https://arxiv.org/abs/1906.00695) and Henning et al., 2021 (https://arxiv.org/abs/2103.01133).
+A published beta is divided by the training images of a task where its loss is a sum over them.
 What differs: generators start by Glorot's rule, in `permuted` by `HyperFanIn`, and there the
-retention loss is of `--tasks-per-step` old tasks drawn in every step, not of all of them.
+learning rate falls to 0 in each task, the gradient is clipped for a mean loss, and the retention
+loss is of `--tasks-per-step` old tasks drawn in every step, not of all of them. Those of split b
+looked one step ahead, and compared the outputs of all tasks.
 
     KERAS_BACKEND=jax python examples/continual_mnist.py --data mnist.npz --experiment all
 """
