@@ -21,7 +21,11 @@ def own_chunks(num_tasks, spread):
     }
 
 
-# `chunks` says whose the embeddings of chunks are, and how the generator starts; `spread` is the
+# `beta` is the published one, and `loss` says which loss it stands beside: "mean", of a batch (in
+# https://github.com/chrhenning/hypercl, mnist/train_splitMNIST.py), or "sum", over the training set
+# of a task (in https://github.com/chrhenning/posterior_replay_cl, prob_mnist/train_bbb.py: the mean
+# of a batch times `num_train_samples`). `cosine` says whether the learning rate falls to 0 in each
+# task; `chunks`, whose the embeddings of chunks are, and how the generator starts; `spread` is the
 # standard deviation of the tasks' vectors then; what is published is the accuracy in % on MNIST.
 EXPERIMENTS = {
     "split-a": {
@@ -31,9 +35,11 @@ EXPERIMENTS = {
         "embedding": 32,
         "spread": 1.0,
         "optimizer": {"learning_rate": 5e-4},
+        "cosine": False,
         "batch_size": 32,
         "iterations": 5000,
         "beta": 10,
+        "loss": "sum",
         "published": {HYPER: 99.72},
     },
     "split-b": {
@@ -43,9 +49,11 @@ EXPERIMENTS = {
         "embedding": 96,
         "spread": 1.0,
         "optimizer": {"learning_rate": 1e-3},
+        "cosine": False,
         "batch_size": 128,
         "iterations": 2000,
         "beta": 0.01,
+        "loss": "mean",
         "published": {HYPER: 99.79},
     },
     "permuted": {
@@ -59,12 +67,29 @@ EXPERIMENTS = {
         "embedding": 32,
         "spread": 0.05,
         "optimizer": {"learning_rate": 5e-4, "global_clipnorm": 1.0},
+        "cosine": True,
         "batch_size": 128,
         "iterations": 5000,
         "beta": 250,
+        "loss": "sum",
         "published": {HYPER: 95.05, FINE_TUNING: 47.89},
     },
 }
+
+
+def beta_of(settings, tasks):
+    """The published beta beside the loss of Keras, which is the mean of a batch."""
+    images = np.mean([len(x) for (x, _), _, _ in tasks.values()])
+    return settings["beta"] / {"mean": 1, "sum": images}[settings["loss"]]
+
+
+def optimizer_of(settings, iterations):
+    """Of one task."""
+    options = dict(settings["optimizer"])
+    if settings["cosine"]:
+        rate = options["learning_rate"]
+        options["learning_rate"] = keras.optimizers.schedules.CosineDecay(rate, iterations)
+    return keras.optimizers.Adam(**options)
 
 
 class Batches(keras.utils.PyDataset):

@@ -47,13 +47,23 @@ class ContinualModel(ModelOfTasks):
     own; the hypernetwork maps it to the weights of the target, and is kept from changing those of
     old tasks. An evaluation has no retention loss (it says 0), and its loss is that of the task.
 
+    `beta` weighs unlike numbers. The task loss is what `compile` is given, in Keras a mean over the
+    batch. The retention loss is the mean over old tasks of the squared change of their weights,
+    summed over all weights: `beta` depends on the target, not on the number of data. A published
+    value beside a loss that is summed over the training set is divided by the number of its
+    samples: 250 and 60,000 images are `beta=250 / 60000`.
+
+    To choose it, raise it by factors of 3 until old tasks are kept: each column of `AccuracyMatrix`
+    stays what it was on the diagonal. Where the diagonal falls, and `task_loss` stays high while
+    `retention_loss` is next to nothing, new tasks are not learned: lower it.
+
     Args:
         model: Functional model with generated weights, such as `build` or `hypernetize` returns,
             or one built by hand of a `Hypernetwork` and hyper layers. It has one input that stands
             for the task: vectors `(rows, size)`, for which this model learns one per task, or ids
             `(rows,)`. It belongs to this model. Weights that are not generated must be frozen.
         num_tasks: Number of tasks that there is room for.
-        beta: Weight of the retention loss; 0 for none.
+        beta: Weight of the retention loss, as above; 0 for none.
         targets: What old tasks are compared with: `"weights"`, the weights generated for each of
             them, stored; or `"copy"`, a frozen copy of the generator and the vectors, which is as
             large for any number of tasks and runs in every step.
