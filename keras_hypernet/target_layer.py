@@ -62,7 +62,9 @@ class TargetLayer:
         if twin is not None:
             return twin.like(self.layer, shared)
         if shared:
-            return HyperWrapper(copy_built(self.layer), name=self.layer.name)
+            return HyperWrapper(
+                copy_built(self.layer), name=self.layer.name, trainable=self.layer.trainable
+            )
         raise ValueError(
             f"The layer {self.layer.name!r} of class {type(self.layer).__name__} cannot take a set "
             "of weights for every row. Give `shared=True`, for one condition a batch, or leave the "

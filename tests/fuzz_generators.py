@@ -99,6 +99,9 @@ def layer_sizes(draw, first=None):
 def perceptron(draw, **given):
     """Arguments of a perceptron, of which an initialization and others exclude each other."""
     found = {"hidden_sizes": (4,), **draw.options(PERCEPTRON, 0.15), **given}
+    if not found["hidden_sizes"]:
+        for name in ("dropout", "batch_normalization", "spectral_normalization"):
+            found.pop(name, None)
     if draw.chance(0.3) and found.keys().isdisjoint({"use_bias", "batch_normalization"}):
         found["initialization"] = draw.named("initialization", INITIALIZATIONS)
     return found
@@ -129,10 +132,12 @@ def weight(draw, spec, rows, **layer):
 def chunk_options(draw, rows):
     """Where chunk embeddings come from, and the inputs beside the embeddings."""
     mode = draw.named("chunk_embeddings", ["shared", "conditional", "given"])
-    options = {"chunk_embeddings": mode, **draw.options(CHUNK_EMBEDDINGS)}
+    drawn = draw.options(CHUNK_EMBEDDINGS)
+    options = {"chunk_embeddings": mode, **({} if mode == "given" else drawn)}
     given = vectors(draw, rows) if draw.chance(0.7) or mode == "shared" else {}
     if mode == "conditional":
         options["num_conditions"] = CONDITIONS
+        options |= draw.options({"unknown": ["mean"]})
         given["condition_id"] = ids(draw, rows)
     return options, given
 
@@ -250,8 +255,10 @@ def composed(draw, spec, rows, **layer):
     if options["conditional"]:
         options["num_conditions"] = CONDITIONS
         given["condition_id"] = given.get("condition_id", ids(draw, rows))
-    options |= draw.options({"shared_regularizer": ["l2"], "conditional_regularizer": ["l1"]})
-    options |= draw.options({"initializers": [{"kernel": "he_normal", "bias": "ones"}]})
+    plain = [part for part in ("shared", "conditional") if options[part]]
+    options |= draw.options({f"{part}_regularizer": ["l2", "l1"] for part in plain})
+    if plain:
+        options |= draw.options({"initializers": [{"kernel": "he_normal", "bias": "ones"}]})
     draw.note(places={place: list(names) for place, names in tensors.items()})
     return (
         kh.ComposedWeightGenerator(spec, generators, part_inputs=inputs, **options, **layer),
@@ -276,6 +283,7 @@ def perturbed(draw, spec, rows, **layer):
             options["input_layer"] = keras.layers.Dense(width, dtype=layer.get("dtype"))
             draw.note(input_layer="dense")
     if draw.chance(0.2):
+        options.pop("sigma", None)  # says the same
         options["output_layer"] = keras.layers.Add(dtype=layer.get("dtype"))
         draw.note(output_layer="add")
     if draw.chance(0.7) or not given:
@@ -298,6 +306,8 @@ def hypernetwork(draw, spec, rows, **layer):
         given.setdefault("condition_id", ids(draw, rows))
     elif size:
         options["embedding_size"] = size
+    if "num_conditions" not in options or not size:
+        options = {name: value for name, value in options.items() if name not in EMBEDDINGS}
     return kh.Hypernetwork(generator, **options, **layer), given
 
 

@@ -81,8 +81,12 @@ SEQUENCE = {
     "group norm": normalize_groups,
 }
 RECURRENT = {
-    "lstm": lambda d, x: layers.LSTM(3, return_sequences=True)(x),
-    "both ways": lambda d, x: layers.Bidirectional(layers.GRU(2, return_sequences=True))(x),
+    "lstm": lambda d, x: layers.LSTM(3, recurrent_initializer="he_normal", return_sequences=True)(
+        x
+    ),
+    "both ways": lambda d, x: layers.Bidirectional(
+        layers.GRU(2, recurrent_initializer="he_normal", return_sequences=True)
+    )(x),
     "time": lambda d, x: layers.TimeDistributed(layers.Dense(3))(x),
 }
 IMAGE = {
@@ -133,7 +137,6 @@ def random_model(draw, recurrent=False):
     freezable = [layer for layer in all_layers(model)[:-3] if layer.weights]
     if freezable and draw.chance(0.4):
         chosen = draw.pick(freezable)
-        chosen = draw.pick(chosen.trainable_variables or [chosen]) if draw.chance(0.3) else chosen
         chosen.trainable = False
         draw.note(frozen_before=chosen.path)
     return model, data

@@ -74,11 +74,16 @@ class ConditionEmbedding(CompositeLayer):
             dtype=self.dtype_policy,
             name=unique_name("table"),
         )
-        self.watch = IdWatch(num_conditions, self.name) if unknown == "error" else None
+        self.owned = False  # whether it is part of another layer
+        self.watch = None
 
     def __call__(self, ids, *args, **kwargs):
         check_ids(ids, self.num_conditions, self.unknown)
         return super().__call__(ids, *args, **kwargs)
+
+    def complete(self):
+        if self.unknown == "error" and not self.owned:
+            self.watch = IdWatch(self.num_conditions, self.name)
 
     def build(self, ids_shape):
         checks.rank("ids", ids_shape, 1)

@@ -41,7 +41,8 @@ class ComposedWeightGenerator(Generator):
         initializers: Dict of Keras initializers for plain tensors, by name or role (`kernel`,
             `bias`, `scale`, ...). By default as in `BiasHyperInit`: a scale starts at 1.
         shared_regularizer, conditional_regularizer: Of the plain tensors.
-        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`.
+        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. By
+            default `"mean"` if that is what a part does.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -99,6 +100,8 @@ class ComposedWeightGenerator(Generator):
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
         _check_plain({"shared": shared, "conditional": conditional}, regularizers, initializers)
         num_conditions = _num_conditions(num_conditions, generators, conditional)
+        if any(generator.unknown == "mean" for generator in generators.values()):
+            kwargs = {"unknown": "mean", **kwargs}
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         self.start = BiasHyperInit(initializers)
         self.generators = generators

@@ -43,8 +43,7 @@ class Generator(CompositeLayer):
         super().__init__(**kwargs)
         self.spec = spec
         self.unknown = unknown
-        watches = num_conditions is not None and unknown == "error"
-        self.watch = IdWatch(num_conditions, self.name) if watches else None
+        self.watch = None
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
         self.input_sizes = None
@@ -107,10 +106,9 @@ class Generator(CompositeLayer):
 
         It is then this one that says what unknown ids do, and that watches for them.
         """
-        part.owned = True
         for layer in _compat.layers_in(part):
             if hasattr(layer, "unknown"):
-                layer.unknown, layer.watch = self.unknown, None
+                layer.owned, layer.unknown = True, self.unknown
 
     def check_conditioning(self, conditioning):
         """Raises on an input that this generator does not take, before anything is built."""
@@ -131,6 +129,10 @@ class Generator(CompositeLayer):
     def knows_condition(self, given):
         """Whether inputs say what the generator's own tensors per condition are."""
         return "condition_id" in given
+
+    def complete(self):
+        if self.num_conditions is not None and self.unknown == "error" and not self.owned:
+            self.watch = IdWatch(self.num_conditions, self.name)
 
     def build(self, conditioning_shape):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
