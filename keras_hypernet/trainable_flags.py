@@ -56,7 +56,6 @@ class CompositeLayer(keras.layers.Layer):
 
         @functools.wraps(build)
         def build_with_flags(*args, **kwargs):
-            layer.complete()
             build(*args, **kwargs)
             if layer.trainable_parts or layer.starts_frozen:
                 set_flags(layer, layer.trainable_parts)
@@ -69,9 +68,6 @@ class CompositeLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         self.trainable_parts = checks.flags("trainable_parts", trainable_parts)
         self.starts_frozen = not self.trainable  # its parts, made later, do not know it
-
-    def complete(self):
-        """Makes the parts that depend on where the layer is used, before it is built."""
 
     def get_config(self):
         flags = flags_of(self)

@@ -304,10 +304,10 @@ def hypernetwork(draw, spec, rows, **layer):
         if not generator.ids_beside_vectors or draw.chance(0.5):
             del given["condition"]
         given.setdefault("condition_id", ids(draw, rows))
-    elif size:
-        options["embedding_size"] = size
-    if "num_conditions" not in options or not size:
+    if "num_conditions" not in options:  # there are no vectors of conditions
         options = {name: value for name, value in options.items() if name not in EMBEDDINGS}
+        if generator.num_conditions is None:
+            del options["embedding_size"]
     return kh.Hypernetwork(generator, **options, **layer), given
 
 

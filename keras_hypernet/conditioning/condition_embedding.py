@@ -75,22 +75,18 @@ class ConditionEmbedding(CompositeLayer):
             name=unique_name("table"),
         )
         self.owned = False  # whether it is part of another layer
-        self.watch = None
+        self.watch = IdWatch(num_conditions, self.name)
 
     def __call__(self, ids, *args, **kwargs):
         check_ids(ids, self.num_conditions, self.unknown)
         return super().__call__(ids, *args, **kwargs)
-
-    def complete(self):
-        if self.unknown == "error" and not self.owned:
-            self.watch = IdWatch(self.num_conditions, self.name)
 
     def build(self, ids_shape):
         checks.rank("ids", ids_shape, 1)
         self.table.build(ids_shape)
 
     def call(self, ids):
-        if self.watch is not None:
+        if not self.owned and self.unknown == "error":
             self.watch.notice(ids)
         return look_up(self.table, self.num_conditions, ids)
 

@@ -43,7 +43,7 @@ class Generator(CompositeLayer):
         super().__init__(**kwargs)
         self.spec = spec
         self.unknown = unknown
-        self.watch = None
+        self.watch = None if num_conditions is None else IdWatch(num_conditions, self.name)
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
         self.input_sizes = None
@@ -91,7 +91,7 @@ class Generator(CompositeLayer):
         self.check_conditioning(conditioning)
         naming.check_paths()
         ids = self.ids_in(conditioning)
-        if self.watch is not None and ids is not None:
+        if ids is not None and not self.owned and self.unknown == "error":
             self.watch.notice(ids)
         weights = super().__call__(conditioning, *args, **kwargs)
         # Parts may have another dtype policy, and Keras' own layers make float32 of some float64.
@@ -129,10 +129,6 @@ class Generator(CompositeLayer):
     def knows_condition(self, given):
         """Whether inputs say what the generator's own tensors per condition are."""
         return "condition_id" in given
-
-    def complete(self):
-        if self.num_conditions is not None and self.unknown == "error" and not self.owned:
-            self.watch = IdWatch(self.num_conditions, self.name)
 
     def build(self, conditioning_shape):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
