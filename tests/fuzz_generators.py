@@ -432,7 +432,8 @@ def tools(draw, made, case):
         if variables:
             values = np.concatenate([as_numpy(v).reshape(1, -1) for v in variables], axis=1)
             spec = getattr(generator, f"{group}_spec")
-            assert spec.names == [v.path for v in variables]
+            named = generator.named_variables()
+            assert [named[name] for name in spec.names] == variables
             found = generator(made.given, variables={group: values})
             assert_close([as_numpy(found)], [expected], case.tolerance)
     if generator.num_conditions:
