@@ -243,6 +243,38 @@ def test_names_of_variables_are_those_of_every_process(tmp_path):
     assert list(make(5).named_variables()) == [*names[:4], *names[8:]]
 
 
+def freeze_all(hyper):
+    hyper.trainable = False
+
+
+def freeze_a_head(hyper):
+    hyper.generator.head.trainable = False
+
+
+def freeze_a_variable(hyper):
+    hyper.generator.trunk[0].dense.bias.trainable = False
+
+
+def freeze_all_but_the_vectors(hyper):
+    hyper.generator.trainable = False
+
+
+@pytest.mark.parametrize(
+    "freeze", [freeze_all, freeze_a_head, freeze_a_variable, freeze_all_but_the_vectors]
+)
+@pytest.mark.parametrize("more", [K, K + 2])
+def test_what_is_frozen_stays_frozen_with_more_conditions(freeze, more):
+    hyper = hypernetwork(full)
+    freeze(hyper)
+    expected = [v.trainable for v in hyper.weights]
+    assert not all(expected)
+    larger = hyper.with_conditions(more)
+    assert [v.trainable for v in larger.weights] == expected
+    again = kh.Hypernetwork.from_config(larger.get_config())
+    again(np.array([0]))
+    assert [v.trainable for v in again.weights] == expected
+
+
 # What belongs to conditions.
 
 
