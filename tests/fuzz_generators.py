@@ -31,6 +31,7 @@ PERCEPTRON = {
     "seed": [3],
     **REGULARIZED,
 }
+OF_HIDDEN = ("dropout", "batch_normalization", "spectral_normalization")  # of hidden layers
 IMAGE = {
     "activation": ["tanh", None],
     "use_bias": [False],
@@ -100,8 +101,7 @@ def perceptron(draw, **given):
     """Arguments of a perceptron, of which an initialization and others exclude each other."""
     found = {"hidden_sizes": (4,), **draw.options(PERCEPTRON, 0.15), **given}
     if not found["hidden_sizes"]:
-        for name in ("dropout", "batch_normalization", "spectral_normalization"):
-            found.pop(name, None)
+        found = {name: value for name, value in found.items() if name not in OF_HIDDEN}
     if draw.chance(0.3) and found.keys().isdisjoint({"use_bias", "batch_normalization"}):
         found["initialization"] = draw.named("initialization", INITIALIZATIONS)
     return found

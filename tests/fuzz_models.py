@@ -10,7 +10,7 @@ import keras_hypernet as kh
 from keras_hypernet.naming import unique_name
 from tests import continual_cases
 from tests.fuzz import Case, all_layers, as_numpy, assert_close, call, flags, functional
-from tests.fuzz_generators import PERCEPTRON, POLICIES, TOLERANCES, Made, layer_sizes
+from tests.fuzz_generators import OF_HIDDEN, PERCEPTRON, POLICIES, TOLERANCES, Made, layer_sizes
 from tests.fuzz_layers import BATCH, CONTRACTIONS
 
 SIZE = 3
@@ -266,6 +266,8 @@ def build_case(draw):
     pairs, rows = layer_sizes(draw), draw.named("rows", [1, 2, 4])
     options = draw.options(BUILD, 0.2)
     options["hidden_sizes"] = draw.named("hidden_sizes", [(), (4,), (3, 5)])
+    if not options["hidden_sizes"]:
+        options = {name: value for name, value in options.items() if name not in OF_HIDDEN}
     shape = draw.named("points", [(), (3,), (None,)])
     x = draw.floats(BATCH, *(n or 2 for n in shape), pairs[0][0])
     z = draw.floats(rows, SIZE)
