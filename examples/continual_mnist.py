@@ -13,8 +13,8 @@ The settings and the published accuracies are those of the authors' code for von
 A published beta is divided by the training images of a task where its loss is a sum over them.
 What differs: generators start by Glorot's rule, in `permuted` by `HyperFanIn`, and there the
 learning rate falls to 0 in each task, the gradient is clipped for a mean loss, and the retention
-loss is of `--tasks-per-step` old tasks drawn in every step, not of all of them. Those of split b
-looked one step ahead, and compared the outputs of all tasks.
+loss is of `--tasks-per-step` old tasks drawn in every step, not of all of them. For split b the
+authors look one step ahead and keep the weights of all heads.
 
     KERAS_BACKEND=jax python examples/continual_mnist.py --data mnist.npz --experiment all
 """
