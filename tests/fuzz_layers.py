@@ -199,8 +199,9 @@ def twin_case(draw):
             layer = row.hyper(**row.arguments, **{**options, "contraction": "auto"})
         weights, conditions, leaves = made(), made.arrays, list(made.symbols.values())
     else:
-        trial.built(row.hyper(**row.arguments, **options))  # its names
-        named = row.hyper(**row.arguments, **options)
+        plain = {name: value for name, value in options.items() if name != "contraction"}
+        trial.built(row.hyper(**row.arguments, **plain))  # its names
+        named = row.hyper(**row.arguments, **plain)
         named.build(*_shapes_to_build(trial))
         arrays, meant = trial.weights, trial.weights
         if form != "weights":
