@@ -15,7 +15,6 @@ from tests.fuzz import (
     as_numpy,
     assert_close,
     call,
-    flags,
     functional,
     own_layers,
 )
