@@ -1,5 +1,6 @@
 """Random Keras models with generated weights, and continual models."""
 
+import ast
 import re
 
 import keras
@@ -191,7 +192,7 @@ def hypernetize_case(draw):
             raise Stop
 
         try:
-            kh.hypernetize(source, SIZE, generator=generator, **options)
+            _hypernetized(source, SIZE, generator=generator, **options)
         except Stop:
             made = made["made"]
         options |= {"conditioning": made.argument, "generator": made.generator}
@@ -200,7 +201,7 @@ def hypernetize_case(draw):
         options["conditioning"] = symbol
         options["hidden_sizes"] = draw.pick([(), (4,), (3, 4)])
     before = flags(source)
-    model = kh.hypernetize(source, **options)
+    model = _hypernetized(source, **options)
     assert flags(source) == before, "the given model's flags changed"
     selected = set(kh.target_weights(model, conditions))
     base = mode != "replace" and not options.get("freeze_base")
@@ -236,6 +237,17 @@ def hypernetize_case(draw):
         if how == "generator" or base
         else lambda case: np.mean([loss for _, loss in each_row(case)]),
     )
+
+
+def _hypernetized(source, *args, **options):
+    """With the selection that an error asks for, where some kernels take no update."""
+    try:
+        return kh.hypernetize(source, *args, **options)
+    except ValueError as error:
+        advice = re.search(r"leave them out with `select=(\[.*?\])`", str(error))
+        if advice is None:
+            raise
+        return kh.hypernetize(source, *args, **options, select=ast.literal_eval(advice[1]))
 
 
 def _check_flags(source, model, selected):
