@@ -30,8 +30,11 @@ def run(layer, replaced, function):
     """`(outputs, losses)` of a functional call."""
     variables, values, state = _read(layer, replaced)
     outputs, new, losses = _pure(variables, state, function)(*values)
+    before = {id(value) for value in values}
     for variable, value in zip(state, new):
-        variable.assign(value)
+        # What is assigned in place, though it did not change, has no gradient on PyTorch.
+        if id(value) not in before:
+            variable.assign(value)
     return outputs, losses
 
 
@@ -69,7 +72,9 @@ def _read(layer, replaced):
     variables = list(layer.variables)
     with _compat.without_autocast():
         values = [given.get(id(v), v.value) for v in variables]
-    return variables, values, [v for v in variables if not v.trainable and id(v) not in given]
+    inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
+    frozen = {id(v) for each in inside for _, v in _compat.parameters(each)}
+    return variables, values, [v for v in variables if id(v) not in frozen | given.keys()]
 
 
 def _pure(variables, state, function):

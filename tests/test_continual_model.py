@@ -299,6 +299,36 @@ def test_what_is_frozen_stays_frozen_in_a_file(tmp_path):
     assert 0 < sum(flags[0]) < len(flags[0]) - 2
 
 
+@pytest.mark.parametrize("options", [{}, {"targets": "copy"}, {"tasks_per_call": 1}])
+def test_trains_beside_a_frozen_kernel(options):
+    """PyTorch refuses the gradient of what was assigned in place, though it did not change."""
+    model = continual(kh.build(4, 3, [(3, 2)], hidden_sizes=(4,)), **options)
+    kernel = model.trainable_variables[0]
+    kernel.trainable = False
+    model.compile("adam", "mse")
+    before, x = numpy_of(kernel), np.ones((8, 3), "float32")
+    for name in ("first", "second", "third"):
+        model.begin_task(name)
+        model.fit(x, np.ones((8, 2)), epochs=2, verbose=0)
+    np.testing.assert_array_equal(numpy_of(kernel), before)
+
+
+LAYERS_OF_OTHER_OUTPUTS = {
+    "separable": ((5, 3), lambda: keras.layers.SeparableConv1D(3, 2)),
+    "recurrent": ((4, 2), lambda: keras.layers.SimpleRNN(3)),
+    "softmax": ((3,), lambda: keras.layers.Dense(3, activation="softmax")),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS_OF_OTHER_OUTPUTS)
+def test_heads_of_outputs_that_depend_on_each_other_are_refused(name):
+    shape, make = LAYERS_OF_OTHER_OUTPUTS[name]
+    target = keras.Sequential([keras.Input(shape), make()])
+    model = kh.hypernetize(target, 2, shared=True)
+    with pytest.raises(ValueError, match=r"one kernel|must return logits"):
+        kh.ContinualModel(model, 3, heads=[[0], [1], [2]])
+
+
 def test_heads():
     heads = [[0, 1], [3, 2], [4, 5]]
     sizes = [(3, 5), (5, 6)]

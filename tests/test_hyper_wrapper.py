@@ -44,6 +44,31 @@ def other_values(layer, rng):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+class Features(keras.layers.Layer):
+    """A constant matrix beside a trained bias."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight((shape[-1], 3), trainable=False, name="matrix")
+        self.bias = self.add_weight((3,), name="bias")
+
+    def call(self, x):
+        return keras.ops.cos(keras.ops.matmul(x, self.matrix) + self.bias)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+def test_a_constant_in_a_wrapped_layer_lets_what_is_before_it_train(rng):
+    target = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), Features()])
+    hyper = kh.hypernetize(target, 2, mode="delta", shared=True)
+    hyper.compile("sgd", "mse")
+    x, z = rng.normal(size=(6, 4)).astype("float32"), np.ones((1, 2), "float32")
+    dataset = kh.GroupedDataset(z, x, np.ones((6, 3)), conditions_per_batch=1)
+    before = hyper.get_weights()
+    hyper.fit(dataset, verbose=0)
+    assert any(np.any(a != b) for a, b in zip(before, hyper.get_weights()))
+
+
 def test_values_and_gradients(name, rng):
     layer, x = built(name), data(rng)
     wrapper, values = kh.HyperWrapper(built(name)), other_values(layer, rng)

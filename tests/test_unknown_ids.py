@@ -121,6 +121,30 @@ def test_mean_and_a_warning_in_a_graph(make):
     assert model.count_params() == count == sum(w.size for w in model.get_weights())
 
 
+@pytest.mark.parametrize("number", [3, 256, 300])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32"])
+@pytest.mark.parametrize("kind", ["embedding", "tasks", "chunks"])
+def test_ids_of_every_integer_dtype(kind, dtype, number):
+    """Limits do not wrap, and all operations take them."""
+    layer = {
+        "embedding": lambda: kh.ConditionEmbedding(number, 2),
+        "tasks": lambda: kh.TaskWeights(linear(), number, 2),
+        "chunks": lambda: behind_embedding(num_conditions=None),
+    }[kind]
+    if kind == "chunks" and number != K:
+        pytest.skip("has K conditions")
+    layer = layer()
+    ids = np.array([0, 1, 2, min(number, 256) - 1], dtype)
+    i = keras.Input((), dtype=dtype)
+    outputs = layer(i)
+    outputs = outputs["features"] if isinstance(outputs, dict) else outputs
+    model = keras.Model(i, outputs)
+    expected = numpy_of(layer(ids.astype("int32")))
+    expected = expected["features"] if isinstance(expected, dict) else expected
+    np.testing.assert_allclose(numpy_of(model(ids)), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.predict(ids, verbose=0), expected, rtol=1e-6)
+
+
 def test_embedding():
     for unknown in ("mean", "error"):
         embedding = kh.ConditionEmbedding(K, 4, unknown=unknown)

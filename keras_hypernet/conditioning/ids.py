@@ -35,8 +35,15 @@ def _all_known(ids, number):
     return values.size == 0 or (values.min() >= 0 and values.max() < number)
 
 
+def wide(ids):
+    """Ids in a dtype that has room for every number of conditions, and that all operations take."""
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    return ids if dtype in ("int32", "int64") else ops.cast(ids, "int32")
+
+
 def are_known(ids, number):
     """Whether there are conditions of such ids."""
+    ids = wide(ids)
     return ops.logical_and(ids >= 0, ids < number)
 
 
@@ -49,6 +56,7 @@ def look_up(lookup, number, ids, mean=None):
         ids: `(rows,)`.
         mean: Tensor `(...)` in place of the mean of `lookup`.
     """
+    ids = wide(ids)
     if _compat.is_concrete(ids) and _all_known(ids, number):
         return lookup(ids)
     known = are_known(ids, number)

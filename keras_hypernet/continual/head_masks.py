@@ -1,8 +1,9 @@
 """`head_masks`: which weights of a target the outputs of a task depend on."""
 
+import keras
 import numpy as np
 
-from keras_hypernet import checks
+from keras_hypernet import _compat, checks
 from keras_hypernet.spec import WeightSpec
 
 
@@ -21,7 +22,8 @@ def head_masks(spec, heads):
         Array `(tasks, total)` of bools.
 
     Raises:
-        ValueError: if the last layer is none of outputs, or heads are empty or out of range.
+        ValueError: if the last layer is none of outputs or has several kernels, or heads are empty
+            or out of range.
 
     Example:
 
@@ -35,10 +37,12 @@ def head_masks(spec, heads):
     last = [tensor for tensor in spec if tensor.layer == list(spec)[-1].layer]
     kernel, outputs = last[0], last[0].outputs
     no_kernel = not (kernel.is_matrix and kernel.output_axes)
-    if no_kernel or any(tensor.outputs != outputs for tensor in last):
+    several = [tensor.role for tensor in last].count("kernel") > 1
+    if no_kernel or several or any(tensor.outputs != outputs for tensor in last):
         raise ValueError(
-            "The last layer of `spec` must be that of the outputs, a kernel `(..., outputs)` (or "
-            "with the outputs where its layout says) and a bias `(outputs,)`. "
+            "The last layer of `spec` must be that of the outputs, one kernel `(..., outputs)` (or "
+            "with the outputs where its layout says) and a bias `(outputs,)`: in a recurrent or "
+            "separable layer an output depends on the weights of others. "
             f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
         )
     heads = check_heads(heads, outputs)
@@ -89,6 +93,12 @@ def heads_of_model(heads, num_tasks, model):
 
 def masks_of_model(spec, heads, model):
     """`head_masks` for the weights of a model, whose last layer must make its outputs."""
+    if _is_softmax(_compat.producer(model.outputs[0])):
+        raise ValueError(
+            "With `heads`, `model` must return logits: a softmax over the outputs of all tasks "
+            "makes each depend on all. Give the loss `from_logits=True`, and the last layer no "
+            "activation."
+        )
     made, returned = list(spec)[-1].outputs, model.outputs[0].shape[-1]
     if made != returned:
         raise ValueError(
@@ -97,3 +107,10 @@ def masks_of_model(spec, heads, model):
             f"layer {list(spec)[-1].layer!r} with {made}"
         )
     return head_masks(spec, heads)
+
+
+def _is_softmax(layer):
+    """Whether the layer that makes a model's outputs, hyper layer or not, ends in a softmax."""
+    layer = layer.twin_layer() if hasattr(layer, "twin_layer") else layer
+    activation = getattr(layer, "activation", None)
+    return isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_hypernet.conditioning.ids import are_known, rows_of
+from keras_hypernet.conditioning.ids import are_known, rows_of, wide
 
 
 class ConditionalBatchNormalization(keras.layers.Layer):
@@ -52,6 +52,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
 
     def call(self, x, condition_id, training=None):
         full = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        condition_id = wide(condition_id)
         ids = condition_id + ops.zeros_like(x[:, 0], dtype=condition_id.dtype)  # (rows,)
         # Under a policy of half precision the averages are in half precision, too.
         averages = [ops.cast(v, full.dtype) for v in (self.moving_mean, self.moving_variance)]

@@ -41,8 +41,8 @@ class TaskWeights(Generator):
 
     Raises:
         TypeError: if `generator` is not a generator, or ids are not of an integer dtype.
-        ValueError: as `ConditionEmbedding`, for ids of another rank or out of range. An id out of
-            range that cannot be seen has no task: its features are zero.
+        ValueError: as `ConditionEmbedding`, for ids of another rank, or out of range where their
+            values can be read.
 
     Example:
 
