@@ -43,7 +43,6 @@ def other_values(layer, rng):
     return [rng.normal(size=v.shape).astype("float32") for v in layer.trainable_variables]
 
 
-@pytest.mark.parametrize("name", LAYERS)
 class Features(keras.layers.Layer):
     """A constant matrix beside a trained bias."""
 
@@ -69,6 +68,7 @@ def test_a_constant_in_a_wrapped_layer_lets_what_is_before_it_train(rng):
     assert any(np.any(a != b) for a, b in zip(before, hyper.get_weights()))
 
 
+@pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients(name, rng):
     layer, x = built(name), data(rng)
     wrapper, values = kh.HyperWrapper(built(name)), other_values(layer, rng)
