@@ -73,8 +73,8 @@ def _read(layer, replaced):
     with _compat.without_autocast():
         values = [given.get(id(v), v.value) for v in variables]
     inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
-    frozen = {id(v) for each in inside for _, v in _compat.parameters(each)}
-    return variables, values, [v for v in variables if id(v) not in frozen | given.keys()]
+    fixed = {id(v) for each in inside for _, v in _compat.parameters(each)} | given.keys()
+    return variables, values, [v for v in variables if id(v) not in fixed]
 
 
 def _pure(variables, state, function):

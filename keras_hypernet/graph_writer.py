@@ -1,12 +1,10 @@
 """Writing a model's graph once more, with hyper layers where weights are generated."""
 
-import itertools
-
 import keras
 from keras import tree
 
 from keras_hypernet import _compat
-from keras_hypernet.naming import unique_name
+from keras_hypernet.naming import free_name, unique_name
 from keras_hypernet.rewrite import (
     copy_of,
     copy_values,
@@ -133,19 +131,12 @@ def names_in_one_graph(model, opened):
             if id(operation) in opened:
                 collect(operation)
             elif id(operation) not in names:
-                names[id(operation)] = free = free_name(operation.name, taken)
-                taken.add(free)
+                names[id(operation)] = free_name(operation.name, taken)
 
     if opened:
         taken.update(_compat.producer(tensor).name for tensor in model.inputs)
         collect(model)
     return names
-
-
-def free_name(name, taken):
-    """The name, or one like it, that is not taken."""
-    numbered = (f"{name}_{i}" for i in itertools.count(1))
-    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def _weights_input(tensor):
