@@ -4,6 +4,8 @@ import tempfile
 
 import keras
 import numpy as np
+from keras import ops
+from keras.src.initializers import random_initializers
 from keras.src.saving import saving_lib
 
 
@@ -154,6 +156,29 @@ def reshape(tensor, shape):
         if torch.is_tensor(tensor):
             return torch.reshape(tensor, shape)
     return keras.ops.reshape(tensor, shape)
+
+
+def constant(array):
+    """A tensor of an array, made once: outside of the graph that is traced at the moment."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.ensure_compile_time_eval():
+            return ops.convert_to_tensor(array)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.init_scope():
+            return tf.constant(array)
+    return ops.convert_to_tensor(array)
+
+
+def fans_of(initializer, shape):
+    """The fans that an initializer of scaled variance reads from a shape."""
+    return random_initializers.compute_fans(
+        shape, initializer.input_axes, initializer.output_axes
+    )
 
 
 def pad(tensor, widths):

@@ -5,8 +5,10 @@ import math
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet.conditioning.running_scale import RunningScale
 from keras_hypernet.generators import inputs as generator_inputs
 from keras_hypernet.generators.weight_generator import WeightGenerator
+from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
 from keras_hypernet.ops import contraction as contractions
 from keras_hypernet.spec import WeightSpec
@@ -24,6 +26,8 @@ def build(
     data_input=None,
     contraction="auto",
     hidden_activation="relu",
+    initialization="bias_hyper_init",
+    running_scale=True,
     dtype=None,
     **generator_options,
 ):
@@ -50,6 +54,10 @@ def build(
         data_input: KerasTensor in place of `input_size`, likewise.
         contraction: Order of the product, as in `HyperDense`.
         hidden_activation: Of the hidden layers of the generators.
+        initialization: How the generators start, as in `WeightGenerator`, which may name tensors of
+            all layers: `kh.BiasHyperInit({"layer_0/kernel": "orthogonal"})`. By default the target
+            starts as the ordinary network for `activation`, for every condition.
+        running_scale: Whether a `RunningScale` brings conditions of any size to size 1.
         dtype: Dtype policy of the layers.
         **generator_options: Any further argument of `WeightGenerator`, such as `dropout=0.1`,
             `head_kernel_initializer`, `head_bias_initializer` or `spectral_normalization=True`.
@@ -75,7 +83,12 @@ def build(
     checks.activation("activation", activation)
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
+    running_scale = checks.boolean("running_scale", running_scale)
     name = name if name is None else checks.name("name", name)
+    target = WeightSpec.from_layer_sizes(sizes, activation)
+    initialization = initializations.get(initialization)
+    if initialization is not None:
+        initialization.check_names(target)
     if keras.utils.is_keras_tensor(conditioning):
         generator_inputs.check(conditioning, generator_inputs.VECTORS)
     conditioning_shape = _input_shape(
@@ -106,8 +119,10 @@ def build(
     positions = None if many else math.prod(data_shape[:-1])
     prefix = f"{name}_" if name else ""
     generated = []
-    specs = WeightSpec.from_layer_sizes(sizes).layers.values()
-    for i, (spec, (size_in, size_out)) in enumerate(zip(specs, sizes)):
+    if running_scale:
+        scale = RunningScale(dtype=dtype, name=f"{prefix}running_scale" if name else None)
+        conditioning = scale(conditioning)
+    for i, (spec, (size_in, size_out)) in enumerate(zip(target.layers.values(), sizes)):
         features = hidden_sizes[-1] if hidden_sizes else conditioning_shape[0]
         if contraction == "auto":
             order = contractions.choose(size_in, size_out, features, positions)
@@ -119,6 +134,7 @@ def build(
             activation=hidden_activation,
             # If it wins here it always does: more data rows per condition only favour it.
             factored=order != "materialize",
+            initialization=initialization and initialization.only(spec.names),
             dtype=dtype,
             name=f"{prefix}weight_gen_{i}",
             **generator_options,

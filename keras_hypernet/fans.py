@@ -3,7 +3,18 @@
 import dataclasses
 import math
 
-ROLES = ("kernel", "bias", "scale", "offset", "embedding", "other")
+import keras
+
+# Roles of tensors, and the initializers that Keras gives them where a layer says nothing else.
+INITIALIZERS = {
+    "kernel": "glorot_uniform",
+    "bias": "zeros",
+    "scale": "ones",
+    "offset": "zeros",
+    "embedding": "uniform",
+    "other": "zeros",
+}
+ROLES = tuple(INITIALIZERS)
 
 _ROLE_OF_NAME = {
     "kernel": "kernel",
@@ -47,7 +58,23 @@ def describe(layer, name, shape):
     """A tensor of a spec, from a layer's name for it."""
     fields = {"name": name, "shape": shape, "role": role_of_name(name)}
     kernel = _in_layer(layer, name, shape) if fields["role"] == "kernel" else {}
-    return {**fields, "fan_in": None, "fan_out": None, "layout": "keras", **kernel}
+    initializer = initializer_of(layer, name)
+    fans = {"fan_in": None, "fan_out": None, "layout": "keras"}
+    return {**fields, **fans, **kernel, "initializer": initializer}
+
+
+def initializer_of(layer, name):
+    """The initializer that a layer keeps for a variable; `None` where it keeps none."""
+    name = name.rpartition("/")[2].rstrip("_0123456789")
+    for argument in (name, name.removesuffix("_kernel"), _OTHER_ARGUMENT.get(name, name)):
+        found = getattr(layer, f"{argument}_initializer", None)
+        if isinstance(found, keras.initializers.Initializer):
+            return found
+    return None
+
+
+# Variables whose initializer is an argument of another name.
+_OTHER_ARGUMENT = {"kernel": "depthwise"}
 
 
 def _in_layer(layer, name, shape):

@@ -4,12 +4,13 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat, checks
+from keras_hypernet.conditioning.running_scale import RunningScale
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.graph_writer import GraphWriter
+from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
-from keras_hypernet.initializers.hyper_fan_in import HyperFanIn
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.naming import free_name, unique_name
 from keras_hypernet.rewrite import input_like
@@ -17,8 +18,6 @@ from keras_hypernet.spec import WeightSpec
 from keras_hypernet.target_layer import select_targets
 from keras_hypernet.tensor_plan import LOW_RANK, MODES
 from keras_hypernet.weight_tensor import fields_of
-
-CHANGE = 0.1  # standard deviation at the start of changes that hyperfan leaves at zero
 
 
 def hypernetize(
@@ -32,6 +31,8 @@ def hypernetize(
     freeze_base=False,
     shared=False,
     hidden_sizes=None,
+    initialization=None,
+    running_scale=None,
 ):
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
@@ -68,6 +69,11 @@ def hypernetize(
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
+        initialization: How the generator starts, as in `WeightGenerator`; names of tensors are
+            paths of the model's variables. `None` is `BiasHyperInit`, by which each tensor starts
+            by its own layer's initializer and changes start at zero, or what a given generator has.
+        running_scale: Whether a `RunningScale` in front of the trunk brings conditions of any size
+            to size 1. `None` is yes, without a given generator.
 
     Returns:
         A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
@@ -97,6 +103,8 @@ def hypernetize(
     """
     rank = _checked_mode(mode, rank, freeze_base)
     hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
+    scaled = _checked_running_scale(running_scale, generator)
+    initialization = initializations.get(initialization)
     shared = checks.boolean("shared", shared)
     source = _functional(model)
     taken = {operation.name for operation in _compat.functional(source).operations}
@@ -106,9 +114,9 @@ def hypernetize(
     gated = generator is not None and mode != "replace"
     targets = select_targets(source, select, mode, rank, shared, gated, freeze_base, taken)
     if generator is None:
-        weights = _default(conditioning, targets, hidden_sizes, mode, taken)
+        weights = _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     else:
-        weights = _given(conditioning, targets, generator, taken)
+        weights = _given(conditioning, targets, generator, initialization, taken)
     weights = {id(target.layer): made for target, made in zip(targets, weights)}
     for target in targets:
         target.assign()
@@ -150,6 +158,18 @@ def _checked_hidden_sizes(hidden_sizes, generator):
             f"Received: hidden_sizes={hidden_sizes!r}, generator={generator!r}"
         )
     return checks.positive_ints("hidden_sizes", (32,) if hidden_sizes is None else hidden_sizes)
+
+
+def _checked_running_scale(running_scale, generator):
+    if running_scale is None:
+        return generator is None
+    if generator is not None:
+        raise ValueError(
+            "`running_scale` is of the default generator: with a `generator`, put a "
+            "`kh.RunningScale` in front of it (`conditioning=kh.RunningScale()(x)`). "
+            f"Received: running_scale={running_scale!r}, generator={generator!r}"
+        )
+    return checks.boolean("running_scale", running_scale)
 
 
 def _functional(model):
@@ -198,7 +218,7 @@ def _names_in_graph(sources, tensors):
     return {operation.name for operation in keras.Model(sources, tensors).operations}
 
 
-def _default(conditioning, targets, hidden_sizes, mode, taken):
+def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken):
     """One trunk and one linear head per target layer."""
     if not keras.utils.is_keras_tensor(conditioning):
         raise TypeError(
@@ -208,16 +228,23 @@ def _default(conditioning, targets, hidden_sizes, mode, taken):
     checks.float_tensor("conditioning", conditioning)
     checks.rank("conditioning", conditioning.shape, 2)
     checks.known_last_axis("conditioning", conditioning.shape)
+    initialization = BiasHyperInit() if initialization is None else initialization
+    initialization.check_names(_joined(targets))
     features = conditioning
+    if scaled:
+        features = RunningScale(name=free_name("running_scale", taken))(features)
     if hidden_sizes:
-        name = free_name("conditioning_features", taken)
-        features = ConditioningFeatures(hidden_sizes, name=name)(features)
+        trunk = ConditioningFeatures(
+            hidden_sizes, name=free_name("conditioning_features", taken)
+        )
+        features = trunk(features)
+        initialization = initialization.for_inputs(trunk.feature_scale)
     weights = []
     for target in targets:
         head = WeightGenerator(
             target.spec,
             hidden_sizes=(),
-            initialization=_start(target.spec, mode, features.shape[-1]),
+            initialization=initialization.only(target.spec.names),
             factored=target.factored(features.shape[-1]),
             name=free_name(f"{target.layer.name}_generator", taken),
         )
@@ -227,20 +254,14 @@ def _default(conditioning, targets, hidden_sizes, mode, taken):
     return weights
 
 
-def _start(spec, mode, features):
-    """How a head starts: changes at zero, one factor of each product, else so that it matters."""
-    if mode == "delta":
-        return BiasHyperInit(dict.fromkeys(spec.names, "zeros"))
-    variances = dict.fromkeys(("offset", "other"), CHANGE**2 / features)
-    if mode == LOW_RANK:
-        variances.update({name: 0.0 for name in spec.names if name.endswith(".up")})
-    return HyperFanIn(head_kernel_variances=variances)
+def _joined(targets):
+    """The `WeightSpec` of all that is generated."""
+    return WeightSpec([fields_of(tensor) for target in targets for tensor in target.spec])
 
 
-def _given(conditioning, targets, generator, taken):
+def _given(conditioning, targets, generator, initialization, taken):
     """A given generator, its weights cut for the layers."""
-    tensors = [fields_of(tensor) for target in targets for tensor in target.spec]
-    spec = WeightSpec(tensors)
+    spec = _joined(targets)
     if not isinstance(generator, Generator):
         made_by_function = callable(generator) and not isinstance(generator, keras.layers.Layer)
         generator = generator(spec) if made_by_function else generator
@@ -256,6 +277,7 @@ def _given(conditioning, targets, generator, taken):
             f"{generator.spec.total}. A function of the spec fits always: "
             "`generator=lambda spec: kh.WeightGenerator(spec)`"
         )
+    generator.start_with(initialization)
     weights = generator(conditioning)
     if len(targets) == 1:
         return [targets[0].layer_weights(weights)]

@@ -7,8 +7,9 @@ import json
 import numpy as np
 
 from keras_hypernet import _compat, checks, fans
+from keras_hypernet.initializers.activations import of_target
 from keras_hypernet.tables import format_table
-from keras_hypernet.weight_tensor import WeightTensor, complete, fields_of
+from keras_hypernet.weight_tensor import WeightTensor, complete, config_of, fields_of
 
 
 class WeightSpec:
@@ -19,8 +20,9 @@ class WeightSpec:
 
     Args:
         tensors: List of dicts with the keys `name` and `shape`, and optionally `role` (one of
-            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in`, `fan_out` and
-            `layout` (as in `from_shapes`).
+            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in`, `fan_out`,
+            `layout` (as in `from_shapes`) and `initializer` (a Keras initializer, with which
+            `BiasHyperInit` starts the tensor; `None` is the usual one of its role).
             Names are unique, and the tensors of one layer (equal names up to the last slash)
             stand together. Mostly made by `from_shapes`, `from_layer` or `from_model`.
 
@@ -92,17 +94,24 @@ class WeightSpec:
         )
 
     @classmethod
-    def from_layer_sizes(cls, layer_sizes):
+    def from_layer_sizes(cls, layer_sizes, activation="relu"):
         """Spec of a perceptron: `layer_0/kernel`, `layer_0/bias`, `layer_1/kernel`, ...
 
         Args:
             layer_sizes: List of pairs `(in, out)` that chain, as `ApplyGeneratedWeights` takes it.
+            activation: Between the layers. By it the tensors have their initializers: He's for
+                ReLU and its like, SIREN's for `sine`, Glorot's for others and for the last layer.
         """
-        shapes = {}
-        for i, (inputs, outputs) in enumerate(checks.layer_sizes("layer_sizes", layer_sizes)):
-            shapes[f"layer_{i}/kernel"] = (inputs, outputs)
-            shapes[f"layer_{i}/bias"] = (outputs,)
-        return cls.from_shapes(shapes)
+        layer_sizes = checks.layer_sizes("layer_sizes", layer_sizes)
+        activation, tensors = checks.activation("activation", activation), []
+        for i, (inputs, outputs) in enumerate(layer_sizes):
+            last = i == len(layer_sizes) - 1
+            kernel, bias = of_target(activation, inputs, first=i == 0, last=last)
+            tensors += [
+                {"name": f"layer_{i}/kernel", "shape": (inputs, outputs), "initializer": kernel},
+                {"name": f"layer_{i}/bias", "shape": (outputs,), "initializer": bias},
+            ]
+        return cls(tensors)
 
     @classmethod
     def from_layer(cls, layer):
@@ -263,7 +272,7 @@ class WeightSpec:
     # Storing and printing.
 
     def get_config(self):
-        return {"tensors": [{**fields_of(t), "shape": list(t.shape)} for t in self]}
+        return {"tensors": [config_of(t) for t in self]}
 
     @classmethod
     def from_config(cls, config):

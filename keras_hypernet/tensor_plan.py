@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import NoneType
 
+import keras
 from keras import ops
 
 from keras_hypernet import _compat
@@ -23,8 +25,9 @@ class TensorPlan:
         name: Its path in the target model.
         local: Its name in its layer.
         shape, role, fan_in, fan_out, layout: As in a `WeightSpec`.
+        initializer: Serialized initializer that it has as an ordinary weight, or `None`.
         mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
-            scale. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
+            scale that starts as ones. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
         down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
             of their product.
         regularizer: Serialized regularizer or `None`.
@@ -46,6 +49,7 @@ class TensorPlan:
     constraint: dict | None = None
     trainable: bool = True
     layout: str = "keras"
+    initializer: dict | None = None
 
     def __post_init__(self):
         for field in ("shape", "down", "up"):
@@ -63,21 +67,30 @@ class TensorPlan:
     @property
     def start(self):
         """What a change is added to where nothing trained exists."""
-        return 1.0 if self.mode == "replace" and self.role == "scale" else 0.0
+        return 1.0 if self.mode == "replace" and self._is_ones else 0.0
+
+    @property
+    def _is_ones(self):
+        initializer = keras.initializers.get(self.initializer)
+        return self.role == "scale" and isinstance(initializer, (NoneType, keras.initializers.Ones))
 
     def parts(self):
         """The tensors of a `WeightSpec` that are generated for this one."""
         fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
         if self.mode == LOW_RANK:
             rank = {"fan_in": self.down[-1], "fan_out": self.fan_out or self.up[-1]}
+            down = {"shape": self.down, "initializer": "lecun_normal", **fans}
+            up = {"shape": self.up, "initializer": "zeros", **rank}
             return [
-                {"name": f"{self.name}.down", "shape": self.down, "role": "kernel", **fans},
-                {"name": f"{self.name}.up", "shape": self.up, "role": "kernel", **rank},
+                {"name": f"{self.name}.{factor}", "role": "kernel", **part}
+                for factor, part in (("down", down), ("up", up))
             ]
-        # The change of a scale lies around 0.
-        role = "offset" if self.role == "scale" else self.role
+        # What is added to a base, or to ones, starts at 0.
+        added = self.mode == "delta" or self.start
+        role = "offset" if added and self.role == "scale" else self.role
+        initializer = "zeros" if added else self.initializer
         part = {"name": self.name, "shape": self.shape, "role": role, "layout": self.layout}
-        return [{**part, **fans}]
+        return [{**part, **fans, "initializer": initializer}]
 
     def part_sizes(self):
         return [math.prod(part["shape"]) for part in self.parts()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import keras
+
 from keras_hypernet import checks, fans
 
 
@@ -14,7 +16,9 @@ class WeightTensor:
 
     `layer` is the name up to the last slash. `fan_in` and `fan_out` are those of the
     layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel. `layout` says
-    which axes of a kernel are its inputs and outputs.
+    which axes of a kernel are its inputs and outputs. `initializer` is the Keras initializer that
+    it has as an ordinary weight, `None` for the usual one of its role; specs that differ only
+    there are equal.
     """
 
     name: str
@@ -24,6 +28,7 @@ class WeightTensor:
     fan_out: int | None
     offset: int
     layout: str = "keras"
+    initializer: object = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def size(self):
@@ -58,12 +63,21 @@ class WeightTensor:
         return math.prod(self.shape[axis] for axis in self.output_axes)
 
 
-FIELDS = ("name", "shape", "role", "fan_in", "fan_out", "layout")
+FIELDS = ("name", "shape", "role", "fan_in", "fan_out", "layout", "initializer")
 
 
 def fields_of(tensor):
     """What `WeightSpec` is made of, of one tensor."""
     return {field: getattr(tensor, field) for field in FIELDS}
+
+
+def config_of(tensor):
+    """The fields of a tensor as JSON has them."""
+    fields = {**fields_of(tensor), "shape": list(tensor.shape)}
+    initializer = fields.pop("initializer")
+    if initializer is not None:
+        fields["initializer"] = keras.initializers.serialize(initializer)
+    return fields
 
 
 def complete(given):
@@ -87,7 +101,8 @@ def complete(given):
         )
     if fan_in is None and role in ("kernel", "embedding"):
         fan_in, fan_out = fans.of_shape(shape, layout if role == "kernel" else "keras")
-    return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout)))
+    initializer = checks.initializer(f"initializer of {name}", given.get("initializer"))
+    return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout, initializer)))
 
 
 def _fans(given):

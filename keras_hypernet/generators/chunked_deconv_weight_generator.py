@@ -30,6 +30,9 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
             `False`, the plain order of the flat vector, keeps neighbours of a kernel neighbours.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        initialization: How the generator starts: `BiasHyperInit` or the name of one. With
+            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
+            for the variables.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and the other arguments
             of `DeconvWeightGenerator`.
@@ -60,8 +63,6 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
-    no_initialization = DeconvWeightGenerator.no_initialization
-
     def __init__(
         self,
         spec,
@@ -75,6 +76,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
         output_first=False,
         chunk_embeddings_initializer=None,
         chunk_embeddings_regularizer=None,
+        initialization="bias_hyper_init",
         **kwargs,
     ):
         image_shape = hyper_image.image_shape_of(image_shape)
@@ -88,6 +90,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
                 filters,
                 kernel_size,
                 attention,
+                initialization=None,
                 dtype=dtype,
                 **arguments,
             )
@@ -102,11 +105,12 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
             num_conditions=num_conditions,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
+            initialization=initialization,
             **layer,
         )
 
     def initializers(self, initialization):
-        return self.chunks.generator.initializers(initialization)
+        return initialization.of_image(self.chunks.generator)
 
     def get_config(self):
         return {**options.of_generator(self.chunks.generator), **super().get_config()}

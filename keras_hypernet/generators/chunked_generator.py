@@ -136,9 +136,13 @@ class ChunkedGenerator(Generator):
             return True
         return not self._has_statistics and all(name in given for name in self.embedded)
 
-    def initializers(self, initialization):
-        (chunks,) = self.sets.values()
-        return initialization.of_chunks(chunks, self.spec, self.input_sizes)
+    @property
+    def starts_from_base(self):
+        return True
+
+    def given_initializers(self):
+        parts = [chunks.generator.given_initializers() for chunks in self.sets.values()]
+        return set().union(*parts)
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)

@@ -32,9 +32,12 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
             plain order of the flat vector.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or the name of one. With
+            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
+            for the variables.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
-            `WeightGenerator` for the perceptron: `hidden_sizes`, `activation`, `initialization`...
+            `WeightGenerator` for the perceptron: `hidden_sizes`, `activation`, `feature_scale`...
 
     Call arguments:
         conditioning: `(rows, size)`, floating. Or a dict of any of `noise (rows, n)`, `condition
@@ -73,6 +76,7 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
         output_first=True,
         chunk_embeddings_initializer=None,
         chunk_embeddings_regularizer=None,
+        initialization="bias_hyper_init",
         **kwargs,
     ):
         chunk_size = check_chunk_size("chunk_size", chunk_size, spec)
@@ -83,14 +87,21 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
             chunk_size,
             chunk_embedding_size,
             output_first,
-            lambda dtype: WeightGenerator([(chunk_size,)], dtype=dtype, **arguments),
+            lambda dtype: WeightGenerator(
+                [(chunk_size,)], initialization=None, dtype=dtype, **arguments
+            ),
             chunk_embeddings=chunk_embeddings,
             num_conditions=num_conditions,
             conditional_statistics=conditional_statistics,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
+            initialization=initialization,
             **layer,
         )
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**options.with_feature_scale(config))
 
     def get_config(self):
         return {

@@ -44,6 +44,9 @@ class DeconvWeightGenerator(Generator):
         use_bias: Whether the dense layer and the transposed convolutions have biases.
         batch_normalization: Whether all layers but the last normalize their batch.
         momentum, epsilon: Of the batch normalization.
+        initialization: `"bias_hyper_init"`, or a `BiasHyperInit`: the last convolution is zero at
+            the start, and a frozen random base is added to the pixels. `None` is `kernel_initializer`
+            and `bias_initializer` for the last convolution, too, and no base.
         kernel_initializer, bias_initializer: Of all layers, those of the self-attention too.
         kernel_regularizer, bias_regularizer: Of all layers, those of the self-attention too.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
@@ -72,8 +75,6 @@ class DeconvWeightGenerator(Generator):
     Generative Adversarial Networks (https://arxiv.org/abs/1805.08318).
     """
 
-    no_initialization = "the kernels of a transposed convolution serve all weights alike."
-
     def __init__(
         self,
         spec,
@@ -86,6 +87,7 @@ class DeconvWeightGenerator(Generator):
         batch_normalization=False,
         momentum=0.99,
         epsilon=1e-3,
+        initialization="bias_hyper_init",
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
         kernel_regularizer=None,
@@ -102,7 +104,7 @@ class DeconvWeightGenerator(Generator):
         epsilon = checks.positive_number("epsilon", epsilon)
         use_bias = checks.boolean("use_bias", use_bias)
         batch_normalization = checks.boolean("batch_normalization", batch_normalization)
-        super().__init__(spec, num_conditions=None, **kwargs)
+        super().__init__(spec, num_conditions=None, initialization=initialization, **kwargs)
         hyper_image.check_pixels(image_shape, self.spec.total)
         self.image_shape = image_shape
         self.filters = filters
@@ -182,6 +184,13 @@ class DeconvWeightGenerator(Generator):
         pixels = ops.reshape(ops.transpose(image, (0, 3, 1, 2)), (-1, math.prod(self.image_shape)))
         return pixels[:, : self.spec.total]
 
+    @property
+    def starts_from_base(self):
+        return True
+
+    def initializers(self, initialization):
+        return initialization.of_image(self)
+
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
         self.build_for(sum(self.input_sizes.values()))
@@ -199,7 +208,7 @@ class DeconvWeightGenerator(Generator):
 
     def call(self, conditioning, training=None):
         joined = inputs.join(inputs.as_dict(conditioning))
-        return self.after_first(self.first(joined), training=training)
+        return self.plus_base(self.after_first(self.first(joined), training=training))
 
     def get_config(self):
         return {

@@ -41,11 +41,15 @@ class EqualChunksGenerator(ChunkedGenerator):
         """The set of all chunks."""
         return self.sets["chunk_embeddings"]
 
+    def initializers(self, initialization):
+        return initialization.of_chunks(self.chunks, self.spec, self.input_sizes)
+
     def call(self, conditioning, training=None):
         chunks = self.generate(conditioning, training)["chunk_embeddings"]
         flat = ops.reshape(chunks, (-1, self.num_chunks * self.chunk_size))
         flat = flat[:, : self.spec.total]
-        return from_output_first(flat, self.spec) if self.output_first else flat
+        flat = from_output_first(flat, self.spec) if self.output_first else flat
+        return self.plus_base(flat)
 
     def get_config(self):
         return {

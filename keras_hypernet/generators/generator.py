@@ -1,5 +1,7 @@
 """What all generators do alike."""
 
+from keras import ops
+
 from keras_hypernet import _compat, checks, naming
 from keras_hypernet import weights as forms
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
@@ -18,20 +20,15 @@ class Generator(CompositeLayer):
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
         num_conditions: Number of conditions that the generator keeps something of its own for.
-        initialization: How variables are initialized together, in place of their initializers.
+        initialization: How the generator starts: an `Initialization`, its name, or `None` for the
+            initializers of the variables alone.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
     """
 
-    no_initialization = None  # or why there is no such argument
     embeds_ids = False  # whether it has embeddings of conditions in front
 
     def __init__(self, spec, num_conditions=None, initialization=None, unknown="error", **kwargs):
         spec = WeightSpec.of(spec)
-        if initialization is not None and self.no_initialization:
-            raise ValueError(
-                f"`{type(self).__name__}` takes no `initialization`: {self.no_initialization} "
-                f"Received: initialization={initialization!r}"
-            )
         if num_conditions is not None:
             num_conditions = checks.positive_int("num_conditions", num_conditions)
         checks.choice("unknown", unknown, UNKNOWN)
@@ -46,6 +43,9 @@ class Generator(CompositeLayer):
         self.watch = None if num_conditions is None else IdWatch(num_conditions, self.name)
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
+        if self.initialization is not None:
+            self.initialization.check_names(spec)
+        self.base = None
         self.input_sizes = None
         self.owned = False  # whether it is part of another layer
 
@@ -65,9 +65,30 @@ class Generator(CompositeLayer):
         """Whether a call needs noise or a condition."""
         return True
 
+    @property
+    def starts_from_base(self):
+        """Whether no variable of this generator can hold a start for every weight."""
+        return False
+
     def initializers(self, initialization):
         """`[(layer, variable, initializer)]` that an initialization gives this generator."""
-        raise TypeError(f"{type(self).__name__} cannot be initialized: {self.no_initialization}")
+        raise NotImplementedError
+
+    def given_initializers(self):
+        """`{(id of a layer, variable)}` whose initializers were given, one by one."""
+        return set()
+
+    def start_with(self, initialization):
+        """Takes an initialization in place of its own, before it is built."""
+        if initialization is None:
+            return
+        if self.built:
+            raise ValueError(
+                "`initialization` must be given before a generator is built; `kh.initialize` draws "
+                f"a built one once more. Received: {self.name}"
+            )
+        initialization.check_names(self.spec)
+        self.initialization = initialization
 
     def features_size(self, conditioning_size):
         """Number of features in factored weights; `None` where weights are flat."""
@@ -132,9 +153,20 @@ class Generator(CompositeLayer):
 
     def build(self, conditioning_shape):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
-        if self.initialization is not None:
-            for layer, variable, initializer in self.initializers(self.initialization):
+        if self.initialization is None:
+            return
+        if self.initialization.has_base and self.starts_from_base:
+            self.initialization = self.initialization.seeded()
+            base = self.initialization.base(self.spec)
+            self.base = _compat.constant(base) if base.any() else None
+        given = self.given_initializers()
+        for layer, variable, initializer in self.initializers(self.initialization):
+            if (id(layer), variable) not in given:
                 setattr(layer, f"{variable}_initializer", initializer)
+
+    def plus_base(self, weights):
+        """Flat weights `(rows, total)`, the frozen base added where there is one."""
+        return weights if self.base is None else weights + ops.cast(self.base, weights.dtype)
 
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)

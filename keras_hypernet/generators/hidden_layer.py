@@ -1,7 +1,10 @@
 """A hidden layer of a generator."""
 
+import math
+
 import keras
 
+from keras_hypernet import checks
 from keras_hypernet.generators.conditional_batch_normalization import (
     ConditionalBatchNormalization,
 )
@@ -20,6 +23,7 @@ class HiddenLayer(keras.layers.Layer):
         num_conditions: Number of sets of the batch normalization's statistics, or `None`.
         spectral_normalization: Whether the kernel is divided by its spectral norm.
         seed: Seed of the dropout.
+        scale: Factor of the output.
         dtype: Dtype policy.
         **dense: Arguments of the dense layer.
 
@@ -41,12 +45,14 @@ class HiddenLayer(keras.layers.Layer):
         num_conditions=None,
         spectral_normalization=False,
         seed=None,
+        scale=1.0,
         dtype=None,
         **dense,
     ):
         super().__init__(dtype=dtype, name=unique_name("hidden"))
         self.units = units
         self.activation = activation
+        self.scale = scale
         self.num_conditions = num_conditions
         common = {"dtype": self.dtype_policy}
         dense_class = SpectralDense if spectral_normalization else keras.layers.Dense
@@ -75,10 +81,22 @@ class HiddenLayer(keras.layers.Layer):
             x = self.batch_normalization(x, *ids, training=training)
         if self.dropout is not None:
             x = self.dropout(x, training=training)
-        return self.activation(x)
+        x = self.activation(x)
+        return x if self.scale == 1 else x * self.scale
 
     def compute_output_shape(self, x_shape):
         return (x_shape[0], self.units)
+
+
+def checked_scale(scale, hidden_sizes):
+    if scale is None:
+        return 1 / math.sqrt(hidden_sizes[-1]) if hidden_sizes else None
+    if not hidden_sizes:
+        raise ValueError(
+            "`feature_scale` is of the last hidden layer, and `hidden_sizes` has none: give some, "
+            f"or leave it out. Received: feature_scale={scale!r}, hidden_sizes=()"
+        )
+    return checks.positive_number("feature_scale", scale)
 
 
 def _normalization(num_conditions):

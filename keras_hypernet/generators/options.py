@@ -11,10 +11,9 @@ LAYER = (
     "trainable_parts",
     "autocast",
     "activity_regularizer",
-    "initialization",
     "unknown",
 )
-OWN = (*LAYER, "spec", "num_conditions", "factored")
+OWN = (*LAYER, "initialization", "spec", "num_conditions", "factored")
 
 
 def arguments_of(generator_class):
@@ -45,6 +44,12 @@ def of_statistics(conditional, num_conditions, arguments):
         "batch_normalization"
     )
     return {"num_conditions": num_conditions} if own else {}
+
+
+def with_feature_scale(config):
+    """A config, older files' without a `feature_scale` included: they have none."""
+    older = config.get("hidden_sizes") and "feature_scale" not in config
+    return {**config, "feature_scale": 1.0} if older else config
 
 
 def of_generator(generator):

@@ -34,6 +34,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
         kinds: Dict of arguments of `WeightGenerator` for single kinds, `{kind: {argument: value}}`.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
+        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or the name of one. With
+            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
+            for the variables.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptrons of all kinds.
@@ -77,6 +80,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         kinds=None,
         chunk_embeddings_initializer=None,
         chunk_embeddings_regularizer=None,
+        initialization="bias_hyper_init",
         **kwargs,
     ):
         plan = ChunkPlan.of(plan)
@@ -90,7 +94,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
                 arguments |= options.of_statistics(
                     conditional_statistics, num_conditions, arguments
                 )
-                generator = WeightGenerator(kind.spec, dtype=dtype, **arguments)
+                generator = WeightGenerator(
+                    kind.spec, initialization=None, dtype=dtype, **arguments
+                )
                 found[INPUT + name] = (generator, kind.number, kind.embedding_size)
             return found
 
@@ -102,6 +108,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
             conditional_statistics=conditional_statistics,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
+            initialization=initialization,
             **layer,
         )
         self.plan = plan
@@ -114,7 +121,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
         slots = []
         for chunks in self.sets.values():
             sizes = {**self.input_sizes, "chunk": chunks.embedding_size}
-            slots += initialization.of_perceptron(chunks.generator, chunks.generator.spec, sizes)
+            slots += initialization.of_perceptron(
+                chunks.generator, chunks.generator.spec, sizes, based=True
+            )
         return slots
 
     def call(self, conditioning, training=None):
@@ -128,7 +137,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
             flat = self.plan.assembly(self._pieces(made))
         else:
             flat = self._assembled(made)
-        return ops.concatenate(flat, axis=-1)
+        return self.plus_base(ops.concatenate(flat, axis=-1))
 
     def _pieces(self, made):
         """`{kind/index/tensor: (rows, *shape)}` of all chunks."""
@@ -158,6 +167,11 @@ class StructuredWeightGenerator(ChunkedGenerator):
             whole = ops.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
             flat.append(ops.reshape(whole, (-1, target.size)))
         return flat
+
+    @classmethod
+    def from_config(cls, config):
+        kinds = {n: options.with_feature_scale(kind) for n, kind in config["kinds"].items()}
+        return cls(**{**config, "kinds": kinds})
 
     def get_config(self):
         config = super().get_config()

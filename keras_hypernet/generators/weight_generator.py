@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from keras_hypernet import checks
-from keras_hypernet.generators import inputs
+from keras_hypernet.generators import inputs, options
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.hidden_layer import HiddenLayer
+from keras_hypernet.generators.hidden_layer import HiddenLayer, checked_scale
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.naming import unique_name
 from keras_hypernet.weights import factored_shapes, specs_of
@@ -16,8 +16,8 @@ from keras_hypernet.weights import factored_shapes, specs_of
 class WeightGenerator(Generator):
     """Generates all weights of a target by a multi-layer perceptron with one linear head.
 
-    `features = mlp(conditioning)`, `weights = features @ head_kernel + head_bias`. A hidden layer
-    is dense, batch normalization, dropout, activation, in this order. It has about as many
+    `features = feature_scale * mlp(conditioning)`, `weights = features @ head_kernel + head_bias`.
+    A hidden layer is dense, batch normalization, dropout, activation, in this order. It has about as many
     parameters as the target has weights, times the last hidden width: for small targets, where a
     condition may change every weight on its own.
 
@@ -32,12 +32,16 @@ class WeightGenerator(Generator):
         num_conditions: Number of sets of the batch normalization's statistics; the call's
             `condition_id` selects one for each row. `None` is one set for all.
         spectral_normalization: Whether hidden layers divide their kernel by its spectral norm.
-        kernel_initializer, bias_initializer: Of the hidden layers.
+        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut` or
+            `HyperFanHarmonic`, or the name of one. `None` is Keras' defaults for the variables,
+            and uniform in +-0.01 for the head's kernel.
+        feature_scale: Factor of what the last hidden layer puts out. `None` is `1 / sqrt(width)`:
+            then a step of Adam changes generated weights little more than it changes ordinary ones,
+            however wide the generator is.
+        kernel_initializer, bias_initializer: Of the hidden layers. `None`, here and of the head,
+            is what `initialization` gives the variable.
         kernel_regularizer, bias_regularizer: Of the hidden layers.
-        head_kernel_initializer: Of the head. `None` is uniform in +-0.01.
-        initialization: `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or `BiasHyperInit`, or the
-            name of one, in place of the initializers.
-        head_bias_initializer: Of the head.
+        head_kernel_initializer, head_bias_initializer: Of the head.
         head_kernel_regularizer, head_bias_regularizer: Of the head.
         factored: Whether to return `{"features", "basis", "offset"}` in place of their product,
             so that a hyper layer may apply the weights without building them. For use inside one
@@ -83,12 +87,14 @@ class WeightGenerator(Generator):
         epsilon=1e-3,
         num_conditions=None,
         spectral_normalization=False,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        initialization="bias_hyper_init",
+        feature_scale=None,
+        kernel_initializer=None,
+        bias_initializer=None,
         kernel_regularizer=None,
         bias_regularizer=None,
         head_kernel_initializer=None,
-        head_bias_initializer="zeros",
+        head_bias_initializer=None,
         head_kernel_regularizer=None,
         head_bias_regularizer=None,
         factored=False,
@@ -111,15 +117,17 @@ class WeightGenerator(Generator):
         _check_steps(steps, hidden_sizes)
         factored = checks.boolean("factored", factored)
         seed = checks.seed("seed", seed)
-        if head_kernel_initializer is None:
-            head_kernel_initializer = keras.initializers.RandomUniform(-0.01, 0.01)
+        feature_scale = checked_scale(feature_scale, hidden_sizes)
         if num_conditions is not None and not batch_normalization:
             raise ValueError(
                 "`num_conditions` is the number of sets of batch normalization's statistics and "
                 f"needs `batch_normalization=True`. Received: num_conditions={num_conditions}"
             )
-        super().__init__(spec, num_conditions=num_conditions, **kwargs)
+        super().__init__(
+            spec, num_conditions=num_conditions, initialization=initialization, **kwargs
+        )
         self.hidden_sizes = hidden_sizes
+        self.feature_scale = feature_scale
         self.activation = activation
         self.use_bias = use_bias
         self.dropout = dropout
@@ -145,8 +153,8 @@ class WeightGenerator(Generator):
         self.head = keras.layers.Dense(
             self.spec.total,
             use_bias=self.use_bias,
-            kernel_initializer=fresh(self.head_kernel_initializer),
-            bias_initializer=fresh(self.head_bias_initializer),
+            kernel_initializer=fresh(self.head_kernel_initializer) or small(),
+            bias_initializer=fresh(self.head_bias_initializer) or "zeros",
             kernel_regularizer=self.head_kernel_regularizer,
             bias_regularizer=self.head_bias_regularizer,
             dtype=self.dtype_policy,
@@ -163,9 +171,10 @@ class WeightGenerator(Generator):
             num_conditions=self.num_conditions,
             spectral_normalization=self.spectral_normalization,
             seed=checks.next_seed(self.seed, i),
+            scale=self.feature_scale if i == len(self.hidden_sizes) - 1 else 1.0,
             use_bias=self.use_bias,
-            kernel_initializer=fresh(self.kernel_initializer),
-            bias_initializer=fresh(self.bias_initializer),
+            kernel_initializer=fresh(self.kernel_initializer) or "glorot_uniform",
+            bias_initializer=fresh(self.bias_initializer) or "zeros",
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
             dtype=self.dtype_policy,
@@ -193,8 +202,21 @@ class WeightGenerator(Generator):
         """Number of features that the head mixes."""
         return self.hidden_sizes[-1] if self.hidden_sizes else conditioning_size
 
+    @property
+    def starts_from_base(self):
+        return not self.use_bias
+
     def initializers(self, initialization):
         return initialization.of_perceptron(self, self.spec, self.input_sizes)
+
+    def given_initializers(self):
+        parts = [("", layer.dense) for layer in self.trunk] + [("head_", self.head)]
+        return {
+            (id(layer), variable)
+            for prefix, layer in parts
+            for variable in ("kernel", "bias")
+            if getattr(self, f"{prefix}{variable}_initializer") is not None
+        }
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
@@ -216,11 +238,11 @@ class WeightGenerator(Generator):
         for layer in self.trunk:
             features = layer(features, condition_id=ids, training=training)
         if not self._is_factored(factored):
-            return self._mixed(features)
+            return self.plus_base(self._mixed(features))
         if self.use_bias:
             bias = self.head.bias
         else:
-            bias = ops.zeros((self.spec.total,), self.compute_dtype)
+            bias = self.plus_base(ops.zeros((self.spec.total,), self.compute_dtype))
         kernel = self.head.kernel
         if self.head.quantization_mode is not None:  # its variable holds integers
             size = ops.shape(features)[-1]
@@ -246,6 +268,10 @@ class WeightGenerator(Generator):
     def _is_factored(self, factored):
         return self.factored if factored is None else checks.boolean("factored", factored)
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**options.with_feature_scale(config))
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -260,8 +286,14 @@ class WeightGenerator(Generator):
             "spectral_normalization": self.spectral_normalization,
             "factored": self.factored,
             "seed": self.seed,
+            "feature_scale": self.feature_scale,
             **{name: serialize(getattr(self, name)) for name, serialize in _SERIALIZED.items()},
         }
+
+
+def small():
+    """The start of a head's kernel where there is no initialization."""
+    return keras.initializers.RandomUniform(-0.01, 0.01)
 
 
 def _check_steps(steps, hidden_sizes):

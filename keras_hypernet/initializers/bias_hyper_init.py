@@ -1,38 +1,43 @@
 """`BiasHyperInit`: the target starts as an ordinary network, the same for every condition."""
 
 import keras
+import numpy as np
 
-from keras_hypernet import checks
+from keras_hypernet import checks, fans
+from keras_hypernet.initializers import drawing
+from keras_hypernet.initializers.activations import of_hidden
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Samples
 
-DEFAULTS = {
-    "kernel": "glorot_uniform",
-    "bias": "zeros",
-    "scale": "ones",
-    "offset": "zeros",
-    "embedding": "uniform",
-    "other": "zeros",
-}
-
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
 class BiasHyperInit(Initialization):
-    """Initializes the head with a zero kernel, and its bias with one start of the target.
+    """Starts the target as the ordinary network that Keras would start, for every condition.
 
-    So every condition starts with the same weights, drawn by the target's own initializers, and
-    the conditions part as the head's kernel is trained. Hidden layers keep their initializers.
+    `weights = features @ 0 + start`: the head's kernel is zero, and its bias is one draw of the
+    target's weights by their own initializers. The conditions part with the first step, which the
+    head's kernel takes, and the hidden layers train from the second on.
+
+    Where one head makes many chunks, or has no bias, its bias cannot be the start. The start is
+    then a frozen random base that is added to what is generated. It is drawn by NumPy from `seed`
+    whenever the generator is made, equal on all backends: it is no variable, is in no file and
+    counts as no parameter.
+
+    Hidden layers start by their activation (He's initializer for ReLU, Glorot's for others) and
+    with biases uniform in +-1, so that units differ in where along the condition they bend.
 
     Args:
-        initializers: Dict of Keras initializers for tensors of the target, by name, or for roles.
-            Roles that are not in it have Keras' defaults: Glorot's uniform for kernels, 1 for
+        initializers: Dict of Keras initializers for tensors of the target, by name, or for roles
+            (`kernel`, `bias`, `scale`, `offset`, `embedding`, `other`). For tensors that are not in
+            it, the initializer that the spec has (of a layer, its own; of `build`, by the
+            activation), else Keras' default for the role: Glorot's uniform for kernels, 1 for
             scales, uniform for embeddings, 0 for the rest.
+        seed: Integer seed of the base. `None` draws one when a generator is made with it.
 
     Raises:
-        ValueError: on names that are neither a tensor of the target nor a role, without a bias in
-            the head, and for generators that make more than one chunk with one head: their
-            chunks would all start equal.
+        ValueError: on names that are neither a tensor of the target nor a role, and on
+            initializers of a base that NumPy cannot draw, which are custom ones.
 
     Example:
 
@@ -43,7 +48,9 @@ class BiasHyperInit(Initialization):
     (https://arxiv.org/abs/2210.11348).
     """
 
-    def __init__(self, initializers=None):
+    has_base = True
+
+    def __init__(self, initializers=None, seed=None):
         initializers = {} if initializers is None else initializers
         if not isinstance(initializers, dict):
             raise TypeError(
@@ -55,31 +62,62 @@ class BiasHyperInit(Initialization):
             name: checks.initializer(f"initializers[{name!r}]", initializer)
             for name, initializer in initializers.items()
         }
+        self.seed = checks.seed("seed", seed)
 
-    def of_perceptron(self, generator, spec, sizes):
-        if not generator.use_bias:
-            raise ValueError(
-                "`BiasHyperInit` puts the start into the bias of the head: the generator must "
-                "have `use_bias=True`."
-            )
-        checks.known_tensors("initializers", self.initializers, spec)
-        samples = Samples(spec, [self.initializer_of(tensor) for tensor in spec])
+    @property
+    def by_name(self):
+        return {"initializers": self.initializers}
+
+    def of_perceptron(self, generator, spec, sizes, based=False):
+        slots = self.of_trunk(generator.trunk, generator.activation, generator.use_bias)
         head = generator.head
-        return [(head, "kernel", keras.initializers.Zeros()), (head, "bias", samples)]
+        slots.append((head, "kernel", keras.initializers.Zeros()))
+        if generator.use_bias:
+            start = Samples(spec, [self.initializer_of(tensor) for tensor in spec])
+            slots.append((head, "bias", keras.initializers.Zeros() if based else start))
+        return slots
 
     def of_chunks(self, chunks, spec, sizes):
-        raise ValueError(
-            "`BiasHyperInit` would start all chunks equal, which are made by one head. Use "
-            "`HyperFanIn`, or a `WeightGenerator` or `StructuredWeightGenerator`."
-        )
+        return self.of_perceptron(chunks.generator, spec, sizes, based=True)
+
+    def of_image(self, generator):
+        last = generator.convs[-1].conv
+        slots = [(last, "kernel", keras.initializers.Zeros())]
+        if generator.use_bias:
+            slots.append((last, "bias", keras.initializers.Zeros()))
+        return slots
+
+    def of_trunk(self, trunk, activation, use_bias):
+        """Slots of hidden layers."""
+        slots = []
+        for layer in trunk:
+            kernel, bias = of_hidden(activation)
+            slots.append((layer.dense, "kernel", kernel))
+            if use_bias:
+                slots.append((layer.dense, "bias", bias))
+        return slots
+
+    def seeded(self):
+        if self.seed is not None:
+            return self
+        return type(self)(self.initializers, seed=drawing.new_seed())
+
+    def base(self, spec):
+        """One draw of the target's weights by NumPy, `(total,)`."""
+        drawn = [drawing.draw(tensor, self.initializer_of(tensor), self.seed) for tensor in spec]
+        return np.concatenate([np.ravel(values) for values in drawn])
 
     def initializer_of(self, tensor):
         """A new initializer for a tensor of the target."""
         given = self.initializers.get(tensor.name, self.initializers.get(tensor.role))
+        given = tensor.initializer if given is None else given
         if given is None:
-            return keras.initializers.get(DEFAULTS[tensor.role])
+            return keras.initializers.get(fans.INITIALIZERS[tensor.role])
         return fresh(given)
 
     def get_config(self):
         serialize = keras.initializers.serialize
-        return {"initializers": {name: serialize(i) for name, i in self.initializers.items()}}
+        return {
+            "initializers": {name: serialize(i) for name, i in self.initializers.items()},
+            "seed": self.seed,
+        }

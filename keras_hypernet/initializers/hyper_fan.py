@@ -81,11 +81,16 @@ class HyperFan(Initialization):
         total = sum(sizes.values())
         return sum(size * self.input_variances[name] for name, size in sizes.items()) / total
 
-    def of_perceptron(self, generator, spec, sizes):
+    @property
+    def by_name(self):
+        return {name: numbers for name, numbers in self.overrides.items() if numbers}
+
+    def of_perceptron(self, generator, spec, sizes, based=False):
         self._refuse(["target_variances"], "chunked generators", HEADS)
         features = generator.features_size(sum(sizes.values()))
         normalized = generator.batch_normalization and generator.trunk
         variance = 1.0 if normalized else self.input_variance(sizes)
+        variance *= (generator.feature_scale or 1.0) ** 2
         defaults = {
             "head_kernel_means": [0.0] * len(spec),
             "head_kernel_variances": self.head_variances(spec, features, variance),
@@ -129,12 +134,24 @@ class HyperFan(Initialization):
             )
         wished = self.chunk_variances(spec, generator.spec.total, chunks.number)
         variances = self.embedding_variances(wished, sizes, chunks.embedding_size)
-        head = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform", seed=self._seed(0))
+        gain = 1.0 / (generator.feature_scale or 1.0) ** 2
+        head = keras.initializers.VarianceScaling(gain, "fan_in", "uniform", seed=self._seed(0))
         slots = [*self._hidden(generator), (generator.head, "kernel", head)]
         if generator.use_bias:
             slots.append((generator.head, "bias", keras.initializers.Zeros()))
         rows = Pieces(0.0, variances[:, None], self.distribution, self._seed(1))
         return [*slots, (chunks, "embeddings", rows)]
+
+    def of_image(self, generator):
+        raise ValueError(
+            "Hyperfan is for generators with one linear head; the kernels of a transposed "
+            "convolution serve all weights alike. Use `BiasHyperInit` for this generator."
+        )
+
+    def for_inputs(self, scale):
+        config = self.get_config()
+        config["condition_variance"] *= scale**2
+        return type(self)(**config)
 
     def _refuse(self, names, what, others):
         """Raises on overrides that a generator has no use for."""

@@ -4,7 +4,7 @@ import abc
 
 import keras
 
-from keras_hypernet import checks
+from keras_hypernet import checks, fans
 
 
 class Initialization(abc.ABC):
@@ -14,16 +14,48 @@ class Initialization(abc.ABC):
     perceptron (`of_perceptron`) and one that makes many equal chunks (`of_chunks`).
     """
 
+    has_base = False  # whether a target starts from a frozen base where a head cannot hold it
+
+    @property
+    def by_name(self):
+        """`{argument: dict by names of tensors or roles}`."""
+        return {}
+
     @abc.abstractmethod
-    def of_perceptron(self, generator, spec, sizes):
+    def of_perceptron(self, generator, spec, sizes, based=False):
         """For a `WeightGenerator` whose output is `spec` and whose inputs have `sizes`.
 
         Sizes are `{"noise": n, "chunk": e, "condition": c}`, as far as there are such inputs.
+        `based`: what it makes is added to a base.
         """
 
     @abc.abstractmethod
     def of_chunks(self, chunks, spec, sizes):
         """For a `ChunkSet` that makes all of `spec`, from noise and condition of `sizes`."""
+
+    @abc.abstractmethod
+    def of_image(self, generator):
+        """For a `DeconvWeightGenerator`."""
+
+    def seeded(self):
+        """This, with a seed from which its base can be drawn again."""
+        return self
+
+    def for_inputs(self, scale):
+        """This, for conditions that are so much larger."""
+        return self
+
+    def check_names(self, spec):
+        """Raises on names that are neither a tensor of a spec nor a role."""
+        for argument, entries in self.by_name.items():
+            checks.known_tensors(argument, entries, spec)
+
+    def only(self, names):
+        """A copy that names no other tensors than these."""
+        config = self.get_config()
+        for argument, entries in self.by_name.items():
+            config[argument] = {n: x for n, x in entries.items() if n in names or n in fans.ROLES}
+        return type(self)(**config)
 
     @classmethod
     def from_config(cls, config):

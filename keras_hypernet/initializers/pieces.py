@@ -47,8 +47,20 @@ class Samples(keras.initializers.Initializer):
 
 
 def _drawn(tensor, initializer, dtype):
-    """A tensor as an initializer draws it in Keras' layout, from which it reads the fans."""
+    return in_order_of_tensor(tensor, initializer(in_order_of_keras(tensor), dtype=dtype))
+
+
+def in_order_of_keras(tensor):
+    """The shape of a tensor in Keras' layout, from which an initializer reads the fans."""
+    return tuple(tensor.shape[axis] for axis in _order(tensor))
+
+
+def in_order_of_tensor(tensor, drawn):
+    """What was drawn in Keras' layout, in the tensor's."""
+    transpose = np.transpose if isinstance(drawn, np.ndarray) else ops.transpose
+    return transpose(drawn, np.argsort(_order(tensor)).tolist())
+
+
+def _order(tensor):
     layout = tensor.layout if tensor.is_matrix else "keras"
-    order = order_of_keras(layout, len(tensor.shape))
-    drawn = initializer(tuple(tensor.shape[axis] for axis in order), dtype=dtype)
-    return ops.transpose(drawn, np.argsort(order).tolist())
+    return order_of_keras(layout, len(tensor.shape))

@@ -1,0 +1,87 @@
+"""Draws of Keras' initializers by NumPy: the same numbers on every backend."""
+
+import math
+import random
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hypernet import _compat
+from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
+
+FIXED = (
+    keras.initializers.Zeros,
+    keras.initializers.Ones,
+    keras.initializers.Constant,
+    keras.initializers.Identity,
+)
+
+
+def new_seed():
+    """A seed that follows `keras.utils.set_random_seed`, as Keras' own do."""
+    return random.randint(1, 2**31 - 1)
+
+
+def draw(tensor, initializer, seed):
+    """A tensor of a target as an initializer draws it: an array of its shape.
+
+    A stream of its own for each name: the draw does not depend on the other tensors.
+    """
+    key = [seed, zlib.crc32(tensor.name.encode())]
+    rng = np.random.Generator(np.random.Philox(key=key))
+    shape = in_order_of_keras(tensor)
+    drawn = _draw(tensor, initializer, shape, rng).astype("float32")
+    return in_order_of_tensor(tensor, drawn)
+
+
+def _draw(tensor, initializer, shape, rng):
+    known = keras.initializers
+    if isinstance(initializer, FIXED):
+        return ops.convert_to_numpy(initializer(shape, dtype="float32"))
+    if isinstance(initializer, known.VarianceScaling):
+        return _scaled(initializer, shape, rng)
+    if isinstance(initializer, known.RandomUniform):
+        return rng.uniform(initializer.minval, initializer.maxval, shape)
+    if isinstance(initializer, known.TruncatedNormal):
+        return initializer.mean + initializer.stddev * _truncated(rng, shape)
+    if isinstance(initializer, known.RandomNormal):
+        return rng.normal(initializer.mean, initializer.stddev, shape)
+    if isinstance(initializer, known.Orthogonal):
+        return initializer.gain * _orthogonal(rng, shape)
+    raise ValueError(
+        f"The frozen base of {tensor.name!r} is drawn by NumPy, which knows Keras' own "
+        "initializers only. Give the tensor one of these "
+        f"(`initialization=kh.BiasHyperInit({{{tensor.name!r}: ...}})`). Received: {initializer!r}"
+    )
+
+
+def _scaled(initializer, shape, rng):
+    fan_in, fan_out = _compat.fans_of(initializer, shape)
+    fan = {"fan_in": fan_in, "fan_out": fan_out}.get(initializer.mode, (fan_in + fan_out) / 2)
+    stddev = math.sqrt(initializer.scale / max(1.0, fan))
+    if initializer.distribution == "uniform":
+        return rng.uniform(-math.sqrt(3) * stddev, math.sqrt(3) * stddev, shape)
+    if initializer.distribution == "untruncated_normal":
+        return rng.normal(0.0, stddev, shape)
+    return stddev / TRUNCATED_STDDEV * _truncated(rng, shape)
+
+
+TRUNCATED_STDDEV = 0.87962566103423978  # of a normal distribution cut at 2
+
+
+def _truncated(rng, shape):
+    """Normal numbers within two standard deviations."""
+    numbers = rng.standard_normal(shape)
+    while (outside := np.abs(numbers) > 2).any():
+        numbers[outside] = rng.standard_normal(int(outside.sum()))
+    return numbers
+
+
+def _orthogonal(rng, shape):
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    tall, wide = max(rows, columns), min(rows, columns)
+    q, r = np.linalg.qr(rng.standard_normal((tall, wide)))
+    q = q * np.sign(np.diag(r))
+    return (q if rows >= columns else q.T).reshape(shape)
