@@ -145,6 +145,19 @@ LAYERS = {
         "expected_output_shape": (4, 3),
         "expected_num_trainable_weights": 1,
     },
+    kh.UnitNormEncoding: {
+        "init_kwargs": {"low": [0, -1, -2], "high": 3},
+        "input_shape": (4, 5, 3),
+        "expected_output_shape": (4, 5, 6),
+        "supports_masking": True,
+    },
+    kh.FourierFeatures: {
+        "init_kwargs": {"num_frequencies": 4, "scale": 2.0, "seed": 1},
+        "input_shape": (4, 5, 3),
+        "expected_output_shape": (4, 5, 8),
+        "expected_num_non_trainable_weights": 1,
+        "supports_masking": True,
+    },
     kh.ContinualModel: {
         "layer_cls": continual,
         "input_shape": (4, 3),
