@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_hypernet import checks
+from keras_hypernet import _compat, checks
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -17,10 +17,10 @@ class Sine:
 
     def __call__(self, x):
         x = checks.array("x", x)
-        dtype = keras.backend.result_type(x.dtype, float)
+        dtype = keras.backend.standardize_dtype(x.dtype)
         # A large angle rounded to half precision would be off by a good part of a radian.
-        x = ops.cast(x, keras.backend.result_type(dtype, "float32"))
-        return ops.cast(ops.sin(self.frequency * x), dtype)
+        y = ops.sin(self.frequency * ops.cast(x, _compat.full_precision(dtype)))
+        return ops.cast(y, dtype) if keras.backend.is_float_dtype(dtype) else y
 
     def get_config(self):
         return dataclasses.asdict(self)

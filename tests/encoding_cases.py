@@ -123,7 +123,7 @@ ENCODINGS = [
         lambda: fourier(seed=3),
         arrays((1, 5, 2)),
         fourier_features,
-        encoded(fourier, None, 2),
+        encoded(fourier, 5, 2),
         arrays((1, 5, 2)),
     ),
 ]

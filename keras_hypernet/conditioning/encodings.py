@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import checks
+from keras_hypernet import _compat, checks
 from keras_hypernet.naming import give_unique_path
 
 
@@ -41,7 +41,7 @@ class _CircleEncoding(keras.layers.Layer):
         self.inputs_size = input_shape[-1]
 
     def call(self, inputs):
-        x = ops.cast(inputs, keras.backend.result_type(self.compute_dtype, "float32"))
+        x = ops.cast(inputs, _compat.full_precision(self.compute_dtype))
         angles = self.angles(x)
         outputs = ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
         return ops.cast(outputs, self.compute_dtype)
@@ -54,13 +54,13 @@ class UnitNormEncoding(_CircleEncoding):
     `y = [cos(pi u / 2), sin(pi u / 2)]` with `u = (c - low) / (high - low)` for every entry `c`:
     from (1, 0) at `low` to (0, 1) at `high`, with norm 1 everywhere.
 
-    A generator of ReLUs whose biases start at zero makes weights proportional to its condition:
-    `c / 100` gives weights, and gradients, a hundredth as large. Behind this layer it does not, as
-    the norm of `size` entries is `sqrt(size)` for every condition. Give it in front of a generator:
+    A piecewise linear generator (ReLU) whose biases start at zero makes weights proportional to
+    its condition: `c / 100` gives weights a hundredth as large. Behind this layer it does not, as
+    the norm of the encoding is `sqrt(size)` for every condition:
     `kh.build(conditioning=kh.UnitNormEncoding()(c), ...)`.
 
-    Nothing is clipped: outside `low ... high` the point goes on around the circle, and two
-    conditions `4 * (high - low)` apart get the same one.
+    Nothing is clipped: outside `low ... high` the point goes on around the circle, and conditions
+    that are `4 * (high - low)` apart get the same one.
 
     Args:
         low, high: What the conditions lie between: numbers, or lists with one for each entry.
@@ -191,7 +191,7 @@ class FourierFeatures(_CircleEncoding):
 
     def angles(self, x):
         frequencies = ops.cast(self.frequencies, x.dtype)
-        # Not a matrix product, of which GPUs round the factors to half precision.
+        # Not a matrix product: on a GPU, JAX and TensorFlow round its factors to ten bits.
         return 2 * math.pi * ops.sum(x[..., None] * frequencies, axis=-2)
 
     def compute_output_shape(self, input_shape):
