@@ -32,6 +32,14 @@ def test_conditions_four_ranges_apart_are_alike(rng):
     assert np.abs(numpy_of(layer(c)) - numpy_of(layer(c + 4))).max() > 1
 
 
+def test_a_failed_call_changes_nothing():
+    layer = kh.UnitNormEncoding(low=[0, 0], high=1)
+    for width in (3, 1):
+        with pytest.raises(ValueError, match="`low` must be a number, or have one for each"):
+            layer(np.zeros((2, width), "float32"))
+    assert tuple(layer(np.zeros((2, 2), "float32")).shape) == (2, 4)
+
+
 def test_frequencies_are_normal_and_follow_the_seed():
     def drawn(seed):
         layer = kh.FourierFeatures(5000, scale=7.0, seed=seed)

@@ -92,7 +92,7 @@ class UnitNormEncoding(_CircleEncoding):
     """
 
     def __init__(self, low=0.0, high=1.0, **kwargs):
-        low, high = _numbers("low", low), _numbers("high", high)
+        low, high = (checks.number_or_numbers(n, x) for n, x in (("low", low), ("high", high)))
         if len({len(x) for x in (low, high) if isinstance(x, tuple)}) > 1:
             raise ValueError(
                 "`low` and `high` must have equally many entries, or be numbers. "
@@ -108,14 +108,14 @@ class UnitNormEncoding(_CircleEncoding):
         self.high = high
         self.turns = tuple(np.atleast_1d(math.pi / 2 / np.subtract(high, low)).tolist())
 
-    def build(self, input_shape):
-        super().build(input_shape)
+    def _check_shape(self, shape):
+        super()._check_shape(shape)
         for argument, value in (("low", self.low), ("high", self.high)):
-            if isinstance(value, tuple) and len(value) != self.inputs_size:
+            if isinstance(value, tuple) and shape[-1] not in (None, len(value)):
                 raise ValueError(
-                    f"`{argument}` must be a number, or have one for each of the "
-                    f"{self.inputs_size} entries on the last axis of `inputs`. "
-                    f"Received: {argument}={value}, shape {tuple(input_shape)}"
+                    f"`{argument}` must be a number, or have one for each of the {shape[-1]} "
+                    "entries on the last axis of `inputs`. "
+                    f"Received: {argument}={value}, shape {tuple(shape)}"
                 )
 
     def angles(self, x):
@@ -200,13 +200,3 @@ class FourierFeatures(_CircleEncoding):
     def get_config(self):
         own = {"num_frequencies": self.num_frequencies, "scale": self.scale, "seed": self.seed}
         return {**super().get_config(), **own}
-
-
-def _numbers(argument, value):
-    """A number, or one for each entry as a tuple."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return checks.number(argument, value)
-    checks.non_empty_list(argument, value)
-    return tuple(checks.number(f"{argument}[{i}]", x) for i, x in enumerate(value))
