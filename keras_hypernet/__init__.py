@@ -1,6 +1,7 @@
 """Hypernetworks for Keras 3: networks that produce the weights of other networks."""
 
 from keras_hypernet import targets as targets
+from keras_hypernet.activations import sine as sine
 from keras_hypernet.builder import apply_generated_weights as apply_generated_weights
 from keras_hypernet.builder import build as build
 from keras_hypernet.builder import build_weight_generator as build_weight_generator
@@ -8,6 +9,8 @@ from keras_hypernet.chunk_plan import ChunkPlan as ChunkPlan
 from keras_hypernet.conditioning.condition_embedding import (
     ConditionEmbedding as ConditionEmbedding,
 )
+from keras_hypernet.conditioning.encodings import FourierFeatures as FourierFeatures
+from keras_hypernet.conditioning.encodings import UnitNormEncoding as UnitNormEncoding
 from keras_hypernet.conditioning.ids import UnknownIds as UnknownIds
 from keras_hypernet.continual.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
 from keras_hypernet.continual.continual_checkpoint import (
@@ -119,6 +122,7 @@ __all__ = [
     "ContinualCheckpoint",
     "ContinualModel",
     "DeconvWeightGenerator",
+    "FourierFeatures",
     "GroupedDataset",
     "HyperBatchNormalization",
     "HyperConv1D",
@@ -147,6 +151,7 @@ __all__ = [
     "PerturbedWeightGenerator",
     "StructuredWeightGenerator",
     "TaskWeights",
+    "UnitNormEncoding",
     "UnknownIds",
     "WeightGenerator",
     "WeightSpec",
@@ -165,6 +170,7 @@ __all__ = [
     "perturb_unconditional",
     "plan_chunks",
     "resnet_chunking",
+    "sine",
     "specialize",
     "split_weights",
     "target_weights",

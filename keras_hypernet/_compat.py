@@ -204,6 +204,14 @@ def matmul(x1, x2):
     return keras.ops.matmul(x1, x2)
 
 
+def full_precision(dtype):
+    """The dtype for what half precision is too coarse for: float64 of float64, else float32.
+
+    `keras.backend.result_type` makes float32 of float64 on PyTorch.
+    """
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
 def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (rows, 1, out)
     """`keras.ops.matmul`, with a gradient that XLA is fast at.
 

@@ -201,6 +201,17 @@ def number(argument, value):
     return float(value)
 
 
+def number_or_numbers(argument, value):
+    """A number, or a tuple of numbers from a list or an array with one for each entry."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return number(argument, value)
+    return tuple(
+        number(f"{argument}[{i}]", x) for i, x in enumerate(non_empty_list(argument, value))
+    )
+
+
 def positive_number(argument, value):
     """A number above zero."""
     if not number(argument, value) > 0:

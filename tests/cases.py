@@ -7,6 +7,7 @@ import keras_hypernet as kh
 from tests import reference as ref
 from tests.case import Case, arrays, ids
 from tests.composed_cases import COMPOSED_CASES
+from tests.encoding_cases import ENCODINGS
 from tests.generator_cases import GENERATOR_CASES
 
 
@@ -456,4 +457,7 @@ CONDITIONS = [
     ),
 ]
 
-CASES = [*GENERATORS, *GENERATOR_CASES, *COMPOSED_CASES, *HYPER_DENSE, *APPLY, *CONDITIONS]
+CASES = [
+    *(*GENERATORS, *GENERATOR_CASES, *COMPOSED_CASES, *HYPER_DENSE, *APPLY, *CONDITIONS),
+    *ENCODINGS,
+]

@@ -111,6 +111,7 @@ KINDS = {
         "input_size",
         "key_dim",
         "num_conditions",
+        "num_frequencies",
         "num_heads",
         "num_tasks",
         "output_dim",
@@ -139,7 +140,7 @@ OTHERS = {
     *("select", "shared_axes", "sliding_window", "spec", "target", "target_layer_sizes"),
     *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
-    *("head_bias_means", "head_bias_variances"),
+    *("head_bias_means", "head_bias_variances", "low", "high"),
 }
 TWINS_OWN = {"dilation_rate", "groups", "strides"}  # an integer or several
 # The same name for something else.
