@@ -12,6 +12,7 @@ from keras_hypernet.conditioning.condition_embedding import (
 from keras_hypernet.conditioning.encodings import FourierFeatures as FourierFeatures
 from keras_hypernet.conditioning.encodings import UnitNormEncoding as UnitNormEncoding
 from keras_hypernet.conditioning.ids import UnknownIds as UnknownIds
+from keras_hypernet.conditioning.running_scale import RunningScale as RunningScale
 from keras_hypernet.continual.accuracy_matrix import AccuracyMatrix as AccuracyMatrix
 from keras_hypernet.continual.continual_checkpoint import (
     ContinualCheckpoint as ContinualCheckpoint,
@@ -149,6 +150,7 @@ __all__ = [
     "HyperWrapper",
     "Hypernetwork",
     "PerturbedWeightGenerator",
+    "RunningScale",
     "StructuredWeightGenerator",
     "TaskWeights",
     "UnitNormEncoding",

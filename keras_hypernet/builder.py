@@ -88,7 +88,7 @@ def build(
     target = WeightSpec.from_layer_sizes(sizes, activation)
     initialization = initializations.get(initialization)
     if initialization is not None:
-        initialization.check_names(target)
+        initialization.check_names(target.names)
     if keras.utils.is_keras_tensor(conditioning):
         generator_inputs.check(conditioning, generator_inputs.VECTORS)
     conditioning_shape = _input_shape(

@@ -261,9 +261,9 @@ def flags(argument, value):
     return {key: boolean(f"{argument}[{key!r}]", flag) for key, flag in value.items()}
 
 
-def known_tensors(argument, received, spec):
-    """Names of tensors of a spec, or roles."""
-    known = [*spec.names, *ROLES]
+def known_tensors(argument, received, names_):
+    """Names among those of a target's tensors, or roles."""
+    known = [*names_, *ROLES]
     unknown = [name for name in received if name not in known]
     if unknown:
         raise ValueError(

@@ -4,6 +4,8 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
+from keras import ops
 
 # Roles of tensors, and the initializers that Keras gives them where a layer says nothing else.
 INITIALIZERS = {
@@ -51,7 +53,10 @@ def names_of_shapes(shapes):
 
 def describe_variable(layer, variable):
     """A tensor of a spec, from a variable and the layer that made it."""
-    return {**describe(layer, variable.name, tuple(variable.shape)), "name": variable.path}
+    described = describe(layer, variable.name, tuple(variable.shape))
+    if described["initializer"] is None:
+        described["initializer"] = _like(ops.convert_to_numpy(variable))
+    return {**described, "name": variable.path}
 
 
 def describe(layer, name, shape):
@@ -68,9 +73,25 @@ def initializer_of(layer, name):
     name = name.rpartition("/")[2].rstrip("_0123456789")
     for argument in (name, name.removesuffix("_kernel"), _OTHER_ARGUMENT.get(name, name)):
         found = getattr(layer, f"{argument}_initializer", None)
-        if isinstance(found, keras.initializers.Initializer):
+        if isinstance(found, keras.initializers.Initializer) and _is_serializable(type(found)):
             return found
     return None
+
+
+def _is_serializable(initializer_class):
+    """Whether a config of this class is read without `custom_objects`."""
+    of_keras = initializer_class.__module__.startswith("keras.")
+    return of_keras or keras.saving.get_registered_object(
+        keras.saving.get_registered_name(initializer_class)
+    )
+
+
+def _like(values):
+    """An initializer for a tensor whose layer keeps none: its numbers lie as the values do."""
+    values = np.asarray(values, "float64")
+    if values.size == 0 or not values.std():
+        return keras.initializers.Constant(float(values.flat[0]) if values.size else 0.0)
+    return keras.initializers.RandomNormal(float(values.mean()), float(values.std()))
 
 
 # Variables whose initializer is an argument of another name.

@@ -229,7 +229,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     checks.rank("conditioning", conditioning.shape, 2)
     checks.known_last_axis("conditioning", conditioning.shape)
     initialization = BiasHyperInit() if initialization is None else initialization
-    initialization.check_names(_joined(targets))
+    initialization.check_names(_joined(targets).names)
     features = conditioning
     if scaled:
         features = RunningScale(name=free_name("running_scale", taken))(features)

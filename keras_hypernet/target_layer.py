@@ -72,9 +72,8 @@ class TargetLayer:
         )
 
     def _plan(self, owner, variable, path, local, mode, rank):
-        described = fans.describe(owner, variable.name, tuple(variable.shape))
-        initializer = described["initializer"] or _like(value_of(variable))
-        described["initializer"] = keras.initializers.serialize(initializer)
+        described = fans.describe_variable(owner, variable)
+        described["initializer"] = keras.initializers.serialize(described["initializer"])
         if mode and variable.constraint is not None:
             raise ValueError(
                 f"{path} has a constraint, which generated weights cannot keep to: leave it out "
@@ -153,14 +152,6 @@ def twin_of(layer):
     """
     changed = getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
     return None if changed else TWINS.get(type(layer))
-
-
-def _like(values):
-    """An initializer for a tensor whose layer keeps none: as far spread as its values are."""
-    values = values.astype("float64")
-    if values.size == 0 or not values.std():
-        return keras.initializers.Constant(float(values.flat[0]) if values.size else 0.0)
-    return keras.initializers.RandomNormal(float(values.mean()), float(values.std()))
 
 
 def _updatable(parameters):

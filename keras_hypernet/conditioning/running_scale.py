@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_hypernet.naming import give_unique_path
+
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
 class RunningScale(keras.layers.Layer):
@@ -43,6 +45,7 @@ class RunningScale(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        give_unique_path(self)
         self.supports_masking = True
 
     def build(self, x_shape):

@@ -10,6 +10,7 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
+from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weights import cast, materialize, split_weights
@@ -41,6 +42,8 @@ class ComposedWeightGenerator(Generator):
         initializers: Dict of Keras initializers for plain tensors, by name or role (`kernel`,
             `bias`, `scale`, ...). By default as in `BiasHyperInit`: a scale starts at 1.
         shared_regularizer, conditional_regularizer: Of the plain tensors.
+        initialization: How the generators inside start, in place of their own `initialization`.
+            Tensors are named as the target's, or as pieces.
         unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. By
             default `"mean"` if that is what a part does.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
@@ -76,8 +79,6 @@ class ComposedWeightGenerator(Generator):
     Reference: Ehret et al., hypnettorch, 2021 (https://github.com/chrhenning/hypnettorch).
     """
 
-    no_initialization = "give it to the generators inside."
-
     def __init__(
         self,
         spec,
@@ -90,6 +91,7 @@ class ComposedWeightGenerator(Generator):
         initializers=None,
         shared_regularizer=None,
         conditional_regularizer=None,
+        initialization=None,
         **kwargs,
     ):
         generators = _check_generators({} if generators is None else generators)
@@ -119,6 +121,7 @@ class ComposedWeightGenerator(Generator):
         entries = _by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
         self._check_plain_are_used()
+        self.start_with(initialization)
         for part in (*generators.values(), *self.plain.values()):
             self.adopt(part)
 
@@ -207,9 +210,51 @@ class ComposedWeightGenerator(Generator):
             own.update((n, x) for n, x in given.items() if n == "condition_id")
         return own
 
+    def starting_parts(self):
+        return [p for generator in self.generators.values() for p in generator.starting_parts()]
+
+    def check_start(self, initialization):
+        initialization.check_names(self._pieces_by_name())
+
+    def start_with(self, initialization):
+        initialization = initializations.get(initialization)
+        if initialization is None:
+            return
+        self.check_start(initialization)
+        starts = self._starts(initialization)
+        for part, generator in self.generators.items():
+            generator.check_start(starts[part])
+        for part, generator in self.generators.items():
+            generator.start_with(starts[part])
+
     def initializers(self, initialization):
-        parts = self.generators.values()
-        return [slot for part in parts for slot in part.initializers(initialization)]
+        starts = self._starts(initialization)
+        parts = self.generators.items()
+        return [slot for name, part in parts for slot in part.initializers(starts[name])]
+
+    def _pieces_by_name(self):
+        """`{name of a piece, or of a target tensor: [pieces that generators make]}`."""
+        made = [f"{part}/{t.name}" for part, g in self.generators.items() for t in g.spec]
+        entries = {target: entry["join"] for target, entry in self.assembly.entries.items()}
+        of_targets = {
+            target: [piece for piece in pieces if piece in made]
+            for target, pieces in entries.items()
+        }
+        known = {target: pieces for target, pieces in of_targets.items() if pieces}
+        return {**{piece: [piece] for piece in made}, **known}
+
+    def _starts(self, initialization):
+        """The initialization of each part, by its own names."""
+        pieces = self._pieces_by_name()
+        return {
+            part: initialization.renamed(
+                {
+                    name: [p.removeprefix(f"{part}/") for p in found if p.startswith(f"{part}/")]
+                    for name, found in pieces.items()
+                }
+            )
+            for part in self.generators
+        }
 
     def build(self, conditioning_shape):
         given = inputs.as_dict(conditioning_shape)
@@ -241,8 +286,10 @@ class ComposedWeightGenerator(Generator):
         plain = {name: self.plain[name].spec.get_config() for name in self.plain}
         regularizers = {name: self.plain[name].regularizer for name in self.plain}
         serialize = keras.regularizers.serialize
+        config = super().get_config()
+        del config["initialization"]  # the generators'
         return {
-            **super().get_config(),
+            **config,
             "generators": {
                 part: keras.saving.serialize_keras_object(generator)
                 for part, generator in self.generators.items()

@@ -43,8 +43,6 @@ class Generator(CompositeLayer):
         self.watch = None if num_conditions is None else IdWatch(num_conditions, self.name)
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
-        if self.initialization is not None:
-            self.initialization.check_names(spec)
         self.base = None
         self.input_sizes = None
         self.owned = False  # whether it is part of another layer
@@ -78,8 +76,17 @@ class Generator(CompositeLayer):
         """`{(id of a layer, variable)}` whose initializers were given, one by one."""
         return set()
 
+    def starting_parts(self):
+        """The generators inside, or itself, whose variables an initialization is for."""
+        return [self]
+
+    def check_start(self, initialization):
+        """Raises on an initialization that names other tensors than there are."""
+        initialization.check_names(self.spec.names)
+
     def start_with(self, initialization):
-        """Takes an initialization in place of its own, before it is built."""
+        """Takes an initialization, or `None` for its own, before it is built."""
+        initialization = initializations.get(initialization)
         if initialization is None:
             return
         if self.built:
@@ -87,7 +94,7 @@ class Generator(CompositeLayer):
                 "`initialization` must be given before a generator is built; `kh.initialize` draws "
                 f"a built one once more. Received: {self.name}"
             )
-        initialization.check_names(self.spec)
+        self.check_start(initialization)
         self.initialization = initialization
 
     def features_size(self, conditioning_size):
@@ -155,6 +162,7 @@ class Generator(CompositeLayer):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))
         if self.initialization is None:
             return
+        self.check_start(self.initialization)
         if self.initialization.has_base and self.starts_from_base:
             self.initialization = self.initialization.seeded()
             base = self.initialization.base(self.spec)

@@ -30,6 +30,7 @@ class Hypernetwork(Generator):
         noise_size: Width of the noise; 0 for none.
         embeddings_initializer: Of the vectors. `None` is N(0, 1), the field's convention.
         embeddings_regularizer: Of the vectors.
+        initialization: How the generator inside starts, in place of its own `initialization`.
         unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. By
             default that of the generator.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
@@ -65,7 +66,6 @@ class Hypernetwork(Generator):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
-    no_initialization = "give it to the generator inside."
     embeds_ids = True
 
     def __init__(
@@ -76,6 +76,7 @@ class Hypernetwork(Generator):
         noise_size=0,
         embeddings_initializer=None,
         embeddings_regularizer=None,
+        initialization=None,
         **kwargs,
     ):
         check_without_ids(generator)
@@ -120,6 +121,7 @@ class Hypernetwork(Generator):
                 name="embedding",
             )
             self.adopt(self.embedding)
+        generator.start_with(initialization)
         self.adopt(generator)
 
     # What there is.
@@ -186,6 +188,15 @@ class Hypernetwork(Generator):
 
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
+
+    def starting_parts(self):
+        return self.generator.starting_parts()
+
+    def check_start(self, initialization):
+        self.generator.check_start(initialization)
+
+    def start_with(self, initialization):
+        self.generator.start_with(initialization)
 
     # Inputs.
 

@@ -28,6 +28,7 @@ class PerturbedWeightGenerator(Generator):
         input_layer: Layer `noise -> noise input of the generator`, in place of the first entries.
         output_layer: Layer `[weights, noise] -> weights`, in place of `weights + sigma * noise`.
         seed: Seed of the noise that is drawn inside.
+        initialization: How the generator inside starts, in place of its own `initialization`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -54,7 +55,6 @@ class PerturbedWeightGenerator(Generator):
     Reference: Ehret et al., hypnettorch, 2021 (https://github.com/chrhenning/hypnettorch).
     """
 
-    no_initialization = "give it to the generator inside."
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class PerturbedWeightGenerator(Generator):
         input_layer=None,
         output_layer=None,
         seed=None,
+        initialization=None,
         **kwargs,
     ):
         check_without_ids(generator)
@@ -102,6 +103,7 @@ class PerturbedWeightGenerator(Generator):
         self.output_layer = output_layer
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        generator.start_with(initialization)
         self.adopt(generator)
 
     @property
@@ -125,6 +127,15 @@ class PerturbedWeightGenerator(Generator):
 
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
+
+    def starting_parts(self):
+        return self.generator.starting_parts()
+
+    def check_start(self, initialization):
+        self.generator.check_start(initialization)
+
+    def start_with(self, initialization):
+        self.generator.start_with(initialization)
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)

@@ -117,11 +117,17 @@ class StructuredWeightGenerator(ChunkedGenerator):
         """The layer that makes the chunks of a kind: its `generator`, its `embeddings`."""
         return self.sets[INPUT + name]
 
+    def check_start(self, initialization):
+        """A base is of the target's tensors; other starts are of the chunks'."""
+        names = [tensor for kind in self.plan.kinds.values() for tensor in kind.spec.names]
+        initialization.check_names(self.spec.names if initialization.has_base else names)
+
     def initializers(self, initialization):
         slots = []
         for chunks in self.sets.values():
             sizes = {**self.input_sizes, "chunk": chunks.embedding_size}
-            slots += initialization.of_perceptron(
+            start = initialization.only(chunks.generator.spec.names)
+            slots += start.of_perceptron(
                 chunks.generator, chunks.generator.spec, sizes, based=True
             )
         return slots

@@ -27,6 +27,7 @@ class TaskWeights(Generator):
         embedding_size: Width of the learned vector of a task.
         embeddings_initializer: Of these vectors. `None` is N(0, 1).
         embeddings_regularizer: Of these vectors.
+        initialization: How the generator inside starts, in place of its own `initialization`.
         unknown: What an id does that no task has, in all parts: see `ConditionEmbedding`. Its
             mean is that of the vectors, or of the weights where the generator runs once per task.
             By default that of the generator.
@@ -54,7 +55,6 @@ class TaskWeights(Generator):
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
-    no_initialization = "give it to the generator inside."
     embeds_ids = True
 
     def __init__(
@@ -64,6 +64,7 @@ class TaskWeights(Generator):
         embedding_size=8,
         embeddings_initializer=None,
         embeddings_regularizer=None,
+        initialization=None,
         **kwargs,
     ):
         check_without_ids(generator)
@@ -87,6 +88,7 @@ class TaskWeights(Generator):
         )
         self.embedding_size = self.embedding.size
         self.adopt(self.embedding)
+        generator.start_with(initialization)
         self.adopt(generator)
 
     @property
@@ -101,6 +103,15 @@ class TaskWeights(Generator):
 
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
+
+    def starting_parts(self):
+        return self.generator.starting_parts()
+
+    def check_start(self, initialization):
+        self.generator.check_start(initialization)
+
+    def start_with(self, initialization):
+        self.generator.start_with(initialization)
 
     def check_conditioning(self, ids):
         check_ids(ids, self.num_conditions, self.unknown)

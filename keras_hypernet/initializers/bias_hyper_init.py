@@ -100,7 +100,7 @@ class BiasHyperInit(Initialization):
     def seeded(self):
         if self.seed is not None:
             return self
-        return type(self)(self.initializers, seed=drawing.new_seed())
+        return type(self)(**{**self.get_config(), "seed": drawing.new_seed()})
 
     def base(self, spec):
         """One draw of the target's weights by NumPy, `(total,)`."""

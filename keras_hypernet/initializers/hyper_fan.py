@@ -218,7 +218,7 @@ class HyperFan(Initialization):
 
     def _overridden(self, name, spec, defaults):
         by_name = self.overrides[name]
-        checks.known_tensors(name, by_name, spec)
+        checks.known_tensors(name, by_name, spec.names)
         return np.array(
             [by_name.get(t.name, by_name.get(t.role, d)) for t, d in zip(spec, defaults)]
         )

@@ -45,17 +45,26 @@ class Initialization(abc.ABC):
         """This, for conditions that are so much larger."""
         return self
 
-    def check_names(self, spec):
-        """Raises on names that are neither a tensor of a spec nor a role."""
+    def check_names(self, names):
+        """Raises on names that are neither one of these tensors nor a role."""
         for argument, entries in self.by_name.items():
-            checks.known_tensors(argument, entries, spec)
+            checks.known_tensors(argument, entries, names)
+
+    def renamed(self, names):
+        """A copy for other tensors: `names` is `{tensor: [their names for it]}`.
+
+        Entries for tensors that are not in `names` are left out.
+        """
+        config = self.get_config()
+        for argument, entries in self.by_name.items():
+            roles = {name: x for name, x in entries.items() if name in fans.ROLES}
+            tensors = {new: x for name, x in entries.items() for new in names.get(name, ())}
+            config[argument] = {**roles, **tensors}
+        return type(self)(**config)
 
     def only(self, names):
         """A copy that names no other tensors than these."""
-        config = self.get_config()
-        for argument, entries in self.by_name.items():
-            config[argument] = {n: x for n, x in entries.items() if n in names or n in fans.ROLES}
-        return type(self)(**config)
+        return self.renamed({name: [name] for name in names})
 
     @classmethod
     def from_config(cls, config):
@@ -69,8 +78,9 @@ def initialize(generator, initialization):
         generator: A generator, such as `WeightGenerator` or `Hypernetwork`; the generators inside
             are initialized too. Embeddings of conditions are left as they are: they have variance
             1 at first, and `initialize_embeddings` draws them with another.
-        initialization: `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or `BiasHyperInit`, or the
-            name of one, such as `"hyper_fan_in"`.
+        initialization: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut` or `HyperFanHarmonic`, or the
+            name of one, such as `"hyper_fan_in"`. A frozen base is part of a generator: where there
+            is one, only the start that it was made with can be drawn once more.
 
     Raises:
         ValueError: if the generator is not built, or cannot be initialized so.
@@ -92,6 +102,9 @@ def initialize(generator, initialization):
             "`generator` must be built: call it on data first, or give it the initialization as "
             f"its argument. Received: generator={generator}"
         )
+    for part in generator.starting_parts():
+        part.check_start(initialization)
+        _check_base(part, initialization)
     draws = [
         (getattr(layer, variable), initializer)
         for layer, variable, initializer in generator.initializers(initialization)
@@ -99,6 +112,25 @@ def initialize(generator, initialization):
     values = [initializer(variable.shape, dtype=variable.dtype) for variable, initializer in draws]
     for (variable, _), value in zip(draws, values):
         variable.assign(value)
+
+
+def _check_base(generator, initialization):
+    """Raises where weights would start with a base too many, or without one."""
+    if not generator.starts_from_base:
+        return
+    own = generator.initialization
+    has_base = own is not None and own.has_base
+    if initialization.has_base and has_base:
+        config, kept = initialization.get_config(), own.get_config()
+        if {**kept, **config, "seed": kept["seed"]} == kept:
+            return
+    if initialization.has_base or has_base:
+        raise ValueError(
+            f"`{type(initialization).__name__}` cannot be the start of a generator that was made "
+            f"with `initialization={own and type(own).__name__}`: the frozen base, which one of "
+            "them has, or both have differently, is made with the generator. Give the start there. "
+            f"Received: {generator.name}"
+        )
 
 
 def get(identifier):
