@@ -4,6 +4,7 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat
+from keras_hypernet.layers.held_layer import held_copy, layer_inside
 from keras_hypernet.naming import free_name, unique_name
 from keras_hypernet.rewrite import (
     copy_of,
@@ -26,9 +27,11 @@ class GraphWriter:
     Args:
         model: The functional or sequential model.
         targets: List of `TargetLayer`s.
+        held: Whether nothing of the model is trained any more, nor its statistics moved.
     """
 
-    def __init__(self, model, targets):
+    def __init__(self, model, targets, held=False):
+        self.held = held
         self.targets = {id(target.layer): target for target in targets}
         self.copies = {}  # id(layer) -> (layer, its copy)
         self.inner = {}  # id(nested model) -> (inner model, ids of the layers it takes weights for)
@@ -70,13 +73,19 @@ class GraphWriter:
         """Gives the new layers the values and the state of the given ones."""
         for layer, copy in self.copies.values():
             if isinstance(layer, keras.layers.Layer):
-                copy_values(layer, copy)
+                copy_values(layer_inside(layer), layer_inside(copy))
+                self._hold(copy)
         for target in self.targets.values():
             target.assign_state()
+            self._hold(target.hyper)
+
+    def _hold(self, layer):
+        if self.held:
+            layer.trainable = False
 
     def _copy(self, operation):
         if id(operation) not in self.copies:
-            copy = copy_of(operation)
+            copy = held_copy(operation) if self.held else copy_of(operation)
             copy.name = self.names.get(id(operation), copy.name)
             self.copies[id(operation)] = (operation, copy)
         return self.copies[id(operation)][1]

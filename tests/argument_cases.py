@@ -600,7 +600,7 @@ OTHER = {
     ("hypernetize", "select"): "*/bias",
     ("hypernetize", "mode"): "delta",
     ("hypernetize", "rank"): Row(2, {"mode": "low_rank"}),
-    ("hypernetize", "freeze_base"): Row(True, {"mode": "delta"}),
+    ("hypernetize", "freeze"): Row("base", {"mode": "delta"}),
     ("initialize", "generator"): lambda: hyper(kernel_initializer="ones", hidden_sizes=[3]),
     ("initialize_embeddings", "layer"): lambda: hyper(4),
     ("initialize_embeddings", "which"): Row("chunks", {"layer": lambda: both_tables()}),

@@ -317,7 +317,7 @@ MEANINGLESS = {
         ("hidden_sizes", "generator"),
     ),
     "rank": (lambda: hypernetized(mode="delta", rank=2), ("rank", "mode")),
-    "freeze_base": (lambda: hypernetized(freeze_base=True), ("freeze_base", "mode")),
+    "freeze": (lambda: hypernetized(freeze="base"), ("freeze", "mode")),
     "shared_regularizer": (
         lambda: without_plain(shared_regularizer="l2"),
         ("shared_regularizer", "shared"),
