@@ -28,10 +28,12 @@ class GraphWriter:
         model: The functional or sequential model.
         targets: List of `TargetLayer`s.
         held: Whether nothing of the model is trained any more, nor its statistics moved.
+        replaced: `{id(layer): the layer in its place}`, which is left as it is.
     """
 
-    def __init__(self, model, targets, held=False):
+    def __init__(self, model, targets, held=False, replaced=None):
         self.held = held
+        self.replaced = replaced or {}
         self.targets = {id(target.layer): target for target in targets}
         self.copies = {}  # id(layer) -> (layer, its copy)
         self.inner = {}  # id(nested model) -> (inner model, ids of the layers it takes weights for)
@@ -39,6 +41,8 @@ class GraphWriter:
         self.names = names_in_one_graph(model, self.opened)
         for target in targets:
             target.hyper.name = self.names.get(id(target.layer), target.hyper.name)
+        for layer, new in self.replaced.items():
+            new.name = self.names.get(layer, new.name)
 
     def outputs(self, model, inputs, weights, training=None):
         """The outputs of a model on new inputs.
@@ -84,6 +88,8 @@ class GraphWriter:
             layer.trainable = False
 
     def _copy(self, operation):
+        if id(operation) in self.replaced:
+            return self.replaced[id(operation)]
         if id(operation) not in self.copies:
             copy = held_copy(operation) if self.held else copy_of(operation)
             copy.name = self.names.get(id(operation), copy.name)
