@@ -66,7 +66,9 @@ def hypernetize(
         freeze: What stays as it is in the given model. `None`: what has its own `trainable` flag
             off, and what is added to a weight with it off. `"base"`: the trained values that
             changes are added to. `"all"`: everything, also what is not selected, and statistics,
-            so that nothing but the generator trains, with the layers before it.
+            so that nothing but the generator trains, with the layers before it. Layers whose
+            config would forget it (`MultiHeadAttention`, custom ones) stand inside one that
+            does not.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.

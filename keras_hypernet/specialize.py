@@ -6,9 +6,9 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat, graph
+from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
-from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.rewrite import (
     assign_parts,
     copy_of,

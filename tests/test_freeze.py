@@ -1,4 +1,4 @@
-"""`hypernetize(freeze=...)`: what is trained, what a step changes, and what files and copies keep."""
+"""`hypernetize(freeze=...)`: what is trained, what a step changes, what files and copies keep."""
 
 import re
 
@@ -228,5 +228,5 @@ def test_masks_go_through_a_layer_that_is_held(rng):
 
 @pytest.mark.parametrize("value", [True, False, "Base", "everything", 1, ("all",)])
 def test_other_values_are_refused(value):
-    with pytest.raises(ValueError, match="`freeze` must be one of.*None.*'base'.*'all'"):
+    with pytest.raises(ValueError, match=r"`freeze` must be one of.*None.*'base'.*'all'"):
         kh.hypernetize(plain_mlp(), SIZE, mode="delta", freeze=value)

@@ -217,7 +217,7 @@ def test_capacity_only_grows():
         hypernetwork().with_conditions(5.0)
     with pytest.raises(ValueError, match=r"`start`.*'initializer', 'mean'.*Received: start='zero'"):
         hypernetwork().with_conditions(5, start="zero")
-    with pytest.raises(ValueError, match="has no conditions.*num_conditions=5"):
+    with pytest.raises(ValueError, match=r"has no conditions.*num_conditions=5"):
         full().with_conditions(5)
 
 

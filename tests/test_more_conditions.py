@@ -63,9 +63,7 @@ def hypernetized(mode="delta", freeze=None, nested=False):
         if nested:
             given = keras.Model(x, layers.Dense(CLASSES, name="last")(given(x)))
         select = ["*hidden/*", "*norm/*"] if mode != "low_rank" else "*hidden/kernel"
-        return kh.hypernetize(
-            given, conditioning=vectors, mode=mode, select=select, freeze=freeze
-        )
+        return kh.hypernetize(given, conditioning=vectors, mode=mode, select=select, freeze=freeze)
 
     return model
 
@@ -75,7 +73,7 @@ def statistics():
 
 
 MODELS = {
-    "hypernetwork": of_generator(lambda: kh.WeightGenerator(SPEC, [6], hidden_activation="tanh")),
+    "hypernetwork": of_generator(lambda: kh.WeightGenerator(SPEC, [6], activation="tanh")),
     "statistics": of_generator(statistics),
     "chunks": of_generator(chunked),
     "statistics of conditions": of_generator(
@@ -281,3 +279,25 @@ def test_refused(name):
     make, arguments, error, message = REFUSED[name]
     with pytest.raises(error, match=f"(?s){message}"):
         kh.with_conditions(make(), **{"num_conditions": MORE, **arguments})
+
+
+@pytest.mark.parametrize("when", ["before compile", "after compile", "compiled anew"])
+def test_flags_by_hand_load_without_a_warning(when, rng, tmp_path):
+    """Keras builds an optimizer in the first `fit` or `evaluate`, of what is trained then."""
+    model = trained_model("statistics", rng)
+    ids, x, y = data(rng)
+    hyper = next(layer for layer in model.layers if isinstance(layer, kh.Hypernetwork))
+
+    def compile_and_fit():
+        model.compile("adam", LOSS)
+        if when == "after compile":
+            hyper.generator.trainable = False
+        model.fit([ids, x], y, verbose=0)
+
+    if when == "compiled anew":
+        compile_and_fit()
+    hyper.generator.trainable = when == "after compile"
+    compile_and_fit()
+    loaded = saved_and_loaded(model, tmp_path)
+    assert [v.shape[0] for v in loaded.trainable_variables] == [K]
+    loaded.fit([ids, x], y, verbose=0)
