@@ -63,12 +63,12 @@ def hypernetize(
             and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
             given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
-        freeze: What stays as it is in the given model. `None`: what has its own `trainable` flag
-            off, and what is added to a weight with it off. `"base"`: the trained values that
-            changes are added to. `"all"`: everything, also what is not selected, and statistics,
-            so that nothing but the generator trains, with the layers before it. Layers whose
-            config would forget it (`MultiHeadAttention`, custom ones) stand inside one that
-            does not.
+        freeze: What of the given model is held. `None`: no more than was frozen before; a base is
+            frozen if one of the selected weights of its layer was. `"base"`: the trained values
+            that changes are added to. `"all"`: everything, also what is not selected, and
+            statistics: nothing but the generator trains, with the layers in front of it. A layer
+            whose file would forget it (`MultiHeadAttention`, most custom ones) then stands inside
+            a layer of this package that does not.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
