@@ -5,7 +5,7 @@
 
 A small Transformer learns to read digits and is frozen. Then it meets eight tasks: the same digits
 turned, mirrored, inverted, with their pixels in another order or with other labels. With
-`mode="low_rank"` and `freeze_base=True`, `kh.hypernetize` trains the tasks' embeddings and a
+`mode="low_rank"` and `freeze="all"`, `kh.hypernetize` trains the tasks' embeddings and a
 generator of updates, and nothing else. Beside it is one of full changes of the same kernels,
 `mode="delta"`. For each further task, only an embedding is added to what is trained and kept. The
 network of one task is then cut out as a plain Keras model with `kh.specialize`.
@@ -67,7 +67,7 @@ def adapted(base, mode, **options):
         conditioning=kh.ConditionEmbedding(len(TASKS), EMBEDDING)(task),
         mode=mode,
         select="*kernel",
-        freeze_base=True,
+        freeze="all",  # also what is not selected: biases and normalization
         hidden_sizes=(),
         **options,
     )
@@ -129,7 +129,6 @@ def main():
         base = base_network()
         fit(base, (images, labels), len(images) // 64, 3 * args.epochs, batch_size=64)
         found[BASE].append(accuracies(base.predict(test_x, batch_size=TEST, verbose=0), test_y))
-        base.trainable = False  # also what is not selected: biases and normalization
         models[FULL] = adapted(base, "delta")
         models[LOW_RANK] = adapted(base, "low_rank", rank=RANK)
         for name, model in models.items():

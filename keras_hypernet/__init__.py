@@ -100,6 +100,7 @@ from keras_hypernet.layers.hyper_separable_conv2d import (
     HyperSeparableConv2D as HyperSeparableConv2D,
 )
 from keras_hypernet.layers.hyper_wrapper import HyperWrapper as HyperWrapper
+from keras_hypernet.more_conditions import with_conditions as with_conditions
 from keras_hypernet.spec import WeightSpec as WeightSpec
 from keras_hypernet.specialize import specialize as specialize
 from keras_hypernet.target_weights import target_weights as target_weights
@@ -177,5 +178,6 @@ __all__ = [
     "split_weights",
     "target_weights",
     "targets",
+    "with_conditions",
     "wrn_chunking",
 ]

@@ -4,6 +4,7 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat
+from keras_hypernet.layers.held_layer import held_copy, layer_inside
 from keras_hypernet.naming import free_name, unique_name
 from keras_hypernet.rewrite import (
     copy_of,
@@ -26,9 +27,13 @@ class GraphWriter:
     Args:
         model: The functional or sequential model.
         targets: List of `TargetLayer`s.
+        held: Whether nothing of the model is trained any more, nor its statistics moved.
+        replaced: `{id(layer): the layer in its place}`, which is left as it is.
     """
 
-    def __init__(self, model, targets):
+    def __init__(self, model, targets, held=False, replaced=None):
+        self.held = held
+        self.replaced = replaced or {}
         self.targets = {id(target.layer): target for target in targets}
         self.copies = {}  # id(layer) -> (layer, its copy)
         self.inner = {}  # id(nested model) -> (inner model, ids of the layers it takes weights for)
@@ -36,6 +41,8 @@ class GraphWriter:
         self.names = names_in_one_graph(model, self.opened)
         for target in targets:
             target.hyper.name = self.names.get(id(target.layer), target.hyper.name)
+        for layer, new in self.replaced.items():
+            new.name = self.names.get(layer, new.name)
 
     def outputs(self, model, inputs, weights, training=None):
         """The outputs of a model on new inputs.
@@ -70,13 +77,21 @@ class GraphWriter:
         """Gives the new layers the values and the state of the given ones."""
         for layer, copy in self.copies.values():
             if isinstance(layer, keras.layers.Layer):
-                copy_values(layer, copy)
+                copy_values(layer_inside(layer), layer_inside(copy))
+                self._hold(copy)
         for target in self.targets.values():
             target.assign_state()
+            self._hold(target.hyper)
+
+    def _hold(self, layer):
+        if self.held:
+            layer.trainable = False
 
     def _copy(self, operation):
+        if id(operation) in self.replaced:
+            return self.replaced[id(operation)]
         if id(operation) not in self.copies:
-            copy = copy_of(operation)
+            copy = held_copy(operation) if self.held else copy_of(operation)
             copy.name = self.names.get(id(operation), copy.name)
             self.copies[id(operation)] = (operation, copy)
         return self.copies[id(operation)][1]

@@ -19,6 +19,7 @@ from keras_hypernet.target_layer import select_targets
 from keras_hypernet.tensor_plan import LOW_RANK, MODES
 from keras_hypernet.weight_tensor import fields_of
 
+FREEZE = (None, "base", "all")
 
 def hypernetize(
     model,
@@ -28,7 +29,7 @@ def hypernetize(
     select=None,
     mode="replace",
     rank=None,
-    freeze_base=False,
+    freeze=None,
     shared=False,
     hidden_sizes=None,
     initialization=None,
@@ -63,9 +64,12 @@ def hypernetize(
             and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
             given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
-        freeze_base: Whether the trained values that changes are added to stay as they are, as those
-            of a layer with a selected weight that is not trainable do. What is not selected is
-            trained by its own `trainable` flag: set it before.
+        freeze: What of the given model is held. `None`: no more than was frozen before; a base is
+            frozen if one of the selected weights of its layer was. `"base"`: the trained values
+            that changes are added to. `"all"`: everything, also what is not selected, and
+            statistics: nothing but the generator trains, with the layers in front of it. A layer
+            whose file would forget it (`MultiHeadAttention`, most custom ones) then stands inside
+            a layer of this package that does not.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
@@ -101,7 +105,8 @@ def hypernetize(
     `select=["*/gamma", "*/beta"]`: Perez et al., 2018 (https://arxiv.org/abs/1709.07871); low rank:
     Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
     """
-    rank = _checked_mode(mode, rank, freeze_base)
+    rank = _checked_mode(mode, rank)
+    _check_freeze(freeze, mode)
     hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
     scaled = _checked_running_scale(running_scale, generator)
     initialization = initializations.get(initialization)
@@ -112,7 +117,7 @@ def hypernetize(
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     gated = generator is not None and mode != "replace"
-    targets = select_targets(source, select, mode, rank, shared, gated, freeze_base, taken)
+    targets = select_targets(source, select, mode, rank, shared, gated, freeze, taken)
     if generator is None:
         weights = _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     else:
@@ -127,7 +132,7 @@ def hypernetize(
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = GraphWriter(source, targets)
+    writer = GraphWriter(source, targets, held=freeze == "all")
     outputs = writer.outputs(source, tree.flatten(inputs), weights)
     writer.copy_values()
     _check_all_generated(targets)
@@ -136,18 +141,22 @@ def hypernetize(
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 
-def _checked_mode(mode, rank, freeze_base):
+def _checked_mode(mode, rank):
     checks.choice("mode", mode, MODES)
     if mode == LOW_RANK:
         rank = checks.positive_int("rank", 4 if rank is None else rank)
     elif rank is not None:
         raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
-    if checks.boolean("freeze_base", freeze_base) and mode == "replace":
-        raise ValueError(
-            "`freeze_base` needs a base, which mode='replace' has not: use mode='delta' or "
-            "'low_rank'. Received: freeze_base=True, mode='replace'"
-        )
     return rank
+
+
+def _check_freeze(freeze, mode):
+    if checks.choice("freeze", freeze, FREEZE) == "base" and mode == "replace":
+        raise ValueError(
+            "`freeze='base'` needs a base, which mode='replace' has not: use mode='delta' or "
+            "'low_rank', or freeze='all' for what is not selected. "
+            "Received: freeze='base', mode='replace'"
+        )
 
 
 def _checked_hidden_sizes(hidden_sizes, generator):

@@ -6,6 +6,7 @@ import keras
 from keras import tree
 
 from keras_hypernet import _compat, graph
+from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.rewrite import (
@@ -130,6 +131,7 @@ class Baker:
     def _copy(self, operation):
         key = id(operation)
         if key not in self.made:
+            operation = layer_inside(operation)
             copy = self.made[key] = copy_of(operation)
             if isinstance(operation, keras.layers.Layer):
                 self.pending.append(partial(copy_values, operation, copy))

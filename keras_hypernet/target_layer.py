@@ -22,11 +22,13 @@ class TargetLayer:
         selected: Ids of the variables that are generated.
         mode, rank: As in `hypernetize`.
         shared: Whether there is one set of weights for the whole batch.
-        gated, freeze_base: As in `LayerWeights`.
+        gated: As in `LayerWeights`.
+        freeze: As in `hypernetize`.
     """
 
-    def __init__(self, layer, name, parameters, selected, mode, rank, shared, gated, freeze_base):
+    def __init__(self, layer, name, parameters, selected, mode, rank, shared, gated, freeze):
         self.layer = layer
+        self.held = freeze == "all"
         self.owned = parameters.of(layer)
         self.paths = [parameters.path(variable) for _, variable in self.owned]
         self.hyper = self._hyper(shared)
@@ -41,7 +43,7 @@ class TargetLayer:
         self.layer_weights = LayerWeights(
             plans,
             gated=gated,
-            freeze_base=freeze_base,
+            freeze_base=freeze is not None,
             dtype=_compat.float_policy(layer.dtype_policy),
             name=name,
         )
@@ -97,7 +99,7 @@ class TargetLayer:
             **update,
             regularizer=regularizer and keras.regularizers.serialize(regularizer),
             constraint=constraint and keras.constraints.serialize(constraint),
-            trainable=variable.trainable,
+            trainable=variable.trainable and not (self.held and mode is None),
         )
 
     def assign(self):
@@ -112,7 +114,7 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_targets(model, select, mode, rank, shared, gated, freeze_base, taken):
+def select_targets(model, select, mode, rank, shared, gated, freeze, taken):
     """The `TargetLayer`s of the layers of a model that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.
@@ -138,7 +140,7 @@ def select_targets(model, select, mode, rank, shared, gated, freeze_base, taken)
             rank,
             shared,
             gated,
-            freeze_base,
+            freeze,
         )
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))

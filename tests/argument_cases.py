@@ -111,6 +111,15 @@ def model(units=4):
 
 
 @functools.cache
+def two_tables(size=3):
+    keras.utils.set_random_seed(7)
+    ids = [keras.Input((), dtype="int32", name=name) for name in ("user", "other")]
+    tables = [kh.ConditionEmbedding(4, size, name=f"{x.name}s") for x in ids]
+    vectors = layers.Concatenate()([table(x) for table, x in zip(tables, ids)])
+    return keras.Model(ids, layers.Dense(2, name="last")(vectors))
+
+
+@functools.cache
 def built(outputs=2):
     keras.utils.set_random_seed(7)
     sizes = [(3, 4), (4, outputs)]
@@ -241,6 +250,7 @@ BASE = {
     "specialize": lambda: {"model": built(), "conditioning": CONDITIONING[:1]},
     "split_weights": lambda: {"weights": np.ones((2, 16), "float32"), "spec": SHAPES},
     "target_weights": lambda: {"model": built(), "conditioning": CONDITIONING},
+    "with_conditions": lambda: {"model": two_tables(), "num_conditions": 6},
     "wrn_chunking": lambda: {"model": network("wide_resnet")},
     "targets.parameters_of": lambda: {"plan": plan()},
     "targets.plan_table": lambda: {"plan": plan()},
@@ -390,6 +400,11 @@ def _trains_vectors(arguments):
     return bool(np.any(found[place]))
 
 
+def enlarged(**arguments):
+    made = kh.with_conditions(**arguments)
+    return [(w.trainable, ops.convert_to_numpy(w).tolist()) for w in made.weights]
+
+
 RESULTS = {
     "AccuracyMatrix": evaluated,
     "ContinualCheckpoint": checkpointed,
@@ -417,6 +432,7 @@ RESULTS = {
     ),
     "split_weights": of_arrays("split_weights"),
     "target_weights": of_arrays("target_weights"),
+    "with_conditions": enlarged,
     "wrn_chunking": printed("wrn_chunking"),
     "targets.parameters_of": printed("targets.parameters_of"),
     "targets.plan_table": printed("targets.plan_table"),
@@ -604,7 +620,7 @@ OTHER = {
     ("hypernetize", "select"): "*/bias",
     ("hypernetize", "mode"): "delta",
     ("hypernetize", "rank"): Row(2, {"mode": "low_rank"}),
-    ("hypernetize", "freeze_base"): Row(True, {"mode": "delta"}),
+    ("hypernetize", "freeze"): Row("base", {"mode": "delta"}),
     ("initialize", "generator"): lambda: hyper(kernel_initializer="ones", hidden_sizes=[3]),
     ("initialize_embeddings", "layer"): lambda: hyper(4),
     ("initialize_embeddings", "which"): Row("chunks", {"layer": lambda: both_tables()}),
@@ -645,6 +661,11 @@ OTHER = {
     ("split_weights", "spec"): [(4, 3), (4,)],
     ("target_weights", "model"): lambda: built(3),
     ("target_weights", "conditioning"): CONDITIONING[3:],
+    ("with_conditions", "model"): lambda: two_tables(2),
+    ("with_conditions", "num_conditions"): 5,
+    ("with_conditions", "start"): "mean",
+    ("with_conditions", "freeze"): "all",
+    ("with_conditions", "layers"): ["users"],
     ("wrn_chunking", "model"): lambda: network("wide_resnet", dropout=0.5, use_bias=True),
     ("targets.parameters_of", "plan"): lambda: plan((5, 4)),
     ("targets.plan_table", "plan"): lambda: plan((5, 4)),

@@ -437,7 +437,8 @@ def tools(draw, made, case):
             found = generator(made.given, variables={group: values})
             assert_close([as_numpy(found)], [expected], case.tolerance)
     if generator.num_conditions:
-        larger = generator.with_conditions(CONDITIONS + 2)
+        start = draw.pick(["initializer", "mean"])
+        larger = generator.with_conditions(CONDITIONS + 2, start=start)
         assert_close([as_numpy(larger(made.given))], [expected], case.tolerance)
         if generator.embedding is not None:
             kh.initialize_embeddings(larger)

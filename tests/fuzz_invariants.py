@@ -9,6 +9,7 @@ import numpy as np
 from keras import tree
 
 import keras_hypernet as kh
+from keras_hypernet.generators.generator import Generator
 from tests.backend import BACKEND
 from tests.fuzz import (
     LAYERS,
@@ -225,6 +226,23 @@ def described(case, made):
         assert total == expected, f"{total} weights in the table, {expected} are generated"
 
 
+def more_conditions(case, made):
+    """The old ones keep their outputs, and unknown ids: the mean is the same."""
+    kinds = (kh.ConditionEmbedding, Generator)
+    found = [x for x in all_layers(case.model) if isinstance(x, kinds) and x.num_conditions]
+    numbers = {layer.num_conditions for layer in found}
+    if len(numbers) != 1 or not hasattr(case.model, "operations"):
+        return
+    number = numbers.pop() + 2
+    before = [as_numpy(v) for v in case.model.weights]
+    larger = kh.with_conditions(case.model, number, start="mean", freeze="all")
+    assert {v.shape[0] for v in larger.trainable_variables} <= {number}
+    for variable, value in zip(case.model.weights, before, strict=True):
+        assert np.array_equal(as_numpy(variable), value, equal_nan=True), variable.path
+    if not case.random:
+        assert_close(call(larger, case.inputs), made["outputs"], case.tolerance)
+
+
 def training_step(case, made):
     """Frozen variables stay as they are in the loaded model; the others stay finite."""
     model = made.get("loaded")
@@ -264,5 +282,6 @@ INVARIANTS = [
     specialized,
     described,
     more,
+    more_conditions,
     training_step,
 ]

@@ -174,9 +174,8 @@ def hypernetize_case(draw):
         select = draw.named("select", [None, None, *SELECT])
         if select:
             options["select"] = SELECT[select]
-    if mode != "replace" and draw.chance(0.5):
-        options["freeze_base"] = True
-        draw.note(freeze_base=True)
+    freeze = draw.named("freeze", [None, None, "all", *["base"][: mode != "replace"]])
+    options["freeze"] = freeze
     rows = 1 if shared else draw.named("rows", [1, 2, 4])
     symbol, random = keras.Input((SIZE,)), False
     conditions = {symbol.name: draw.floats(rows, SIZE)}
@@ -204,8 +203,8 @@ def hypernetize_case(draw):
     model = _hypernetized(source, **options)
     assert flags(source) == before, "the given model's flags changed"
     selected = set(kh.target_weights(model, conditions))
-    base = mode != "replace" and not options.get("freeze_base")
-    _check_flags(source, model, selected)
+    base = mode != "replace" and freeze is None
+    _check_flags(source, model, selected, freeze)
     own = {v.path: v for v in source.variables if v.path in selected}
     assert set(own) == selected, sorted(selected - set(own))
     data_names = [x.name for x in model.inputs][-len(data) :]
@@ -250,13 +249,13 @@ def _hypernetized(source, *args, **options):
         return kh.hypernetize(source, *args, **options, select=ast.literal_eval(advice[1]))
 
 
-def _check_flags(source, model, selected):
-    """What is not generated is trained as before."""
+def _check_flags(source, model, selected, freeze):
+    """What is not generated is trained as before, or not at all."""
     of_generator = "generator|hypernetwork|task_weights|conditioning_features|/base|/gates"
     kept = [v for v in model.variables if not re.search(of_generator, v.path)]
     found = sorted(tuple(v.shape) for v in kept if v.trainable)
     own = [v for v in source.trainable_variables if v.path not in selected]
-    expected = sorted(tuple(v.shape) for v in own)
+    expected = sorted(tuple(v.shape) for v in own if freeze != "all")
     assert found == expected, f"trained beside the generator {found}, before {expected}"
 
 

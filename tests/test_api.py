@@ -73,6 +73,7 @@ PUBLIC = [
     "split_weights",
     "target_weights",
     "targets",
+    "with_conditions",
     "wrn_chunking",
 ]
 IN_TARGETS = ["parameters_of", "plan_table", "resnet", "wide_resnet"]

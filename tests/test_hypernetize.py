@@ -307,18 +307,6 @@ def test_a_generator_instead_of_a_function(rng):
     assert [row["weights"] for row in kh.describe(hyper)] == [total]
 
 
-def test_frozen_base(rng):
-    model, x, z = settle(mlp(), rng), floats(rng, 4, 4), floats(rng, 4, SIZE)
-    for freeze in (False, True):
-        hyper = kh.hypernetize(model, SIZE, mode="delta", freeze_base=freeze)
-        bases = [v for v in hyper.variables if v.path.endswith("/base")]
-        assert [v.trainable for v in bases] == [not freeze] * 3
-        before = [np.array(ops.convert_to_numpy(v)) for v in bases]
-        compiled(hyper).fit(Batches([z, x], floats(rng, 4, 2)), verbose=0)
-        same = [np.array_equal(a, ops.convert_to_numpy(v)) for a, v in zip(before, bases)]
-        assert same == [freeze] * 3
-
-
 def low_rank_models():
     ids, x, image = keras.Input((3,), dtype="int32"), keras.Input((3, 24)), keras.Input((4, 4, 8))
     attention = layers.MultiHeadAttention(2, 16, name="attention")
@@ -1071,7 +1059,7 @@ REFUSED = {
     "mode": (mlp(), {"mode": "add"}, ValueError, "`mode`.*'replace'.*'add'"),
     "rank": (mlp(), {"rank": 2}, ValueError, "`rank`.*low_rank.*rank=2"),
     "rank zero": (mlp(), {"mode": "low_rank", "rank": 0}, ValueError, "`rank`.*0"),
-    "freeze": (mlp(), {"freeze_base": True}, ValueError, "`freeze_base`.*replace"),
+    "freeze": (mlp(), {"freeze": "base"}, ValueError, "`freeze='base'` needs a base.*replace"),
     "hidden": (mlp(), {"hidden_sizes": (0,)}, ValueError, r"`hidden_sizes\[0\]`.*0"),
     "size": (mlp(), {"conditioning_size": 0}, ValueError, "`conditioning_size`.*0"),
     "float size": (mlp(), {"conditioning_size": 2.5}, TypeError, "`conditioning_size`.*2.5"),

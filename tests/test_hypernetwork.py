@@ -146,6 +146,53 @@ def test_more_conditions_keep_what_was_learned(make, rng):
     assert len(set(paths)) == len(paths)
 
 
+def with_numbers(layer):
+    """Statistics of conditions that differ, and tensors that start equal for all."""
+    for variable in layer.weights:
+        if "moving" in variable.path or "plain" in variable.path:
+            variable.assign(keras.random.uniform(variable.shape))
+    return layer
+
+
+ENLARGED = {
+    **{name: lambda make=make: hypernetwork(make) for name, make in GENERATORS.items()},
+    "tasks": lambda: called(kh.TaskWeights(chunked(), K)),
+    "embedding": lambda: called(kh.ConditionEmbedding(K, 3)),
+    "half": lambda: hypernetwork(lambda: chunked(dtype="bfloat16"), dtype="bfloat16"),
+    "chunks alone": lambda: called(
+        chunked(batch_normalization=True, conditional_statistics=True), noise=np.ones((1, 2))
+    ),
+}
+
+
+def called(layer, **given):
+    ids = np.array([0])
+    layer({"condition_id": ids, **given} if given else ids)
+    return layer
+
+
+@pytest.mark.parametrize("start", ["initializer", "mean"])
+@pytest.mark.parametrize("name", ENLARGED)
+def test_where_new_conditions_start(name, start):
+    layer = with_numbers(ENLARGED[name]())
+    larger = layer.with_conditions(K + 2, start=start)
+    grown = 0
+    for old, new in zip(layer.weights, larger.weights, strict=True):
+        value, found = numpy_of(old), numpy_of(new)
+        if found.shape == value.shape:
+            np.testing.assert_array_equal(found, value)
+        else:
+            np.testing.assert_array_equal(found[:K], value)
+            grown += 1
+            assert found.shape == (K + 2, *value.shape[1:])
+            mean = np.broadcast_to(value.mean(axis=0), found[K:].shape)
+            close = np.allclose(found[K:], mean, rtol=1e-2 if name == "half" else 1e-5, atol=1e-6)
+            assert close == (start == "mean"), new.path
+    conditional = [id(v) for v in larger.conditional_variables]
+    statistics = [v for v in larger.weights if "moving" in v.path and v.shape[0] == K + 2]
+    assert grown == len(conditional) + len(statistics) > 0
+
+
 def test_a_failed_owner_leaves_its_generator_free():
     generator = full()
     for fail in (
@@ -168,6 +215,10 @@ def test_capacity_only_grows():
         kh.Hypernetwork(full(), num_conditions=3).with_conditions(5)
     with pytest.raises(TypeError, match="`num_conditions`"):
         hypernetwork().with_conditions(5.0)
+    with pytest.raises(ValueError, match=r"`start`.*'initializer', 'mean'.*Received: start='zero'"):
+        hypernetwork().with_conditions(5, start="zero")
+    with pytest.raises(ValueError, match=r"has no conditions.*num_conditions=5"):
+        full().with_conditions(5)
 
 
 # Targets of other kinds.

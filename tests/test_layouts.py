@@ -185,7 +185,9 @@ def test_generated_weights_of_a_model_keep_the_layouts_of_its_layers(mode):
             layers.Conv2DTranspose(3, 2, name="up"),
         ]
     )
-    model = kh.hypernetize(model, conditioning_size=2, mode=mode, freeze_base=mode == "delta")
+    model = kh.hypernetize(
+        model, conditioning_size=2, mode=mode, freeze="base" if mode == "delta" else None
+    )
     spec = kh.ContinualModel(model, num_tasks=2).weight_spec
     assert [t.layout for t in spec] == ["depthwise", "keras", "transposed", "keras"]
     mask = spec.split(kh.head_masks(spec, [[1]])[0])

@@ -3,6 +3,7 @@
 import keras
 
 from keras_hypernet import checks
+from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, check_ids, look_up
 from keras_hypernet.naming import unique_name
 from keras_hypernet.trainable_flags import CompositeLayer
@@ -92,6 +93,23 @@ class ConditionEmbedding(CompositeLayer):
 
     def compute_output_shape(self, ids_shape):
         return (*ids_shape, self.size)
+
+    @property
+    def conditional_variables(self):
+        """Trainable variables with a row for every condition."""
+        return [self.table.embeddings]
+
+    def with_conditions(self, num_conditions, start="initializer"):
+        """A new layer with room for more conditions and the vectors of this one.
+
+        It has this one's name. `kh.with_conditions` puts it into a model around it.
+
+        Args:
+            num_conditions: New number of conditions, not below the old one.
+            start: What a new condition has at first: `"initializer"`, what that of the table
+                gives, or `"mean"`, the mean of the old vectors.
+        """
+        return capacity.with_conditions(self, num_conditions, start)
 
     def get_config(self):
         return {

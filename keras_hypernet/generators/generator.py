@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_hypernet import _compat, checks, naming
 from keras_hypernet import weights as forms
+from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
@@ -157,6 +158,19 @@ class Generator(CompositeLayer):
     def knows_condition(self, given):
         """Whether inputs say what the generator's own tensors per condition are."""
         return "condition_id" in given
+
+    def with_conditions(self, num_conditions, start="initializer"):
+        """A new layer with room for more conditions and the values of this one.
+
+        It has this one's name. `kh.with_conditions` puts it into a model around it.
+
+        Args:
+            num_conditions: New number of conditions, not below the old one.
+            start: What a new condition has at first. `"initializer"`: what initializers give.
+                `"mean"`: the mean of the old conditions, in all that there is a row of for each:
+                vectors, chunk embeddings, tensors, and statistics of batch normalization.
+        """
+        return capacity.with_conditions(self, num_conditions, start)
 
     def build(self, conditioning_shape):
         self.input_sizes = inputs.sizes(inputs.as_dict(conditioning_shape))

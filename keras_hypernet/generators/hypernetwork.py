@@ -5,7 +5,7 @@ import keras
 from keras_hypernet import _compat, checks, fans, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.functional_call import functional_call, replacements
-from keras_hypernet.generators import capacity, inputs
+from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.spec import WeightSpec
@@ -274,16 +274,6 @@ class Hypernetwork(Generator):
 
     def compute_output_shape(self, conditioning_shape, variables_shape=None):
         return super().compute_output_shape(conditioning_shape)
-
-    def with_conditions(self, num_conditions):
-        """A new hypernetwork with room for more conditions and the values of this one.
-
-        It has this one's name: a functional model around it is to be built anew.
-
-        Args:
-            num_conditions: New number of conditions, not below the old one.
-        """
-        return capacity.with_conditions(self, num_conditions)
 
     def get_config(self):
         config = super().get_config()

@@ -82,6 +82,13 @@ class HyperWrapper(HyperLayer):
         owned = {id(variable) for variable in parameters}
         self.state = [v for v in layer.variables if id(v) not in owned]
 
+    @HyperLayer.trainable.setter
+    def trainable(self, value):
+        changed = bool(value) != self.trainable
+        HyperLayer.trainable.fset(self, value)
+        if changed:  # Keras hands it down to the layers that it sees
+            self.wrapped_layer().trainable = value
+
     def wrapped_layer(self):
         """The layer inside. Its parameters have no meaning."""
         return self._held.layer[0]

@@ -1,0 +1,89 @@
+"""`HeldLayer`: a Keras layer that stays frozen in files and copies."""
+
+import inspect
+
+import keras
+
+from keras_hypernet import _compat
+from keras_hypernet.naming import give_unique_path
+from keras_hypernet.rewrite import build_as, build_of, copy_built, copy_of
+from keras_hypernet.trainable_flags import CompositeLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HeldLayer(CompositeLayer):
+    """Calls the layer inside, and keeps in its config which parts of it are trained.
+
+    For layers whose own config forgets it: that of `MultiHeadAttention` and of most custom layers
+    has the flag of the whole layer, and the layers that it makes inside are trained again.
+
+    Args:
+        layer: A built Keras layer. The new one takes it for itself, with its name.
+        **kwargs: The other arguments of a Keras layer.
+    """
+
+    def __init__(self, layer, **kwargs):
+        self.call = _called_like(layer)
+        super().__init__(**{"name": layer.name, "dtype": layer.dtype_policy, **kwargs})
+        self.layer = layer
+        self.supports_masking = layer.supports_masking
+        self.autocast = layer.autocast
+
+    def build(self, *shapes, **named_shapes):
+        self.layer.trainable = self.trainable
+
+    def compute_output_shape(self, *shapes, **named_shapes):
+        return self.layer.compute_output_shape(*shapes, **named_shapes)
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.layer.compute_output_spec(*args, **kwargs)
+
+    def compute_mask(self, inputs, previous_mask):
+        return self.layer.compute_mask(inputs, previous_mask)
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self.layer)
+        layer.pop("build_config", None)  # Keras would take the layer as built by it
+        return {**super().get_config(), "layer": layer, "layer_build": build_of(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        give_unique_path(layer)
+        build_as(layer, config.pop("layer_build"))
+        return cls(layer, **config)
+
+
+def held_copy(operation):
+    """A copy of a layer or operation; once it is frozen, it is so in files and copies too."""
+    forgets = isinstance(operation, keras.layers.Layer) and _forgets(operation)
+    return HeldLayer(copy_built(operation)) if forgets else copy_of(operation)
+
+
+def layer_inside(layer):
+    """The layer that a `HeldLayer` calls; another layer itself."""
+    return layer.layer if isinstance(layer, HeldLayer) else layer
+
+
+def _forgets(layer):
+    """Whether a frozen layer, made anew from its config, has parts that are not frozen."""
+    if isinstance(layer, CompositeLayer) or not layer.weights:
+        return False
+    frozen = copy_of(layer)
+    frozen.trainable = False
+    again = copy_of(frozen)
+    build_as(again, build_of(layer))
+    return any(inner.trainable for inner in _compat.layers_in(again) if inner.weights) or any(
+        variable.trainable for variable in again.weights
+    )
+
+
+def _called_like(layer):
+    """`call` with the arguments of a layer's, which Keras looks at one by one."""
+
+    def call(*args, **kwargs):
+        return layer(*args, **kwargs)
+
+    call.__signature__ = inspect.signature(layer.call)
+    return call
