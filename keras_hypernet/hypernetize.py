@@ -1,7 +1,8 @@
 """`hypernetize`: any Keras model as a hypernetwork."""
 
 import keras
-from keras import tree
+import numpy as np
+from keras import ops, tree
 
 from keras_hypernet import _compat, checks
 from keras_hypernet.conditioning.running_scale import RunningScale
@@ -18,8 +19,10 @@ from keras_hypernet.spec import WeightSpec
 from keras_hypernet.target_layer import select_targets
 from keras_hypernet.tensor_plan import LOW_RANK, MODES
 from keras_hypernet.weight_tensor import fields_of
+from keras_hypernet.weights import materialize
 
 FREEZE = (None, "base", "all")
+
 
 def hypernetize(
     model,
@@ -116,12 +119,11 @@ def hypernetize(
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
-    gated = generator is not None and mode != "replace"
-    targets = select_targets(source, select, mode, rank, shared, gated, freeze, taken)
+    targets = select_targets(source, select, mode, rank, shared, freeze, taken)
     if generator is None:
         weights = _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     else:
-        weights = _given(conditioning, targets, generator, initialization, taken)
+        weights = _given(conditioning, targets, generator, initialization, mode, taken)
     weights = {id(target.layer): made for target, made in zip(targets, weights)}
     for target in targets:
         target.assign()
@@ -238,7 +240,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     checks.rank("conditioning", conditioning.shape, 2)
     checks.known_last_axis("conditioning", conditioning.shape)
     initialization = BiasHyperInit() if initialization is None else initialization
-    initialization.check_names(_joined(targets).names)
+    initialization.check_names([name for target in targets for name in target.spec.names])
     features = conditioning
     if scaled:
         features = RunningScale(name=free_name("running_scale", taken))(features)
@@ -268,7 +270,7 @@ def _joined(targets):
     return WeightSpec([fields_of(tensor) for target in targets for tensor in target.spec])
 
 
-def _given(conditioning, targets, generator, initialization, taken):
+def _given(conditioning, targets, generator, initialization, mode, taken):
     """A given generator, its weights cut for the layers."""
     spec = _joined(targets)
     if not isinstance(generator, Generator):
@@ -288,11 +290,29 @@ def _given(conditioning, targets, generator, initialization, taken):
         )
     generator.start_with(initialization)
     weights = generator(conditioning)
+    if mode != "replace":
+        changes = spec.split(_example(generator, conditioning))
+        for target in targets:
+            target.layer_weights.gate(changes)
     if len(targets) == 1:
         return [targets[0].layer_weights(weights)]
     totals = [target.spec.total for target in targets]
     split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
     return [target.layer_weights(cut) for target, cut in zip(targets, split(weights))]
+
+
+def _example(generator, conditioning):
+    """What a generator makes of random conditions at the start, `(rows, total)`."""
+    rng = np.random.default_rng(0)
+
+    def draw(tensor):
+        shape = [2 if size is None else size for size in tensor.shape]
+        floating = keras.backend.is_float_dtype(tensor.dtype)
+        drawn = rng.normal(size=shape) if floating else np.zeros(shape)
+        return ops.convert_to_tensor(drawn, tensor.dtype)
+
+    made = generator(tree.map_structure(draw, conditioning))
+    return ops.convert_to_numpy(materialize(made))
 
 
 def _check_all_generated(targets):

@@ -22,11 +22,10 @@ class TargetLayer:
         selected: Ids of the variables that are generated.
         mode, rank: As in `hypernetize`.
         shared: Whether there is one set of weights for the whole batch.
-        gated: As in `LayerWeights`.
         freeze: As in `hypernetize`.
     """
 
-    def __init__(self, layer, name, parameters, selected, mode, rank, shared, gated, freeze):
+    def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze):
         self.layer = layer
         self.held = freeze == "all"
         self.owned = parameters.of(layer)
@@ -42,7 +41,6 @@ class TargetLayer:
         ]
         self.layer_weights = LayerWeights(
             plans,
-            gated=gated,
             freeze_base=freeze is not None,
             dtype=_compat.float_policy(layer.dtype_policy),
             name=name,
@@ -114,7 +112,7 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_targets(model, select, mode, rank, shared, gated, freeze, taken):
+def select_targets(model, select, mode, rank, shared, freeze, taken):
     """The `TargetLayer`s of the layers of a model that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.
@@ -139,7 +137,6 @@ def select_targets(model, select, mode, rank, shared, gated, freeze, taken):
             mode,
             rank,
             shared,
-            gated,
             freeze,
         )
         for layer in parameters.layers

@@ -298,7 +298,7 @@ class ComposedWeightGenerator(Generator):
             "num_conditions": self.num_conditions,
             "assembly": self.assembly.get_config(),
             "part_inputs": {part: list(names) for part, names in self.part_inputs.items()},
-            **self.start.get_config(),
+            "initializers": self.start.get_config()["initializers"],
             **{f"{name}_regularizer": serialize(regularizers.get(name)) for name in PLAIN},
         }
 

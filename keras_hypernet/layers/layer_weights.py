@@ -26,8 +26,8 @@ class LayerWeights(CompositeLayer):
 
     Args:
         plans: List of `TensorPlan`, or their configs, one per tensor of the layer, in order.
-        gated: Whether changes are multiplied by a trained number per tensor that starts at zero,
-            so that the base is what any generator starts from.
+        gates: `None`, or for each generated tensor where a trained number starts that its change is
+            multiplied by: at 0 the base is what any generator starts from.
         freeze_base: Whether the base is not trained; nor is it if one of its weights was frozen.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
@@ -39,11 +39,11 @@ class LayerWeights(CompositeLayer):
         generated and none has a regularizer, else tensor by tensor.
     """
 
-    def __init__(self, plans, gated=False, freeze_base=False, **kwargs):
+    def __init__(self, plans, gates=None, freeze_base=False, **kwargs):
         super().__init__(**kwargs)
         give_unique_path(self)
         self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
-        self.gated = checks.boolean("gated", gated)
+        self.gate_starts = gates
         self.freeze_base = checks.boolean("freeze_base", freeze_base)
         self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
         self.has_base = any(plan.mode != "replace" for plan in self.generated)
@@ -73,7 +73,7 @@ class LayerWeights(CompositeLayer):
     def changes_nothing(self):
         """Whether its weights are what is generated, and there is nothing more to know of them."""
         trained = all(plan.trainable for plan in self.plans)
-        return self.whole and trained and not (self.gated or self.shifted)
+        return self.whole and trained and not (self.gate_starts or self.shifted)
 
     @property
     def trainable_flags(self):
@@ -90,8 +90,10 @@ class LayerWeights(CompositeLayer):
             self.base = self.add_weight(
                 (total,), initializer="zeros", trainable=trained, name="base"
             )
-        if self.gated:
-            self.gates = self.add_weight((len(self.generated),), initializer="zeros", name="gates")
+        if self.gate_starts:
+            self.gates = self.add_weight(
+                (len(self.generated),), initializer=self._gate_starts, name="gates"
+            )
         for plan in self.plans:
             if plan.mode is None:
                 self.kept[plan.local] = self.add_weight(
@@ -102,6 +104,17 @@ class LayerWeights(CompositeLayer):
                     constraint=keras.constraints.get(plan.constraint),
                     name=plan.local.replace("/", "_"),
                 )
+
+    def _gate_starts(self, shape, dtype=None):
+        return ops.convert_to_tensor(self.gate_starts, dtype)
+
+    def gate(self, changes):
+        """Adds gates before it is built, from `{path: change at the start (rows, *shape)}`.
+
+        A change that is zero needs no gate to start so, and would never move behind a closed one.
+        """
+        starts = [float(_is_zero(plan, changes)) for plan in self.generated]
+        self.gate_starts = None if all(starts) else starts
 
     def assign(self, values):
         """Sets the base and the tensors that are not generated, from arrays by path."""
@@ -156,7 +169,7 @@ class LayerWeights(CompositeLayer):
 
     def _gated(self, generated):
         generated = forms.cast(generated, self.compute_dtype)  # `tensors` is called past autocast
-        if not self.gated:
+        if not self.gate_starts:
             return generated
         dtype, spread = self.compute_dtype, []
         gates = ops.cast(self.gates, dtype)
@@ -192,9 +205,28 @@ class LayerWeights(CompositeLayer):
         return {
             **super().get_config(),
             "plans": [plan.get_config() for plan in self.plans],
-            "gated": self.gated,
+            "gates": self.gate_starts,
             "freeze_base": self.freeze_base,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        if "gated" in config:  # of an older file
+            gated = config.pop("gated")
+            number = sum(plan["mode"] is not None for plan in config["plans"])
+            config["gates"] = [0.0] * number if gated else None
+        return cls(**config)
+
+
+def _is_zero(plan, changes):
+    """Whether a tensor's change is zero because one thing that it is made of is."""
+    zero = [not np.any(changes[part["name"]]) for part in plan.parts()]
+    if len(zero) > 1 and all(zero):
+        raise ValueError(
+            f"`generator` starts both factors of the update of {plan.name} at zero, from where no "
+            f"gradient leads away: let `{plan.name}.down` start otherwise."
+        )
+    return any(zero)
 
 
 def _plus(weights, start):
