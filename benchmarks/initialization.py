@@ -2,8 +2,8 @@
 
 The target has five ReLU layers of 500 units. Printed is the variance of what goes into each layer's
 ReLU: the median over 20 conditions and several seeds. An ordinary network with He's initializer has
-2 in every layer. `spread` is how much single seeds differ in the last layer: the standard deviation
-of the logarithm of their medians.
+2 in every layer, and the last one with Glorot's has 1. `spread` is how much single seeds differ in
+the last layer: the standard deviation of the logarithm of their medians.
 
     KERAS_BACKEND=torch python benchmarks/initialization.py
 """
@@ -47,6 +47,7 @@ MAKERS = {
     "chunks of 1000, one ReLU layer": chunked(1000, [100]),
     "chunks of 1000, row-major": chunked(1000, [100], output_first=False),
 }
+LINEAR = ("chunks of 500", "chunks of 999", "chunks of 1000")
 
 
 def starts(name):
@@ -56,11 +57,14 @@ def starts(name):
         kind.__name__: ({"initialization": kind(condition_variance=small**2)}, small)
         for kind in (kh.HyperFanIn, kh.HyperFanOut, kh.HyperFanHarmonic)
     }
+    plain = {"initialization": None}
+    if name not in LINEAR:
+        plain["feature_scale"] = 1.0
     heads = {
-        "Glorot head": ({"head_kernel_initializer": "glorot_uniform"}, small),
-        "Kaiming head": ({"head_kernel_initializer": "he_uniform"}, small),
+        "Glorot head": ({**plain, "head_kernel_initializer": "glorot_uniform"}, small),
+        "Kaiming head": ({**plain, "head_kernel_initializer": "he_uniform"}, small),
     }
-    return {**hyperfan, **heads}
+    return {"BiasHyperInit": ({}, 1.0), **hyperfan, **heads}
 
 
 def variances(generator, stddev, seed):

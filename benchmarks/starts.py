@@ -4,9 +4,16 @@ All cells have one task: `y = sin(2 u (1 + p1) + 2 p2) + p3 v`, where u and v ar
 (numbers, an image, a sequence) and p1, p2, p3 are smooth functions of the condition. Printed is the
 loss over the last steps, divided by the variance of y: the best of three learning rates a factor of
 ten apart (Adam), the median of three seeds. `plain` is the target alone, trained at one condition.
+A cell is learned where less than a quarter of the variance is left.
 
-    KERAS_BACKEND=jax python benchmarks/starts.py              # all, about 40 minutes on 2 cores
+    KERAS_BACKEND=jax python benchmarks/starts.py              # all, half an hour on 2 cores
     KERAS_BACKEND=jax python benchmarks/starts.py cnn chunked  # cells with a word in their name
+
+Starts: `before`, the defaults of the first versions (heads uniform in +-0.01; `hypernetize` by
+hyperfan-in; changes at zero). `hyperfan`: `HyperFanIn`. `bias`: `BiasHyperInit`, hidden layers as
+they were before. `bias 1%`, ...: and a head that makes a share of the variance of each kernel.
+`default`: what a user gets, which is the bias start, hidden layers with biases and features divided
+by the root of their number, and a `RunningScale` in front. `default 1%`, ...: and such a head.
 
 All runs of a cell are one program of JAX, mapped over starts, seeds and rates.
 """
@@ -32,7 +39,7 @@ from keras_hypernet.weight_tensor import fields_of
 
 ROWS, BATCH, STEPS, LAST, SEEDS, RATES = 2048, 32, 500, 50, 3, (1e-4, 1e-3, 1e-2)
 WIDTH, HIDDEN, TASKS, IMAGE = 16, 32, 16, 8
-LEARNS = 0.25
+LEARNED = 0.25
 
 
 # Starts.
@@ -61,7 +68,10 @@ class WithHead(kh.BiasHyperInit):
         k = units.features_size(8) * (units.feature_scale or 1.0) ** 2
         mean = np.average([self._variance(t) for t in spec], weights=spec.sizes)
         slots = [slot for slot in slots if slot[:2] != (head, "kernel")]
-        return [*slots, (head, "kernel", keras.initializers.RandomNormal(0.0, (self.share * mean / k) ** 0.5))]
+        return [
+            *slots,
+            (head, "kernel", keras.initializers.RandomNormal(0.0, (self.share * mean / k) ** 0.5)),
+        ]
 
     def _variance(self, tensor):
         drawn = self.initializer_of(tensor)(tensor.shape)
@@ -80,10 +90,12 @@ class Start:
 
     @property
     def of_generator(self):
-        scale = {"feature_scale": 1.0, "bias_initializer": "zeros"} if self.older else {}
-        if self.older:
-            scale["kernel_initializer"] = "glorot_uniform"
-        return {"initialization": self.initialization, **scale}
+        hidden = {
+            "feature_scale": 1.0,
+            "kernel_initializer": "glorot_uniform",
+            "bias_initializer": "zeros",
+        }
+        return {"initialization": self.initialization, **(hidden if self.older else {})}
 
 
 STARTS = {
@@ -223,9 +235,6 @@ def conditioning_input(kind):
 def built(depth, activation):
     def make(kind, start, plain):
         _, vectors = conditioning_input(kind)
-        options = start.of_generator
-        if start.initialization is not None and options["initialization"] == "hyper_fan_in":
-            options["initialization"] = kh.HyperFanIn()
         return kh.build(
             None,
             2,
@@ -234,7 +243,7 @@ def built(depth, activation):
             activation=activation,
             conditioning=vectors,
             running_scale=not start.older,
-            **options,
+            **start.of_generator,
         )
 
     return make, lambda: perceptron(depth, activation), "vector"
@@ -285,32 +294,40 @@ def composed(spec, start):
     )
 
 
+class NoSuchStart(Exception):
+    """A generator has no such start."""
+
+
 def image(spec, start):
     if start.initialization == "hyper_fan_in" or isinstance(start.initialization, WithHead):
-        raise ValueError("no such start")
+        raise NoSuchStart
     side = int(np.ceil(np.sqrt(spec.total) / 4) * 4)
     return kh.DeconvWeightGenerator(
         spec, (side, side), [8, 4], 3, attention=[], initialization=start.initialization
     )
 
 
-def hypernetized(target, shape, **options):
+def hypernetized(target, shape, mode="replace", generator=None, **options):
+    """A Keras model as the target, its changes added to the plain model's trained weights."""
+
     def make(kind, start, plain):
-        inputs, vectors = conditioning_input(kind)
+        _, vectors = conditioning_input(kind)
         model = target()
-        if options.get("mode", "replace") != "replace":
+        if mode != "replace":
             model.set_weights(plain)
-        options_ = dict(options)
-        if "generator" in options_:
-            kept = options_.pop("generator")
-            options_["generator"] = lambda spec: kept(spec, start)
-            if not start.older:
-                vectors = kh.RunningScale()(vectors)
-        elif start.older:
-            options_["running_scale"] = False
-        hyper = kh.hypernetize(model, conditioning=vectors, **options_)
-        if "generator" not in options_:
-            _restart(hyper, start, options.get("mode", "replace"))
+        if generator is not None:
+            scaled = vectors if start.older else kh.RunningScale()(vectors)
+            return kh.hypernetize(
+                model,
+                conditioning=scaled,
+                mode=mode,
+                generator=lambda spec: generator(spec, start),
+                **options,
+            )
+        hyper = kh.hypernetize(
+            model, conditioning=vectors, mode=mode, running_scale=not start.older, **options
+        )
+        _restart(hyper, start, mode)
         return hyper
 
     return make, target, shape
@@ -318,24 +335,26 @@ def hypernetized(target, shape, **options):
 
 def _restart(hyper, start, mode):
     """Gives a hypernetized model's heads a start, and its trunk what it had before."""
-    if start.older:
-        for layer in hyper.layers:
-            if isinstance(layer, ConditioningFeatures):
-                layer.feature_scale = 1.0
-                for dense in layer.hidden_layers:
-                    dense.kernel.assign(keras.initializers.HeUniform()(dense.kernel.shape))
-                    dense.bias.assign(np.zeros(dense.bias.shape))
+    for layer in hyper.layers:
+        if isinstance(layer, ConditioningFeatures) and start.older:
+            layer.feature_scale = 1.0
+            for dense in layer.hidden_layers:
+                dense.kernel.assign(keras.initializers.HeUniform()(dense.kernel.shape))
+                dense.bias.assign(np.zeros(dense.bias.shape))
     for head in hyper.layers:
         if isinstance(head, kh.WeightGenerator):
-            initialization = start.initialization
-            if initialization is None or initialization == "hyper_fan_in":
-                small = dict.fromkeys(("offset", "other"), 0.01 / HIDDEN)
-                if mode == "low_rank":
-                    small |= {n: 0.0 for n in head.spec.names if n.endswith(".up")}
-                if mode == "delta" and initialization is None:
-                    small = {n: 0.0 for n in head.spec.names}
-                initialization = kh.HyperFanIn(head_kernel_variances=small)
-            kh.initialize(head, initialization)
+            kh.initialize(head, _of_head(start.initialization, head.spec.names, mode))
+
+
+def _of_head(initialization, names, mode):
+    if isinstance(initialization, kh.BiasHyperInit):
+        return initialization
+    variances = dict.fromkeys(("offset", "other"), 0.01 / HIDDEN)
+    if mode == "low_rank":
+        variances |= {name: 0.0 for name in names if name.endswith(".up")}
+    if mode == "delta" and initialization is None:
+        variances = dict.fromkeys(names, 0.0)
+    return kh.HyperFanIn(head_kernel_variances=variances)
 
 
 SINE = kh.sine(6.0)
@@ -470,7 +489,10 @@ def plain_runs(target, x, y):
     weights = []
     for seed, model in enumerate(models):
         best = int(np.nanargmin(losses[seed]))
-        for variables, values in ((model.trainable_variables, trainable), (model.non_trainable_variables, other)):
+        for variables, values in (
+            (model.trainable_variables, trainable),
+            (model.non_trainable_variables, other),
+        ):
             for variable, value in zip(variables, values):
                 variable.assign(np.asarray(value)[seed, best])
         weights.append(model.get_weights())
@@ -478,22 +500,20 @@ def plain_runs(target, x, y):
 
 
 def row(key):
-    """`{start: losses (seeds, rates)}` of a cell, divided by the variance."""
+    """`(cell, {start: losses (seeds, rates) divided by the variance}, seconds)`."""
     begun = time.perf_counter()
     make, target, shape = CELLS[key]
     c, x, y, fixed = data(key[1], shape)
     losses, weights = plain_runs(target, x, fixed)
     found = {"plain": losses / fixed.var()}
-    groups = collections.defaultdict(list)
+    groups = collections.defaultdict(list)  # models whose graph is the same
     for name, start in STARTS.items():
         try:
             for seed in range(SEEDS):
                 keras.utils.set_random_seed(seed)
                 model = make(key[1], start, weights[seed])
-                based = bool(_generators_with_base(model))
-                groups[start.older, based].append((name, model))
-        except ValueError as error:
-            print(key, name, error, flush=True)
+                groups[start.older, bool(_generators_with_base(model))].append((name, model))
+        except NoSuchStart:
             continue
     for members in groups.values():
         losses, _ = trained([model for _, model in members], [c, x], y)
@@ -502,42 +522,54 @@ def row(key):
     return key, found, time.perf_counter() - begun
 
 
-def medians(losses):
-    """The best rate's median over seeds, and all medians."""
-    of_rates = np.median(np.nan_to_num(losses, nan=9.0, posinf=9.0), axis=0)
-    return min(of_rates.min(), 9.0), of_rates
+# The table.
+
+
+def of_rates(losses):
+    """Median over seeds for each rate; what diverged is 9."""
+    numbers = np.nan_to_num(losses, nan=9.0, posinf=9.0)
+    return np.minimum(np.median(numbers, axis=0), 9.0)
+
+
+def print_rows(rows):
+    cells = {key: {n: of_rates(x) for n, x in found.items()} for key, found in rows.items()}
+    bests = {key: {n: x.min() for n, x in of_starts.items()} for key, of_starts in cells.items()}
+    columns = ["plain", *STARTS]
+    table = [
+        [", ".join(key), *(f"{found[n]:.2g}" if n in found else "-" for n in columns)]
+        for key, found in bests.items()
+    ]
+    least = {key: min(x for n, x in found.items() if n != "plain") for key, found in bests.items()}
+
+    def count(what, holds):
+        numbers = [
+            sum(name in found and holds(key, name) for key, found in bests.items())
+            for name in STARTS
+        ]
+        table.append([what, "", *(f"{number} of {len(bests)}" for number in numbers)])
+
+    count("learned", lambda key, name: bests[key][name] < LEARNED)
+    count("within 3 of the best start", lambda key, name: bests[key][name] <= 3 * least[key])
+    for i, rate in enumerate(RATES):
+        count(
+            f"learned at a rate of {rate:g}", lambda key, name, i=i: cells[key][name][i] < LEARNED
+        )
+    print_table(["cell", *columns], table)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only cells with one of these in their name")
-    parser.add_argument("--rates", action="store_true", help="print every rate's median, too")
-    arguments = parser.parse_args()
-    keys = [k for k in CELLS if not arguments.words or any(w in ", ".join(k) for w in arguments.words)]
-    columns = ["plain", *STARTS]
-    rows, scores = {}, {name: [0, 0, 0] for name in STARTS}
-    spawn = multiprocessing.get_context("spawn")
+    words = parser.parse_args().words
+    keys = [key for key in CELLS if not words or any(word in ", ".join(key) for word in words)]
+    rows, spawn = {}, multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=spawn) as pool:
         for key, found, seconds in pool.map(row, keys):
             rows[key] = found
-            bests = {name: medians(losses)[0] for name, losses in found.items()}
-            print(", ".join(key), f"({seconds:.0f} s)", {n: round(float(b), 4) for n, b in bests.items()}, flush=True)
-            if arguments.rates:
-                for name, losses in found.items():
-                    print("   ", name, medians(losses)[1].round(4), flush=True)
-    table = []
-    for key, found in rows.items():
-        bests = {name: medians(losses)[0] for name, losses in found.items()}
-        best = min((bests[name] for name in STARTS if name in bests), default=9.0)
-        for name in STARTS:
-            if name in bests:
-                scores[name][0] += bests[name] < LEARNS
-                scores[name][1] += bests[name] <= 3 * best
-            scores[name][2] += best < LEARNS
-        table.append([", ".join(key), *(f"{bests[n]:.2g}" if n in bests else "-" for n in columns)])
-    table.append(["learns", "", *(f"{s[0]} of {s[2]}" for s in scores.values())])
-    table.append(["within 3 of the best", "", *(f"{s[1]} of {len(rows)}" for s in scores.values())])
-    print_table(["cell", *columns], table)
+            print(f"{', '.join(key)}: {seconds:.0f} s", flush=True)
+            for name, losses in found.items():
+                print(f"    {name:12}", *(f"{x:8.4f}" for x in of_rates(losses)), flush=True)
+    print_rows(rows)
 
 
 if __name__ == "__main__":

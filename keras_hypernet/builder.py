@@ -9,6 +9,7 @@ from keras_hypernet.conditioning.running_scale import RunningScale
 from keras_hypernet.generators import inputs as generator_inputs
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initialization as initializations
+from keras_hypernet.initializers.activations import of_target
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
 from keras_hypernet.ops import contraction as contractions
 from keras_hypernet.spec import WeightSpec
@@ -153,7 +154,13 @@ def build(
 
 
 def build_weight_generator(
-    conditioning, target_in, target_out, hidden_sizes=(256, 256), name=None, **generator_options
+    conditioning,
+    target_in,
+    target_out,
+    hidden_sizes=(256, 256),
+    name=None,
+    activation="relu",
+    **generator_options,
 ):
     """Generates the flat weights of one dense target layer.
 
@@ -163,6 +170,7 @@ def build_weight_generator(
         target_out: Outputs of the target layer.
         hidden_sizes: Hidden widths of the generator; empty for a linear one.
         name: Prefix of the generator's name: it is called `{name}_weight_gen`.
+        activation: Of the target layer, which chooses its kernel's start; `None` for the last one.
         **generator_options: Any further argument of `WeightGenerator`.
 
     Returns:
@@ -182,8 +190,13 @@ def build_weight_generator(
     target_in = checks.positive_int("target_in", target_in)
     target_out = checks.positive_int("target_out", target_out)
     name = name if name is None else checks.name("name", name)
+    kernel, bias = of_target(checks.activation("activation", activation), target_in)
+    spec = [
+        {"name": "layer_0/kernel", "shape": (target_in, target_out), "initializer": kernel},
+        {"name": "layer_0/bias", "shape": (target_out,), "initializer": bias},
+    ]
     generator = WeightGenerator(
-        WeightSpec.from_layer_sizes([(target_in, target_out)]),
+        WeightSpec(spec),
         hidden_sizes=hidden_sizes,
         name=f"{name}_weight_gen" if name else None,
         **generator_options,

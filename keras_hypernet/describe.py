@@ -55,10 +55,10 @@ def describe(model):
     Returns:
         List of dicts that prints as a table, one row per generator: `generator` and `target`
         (names of the generator and of the layer that its weights go to, through whatever stands
-        between them), `shapes` of the tensors,
-        `form` (flat or factored), `contraction` that static shapes choose, `parameters` of the
-        generator, `weights` that it generates for one condition, and `compression`: weights
-        divided by parameters.
+        between them), `shapes` of the tensors, `form` (flat or factored, and whether a frozen base
+        is added), `contraction` that static shapes choose, `parameters` of the generator,
+        `weights` that it generates for one condition, and `compression`: weights divided by
+        parameters.
 
     Raises:
         ValueError: if the model is not functional.
@@ -90,6 +90,12 @@ def _inside(path, start):
     return path[len(start) :] if path[: len(start)] == start else path
 
 
+def _form(call):
+    form = "factored" if len(call.outputs) > 1 else "flat"
+    parts = call.operation.starting_parts()
+    return form if all(part.base is None for part in parts) else f"{form} + frozen base"
+
+
 def _row(call, targets):
     generator = call.operation
     parameters = generator.count_params()
@@ -97,7 +103,7 @@ def _row(call, targets):
         "generator": call.name,
         "target": ", ".join(targets) or "-",
         "shapes": generator.spec.shapes,
-        "form": "factored" if len(call.outputs) > 1 else "flat",
+        "form": _form(call),
         "contraction": ", ".join(dict.fromkeys(filter(None, targets.values()))) or "-",
         "parameters": parameters,
         "weights": generator.spec.total,

@@ -52,10 +52,10 @@ def hypernetize(
         conditioning: What the generator takes: a KerasTensor, floating `(rows, size)`, or whatever
             a given `generator` takes. Where it is computed, the layers before it train with the
             rest, and the model's first inputs are the ones that it is computed from.
-        generator: `None` for a trunk of dense layers and one linear head per target layer, started
-            by hyperfan-in. Or a function of a `WeightSpec` that returns a generator of this
-            package, or a generator, whose total must be that of the selected weights. What is
-            generated for a scale is its distance from 1.
+        generator: `None` for a trunk of dense layers and one linear head per target layer. Or a
+            function of a `WeightSpec` that returns a generator of this package, or a generator,
+            whose total must be that of the selected weights. What is generated for a scale that
+            starts as ones is its distance from 1.
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
             layer class, a function of a variable, or a list of these. The name of a `Sequential`,
             which its paths begin with, may be left out. `None` is all that are trainable, or for
@@ -245,9 +245,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     if scaled:
         features = RunningScale(name=free_name("running_scale", taken))(features)
     if hidden_sizes:
-        trunk = ConditioningFeatures(
-            hidden_sizes, name=free_name("conditioning_features", taken)
-        )
+        trunk = ConditioningFeatures(hidden_sizes, name=free_name("conditioning_features", taken))
         features = trunk(features)
         initialization = initialization.for_inputs(trunk.feature_scale)
     weights = []

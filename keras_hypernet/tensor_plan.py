@@ -27,7 +27,8 @@ class TensorPlan:
         shape, role, fan_in, fan_out, layout: As in a `WeightSpec`.
         initializer: Serialized initializer that it has as an ordinary weight, or `None`.
         mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
-            scale that starts as ones. `"delta"`: base + a generated tensor. `"low_rank"`: base + `down @ up`.
+            scale that starts as ones. `"delta"`: base + a generated tensor. `"low_rank"`: base +
+            `down @ up`.
         down, up, equation: For `"low_rank"`: shapes of the two factors, and the einsum equation
             of their product.
         regularizer: Serialized regularizer or `None`.

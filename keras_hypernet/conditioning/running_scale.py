@@ -1,20 +1,27 @@
 """`RunningScale`: conditions of any size -> conditions of size 1."""
 
+import warnings
+
 import keras
+import numpy as np
 from keras import ops
 
+from keras_hypernet import _compat, checks
 from keras_hypernet.naming import give_unique_path
+
+TOGETHER = 0.02  # spread of conditions, in their size, below which they are hard to tell apart
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
 class RunningScale(keras.layers.Layer):
     """Divides its input by one number: the root mean square of all that it saw in training.
 
-    `y = x / sqrt(mean of x ** 2)`, the mean over all entries of all batches in training so far, this
-    one included. Before training it returns its input. So a generator gets vectors of size 1,
+    `y = x / sqrt(mean of x ** 2)`, the mean over all entries of all batches in training so far,
+    this one included. Before training it returns its input. So a generator gets vectors of size 1,
     whether conditions are of size 0.01 or 30. It keeps the ratios between entries and takes no
     offset away: for entries of different units, or far from 0, put `keras.layers.Normalization` in
-    front, which is adapted to the data.
+    front, which is adapted to the data. It warns where it can read that conditions lie together,
+    far from 0.
 
     Args:
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
@@ -46,7 +53,13 @@ class RunningScale(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         give_unique_path(self)
+        self._looked = False
         self.supports_masking = True
+
+    def __call__(self, x, *args, **kwargs):
+        checks.tensor("x", x)
+        checks.float_tensor("x", x, " Ids go to `ConditionEmbedding`.")
+        return super().__call__(x, *args, **kwargs)
 
     def build(self, x_shape):
         def state(name, initializer):
@@ -63,9 +76,10 @@ class RunningScale(keras.layers.Layer):
         self.batches = state("batches", "zeros")
 
     def call(self, x, training=None):
+        self._look(x)
         if training and self.trainable:
             batches = self.batches + 1
-            found = ops.mean(ops.square(ops.cast(x, "float32")))
+            found = ops.mean(ops.square(ops.cast(ops.stop_gradient(x), "float32")))
             mean_square = self.mean_square + (found - self.mean_square) / batches
             self.batches.assign(batches)
             self.mean_square.assign(mean_square)
@@ -73,6 +87,22 @@ class RunningScale(keras.layers.Layer):
             mean_square = ops.convert_to_tensor(self.mean_square)
         scale = ops.where(mean_square > 0, ops.rsqrt(ops.maximum(mean_square, 1e-30)), 1.0)
         return x * ops.cast(scale, x.dtype)
+
+    def _look(self, x):
+        """Warns, once, of conditions that one number cannot part."""
+        if self._looked or not _compat.is_concrete(x):
+            return
+        self._looked = True
+        values = ops.convert_to_numpy(ops.cast(x, "float32"))
+        size = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+        spread = float(np.max(np.std(values, axis=0))) if values.size else 0.0
+        if 0 < spread < TOGETHER * size:
+            warnings.warn(
+                f"{self.name}: conditions differ by {spread:.2g} only, about values of size "
+                f"{size:.2g}: a generator hardly tells them apart. Put "
+                "`keras.layers.Normalization`, adapted to them, in front.",
+                stacklevel=2,
+            )
 
     def compute_output_shape(self, x_shape):
         return x_shape

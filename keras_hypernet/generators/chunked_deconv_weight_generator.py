@@ -30,9 +30,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
             `False`, the plain order of the flat vector, keeps neighbours of a kernel neighbours.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
-        initialization: How the generator starts: `BiasHyperInit` or the name of one. With
-            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
-            for the variables.
+        initialization: As in `DeconvWeightGenerator`.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and the other arguments
             of `DeconvWeightGenerator`.

@@ -32,9 +32,10 @@ class ChunkedWeightGenerator(EqualChunksGenerator):
             plain order of the flat vector.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
-        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or the name of one. With
-            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
-            for the variables.
+        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut` or
+            `HyperFanHarmonic`, or the name of one. With `BiasHyperInit` a frozen random base is
+            added to the chunks. `None` is Keras' defaults for the variables, and uniform in +-0.01
+            for the head's kernel.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptron: `hidden_sizes`, `activation`, `feature_scale`...

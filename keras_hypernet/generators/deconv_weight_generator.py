@@ -45,8 +45,8 @@ class DeconvWeightGenerator(Generator):
         batch_normalization: Whether all layers but the last normalize their batch.
         momentum, epsilon: Of the batch normalization.
         initialization: `"bias_hyper_init"`, or a `BiasHyperInit`: the last convolution is zero at
-            the start, and a frozen random base is added to the pixels. `None` is `kernel_initializer`
-            and `bias_initializer` for the last convolution, too, and no base.
+            the start, and a frozen random base is added to the pixels. With `None` there is no
+            base, and the last convolution starts as the others do.
         kernel_initializer, bias_initializer: Of all layers, those of the self-attention too.
         kernel_regularizer, bias_regularizer: Of all layers, those of the self-attention too.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.

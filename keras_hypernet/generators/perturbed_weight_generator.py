@@ -55,7 +55,6 @@ class PerturbedWeightGenerator(Generator):
     Reference: Ehret et al., hypnettorch, 2021 (https://github.com/chrhenning/hypnettorch).
     """
 
-
     def __init__(
         self,
         generator,

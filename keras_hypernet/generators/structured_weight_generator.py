@@ -34,9 +34,10 @@ class StructuredWeightGenerator(ChunkedGenerator):
         kinds: Dict of arguments of `WeightGenerator` for single kinds, `{kind: {argument: value}}`.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
         chunk_embeddings_regularizer: Of the embeddings.
-        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut`, `HyperFanHarmonic` or the name of one. With
-            `BiasHyperInit` a frozen random base is added to the chunks. `None` is Keras' defaults
-            for the variables.
+        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut` or
+            `HyperFanHarmonic`, or the name of one. With `BiasHyperInit` a frozen random base is
+            added to the chunks. `None` is Keras' defaults for the variables, and uniform in +-0.01
+            for the head's kernel.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptrons of all kinds.
@@ -127,9 +128,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         for chunks in self.sets.values():
             sizes = {**self.input_sizes, "chunk": chunks.embedding_size}
             start = initialization.only(chunks.generator.spec.names)
-            slots += start.of_perceptron(
-                chunks.generator, chunks.generator.spec, sizes, based=True
-            )
+            slots += start.of_perceptron(chunks.generator, chunks.generator.spec, sizes, based=True)
         return slots
 
     def call(self, conditioning, training=None):

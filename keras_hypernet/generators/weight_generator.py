@@ -17,9 +17,9 @@ class WeightGenerator(Generator):
     """Generates all weights of a target by a multi-layer perceptron with one linear head.
 
     `features = feature_scale * mlp(conditioning)`, `weights = features @ head_kernel + head_bias`.
-    A hidden layer is dense, batch normalization, dropout, activation, in this order. It has about as many
-    parameters as the target has weights, times the last hidden width: for small targets, where a
-    condition may change every weight on its own.
+    A hidden layer is dense, batch normalization, dropout, activation, in this order. It has about
+    as many parameters as the target has weights, times the last hidden width: for small targets,
+    where a condition may change every weight on its own.
 
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.

@@ -32,7 +32,7 @@ def of_hidden(activation):
     return _kernel(activation), keras.initializers.RandomUniform(-1.0, 1.0)
 
 
-def of_target(activation, fan_in, first, last):
+def of_target(activation, fan_in, first=False, last=False):
     """Kernel and bias initializers of a target's dense layer with an activation."""
     frequency = frequency_of(activation)
     if frequency is None:
