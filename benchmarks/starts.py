@@ -49,7 +49,7 @@ LEARNED = 0.25
 class WithHead(kh.BiasHyperInit):
     """A bias start, and a head that makes a share of the variance of every kernel."""
 
-    def __init__(self, initializers=None, seed=None, share=0.1):
+    def __init__(self, initializers=None, seed=0, share=0.1):
         super().__init__(initializers, seed)
         self.share = share
 
@@ -87,6 +87,13 @@ class Start:
 
     initialization: object
     older: bool = False
+
+    def with_seed(self, seed):
+        """This, with a frozen base of its own."""
+        if not isinstance(self.initialization, kh.BiasHyperInit):
+            return self
+        config = {**self.initialization.get_config(), "seed": seed}
+        return dataclasses.replace(self, initialization=type(self.initialization)(**config))
 
     @property
     def of_generator(self):
@@ -511,7 +518,7 @@ def row(key):
         try:
             for seed in range(SEEDS):
                 keras.utils.set_random_seed(seed)
-                model = make(key[1], start, weights[seed])
+                model = make(key[1], start.with_seed(seed), weights[seed])
                 groups[start.older, bool(_generators_with_base(model))].append((name, model))
         except NoSuchStart:
             continue

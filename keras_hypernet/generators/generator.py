@@ -178,7 +178,6 @@ class Generator(CompositeLayer):
             return
         self.check_start(self.initialization)
         if self.initialization.has_base and self.starts_from_base:
-            self.initialization = self.initialization.seeded()
             base = self.initialization.base(self.spec)
             self.base = _compat.constant(base) if base.any() else None
         given = self.given_initializers()

@@ -33,7 +33,8 @@ class BiasHyperInit(Initialization):
             it, the initializer that the spec has (of a layer, its own; of `build`, by the
             activation), else Keras' default for the role: Glorot's uniform for kernels, 1 for
             scales, uniform for embeddings, 0 for the rest.
-        seed: Integer seed of the base. `None` draws one when a generator is made with it.
+        seed: Integer seed of the base. The same code makes the same base, so that weights fit
+            however they are moved: members of an ensemble get seeds of their own.
 
     Raises:
         ValueError: on names that are neither a tensor of the target nor a role, and on
@@ -50,7 +51,7 @@ class BiasHyperInit(Initialization):
 
     has_base = True
 
-    def __init__(self, initializers=None, seed=None):
+    def __init__(self, initializers=None, seed=0):
         initializers = {} if initializers is None else initializers
         if not isinstance(initializers, dict):
             raise TypeError(
@@ -62,7 +63,7 @@ class BiasHyperInit(Initialization):
             name: checks.initializer(f"initializers[{name!r}]", initializer)
             for name, initializer in initializers.items()
         }
-        self.seed = checks.seed("seed", seed)
+        self.seed = checks.count("seed", seed)
 
     @property
     def by_name(self):
@@ -97,14 +98,12 @@ class BiasHyperInit(Initialization):
                 slots.append((layer.dense, "bias", bias))
         return slots
 
-    def seeded(self):
-        if self.seed is not None:
-            return self
-        return type(self)(**{**self.get_config(), "seed": drawing.new_seed()})
-
     def base(self, spec):
         """One draw of the target's weights by NumPy, `(total,)`."""
-        drawn = [drawing.draw(tensor, self.initializer_of(tensor), self.seed) for tensor in spec]
+        drawn = [
+            drawing.draw(tensor, i, self.initializer_of(tensor), self.seed)
+            for i, tensor in enumerate(spec)
+        ]
         return np.concatenate([np.ravel(values) for values in drawn])
 
     def initializer_of(self, tensor):

@@ -1,7 +1,7 @@
 """Draws of Keras' initializers by NumPy: the same numbers on every backend."""
 
 import math
-import random
+import re
 import zlib
 
 import keras
@@ -19,21 +19,38 @@ FIXED = (
 )
 
 
-def new_seed():
-    """A seed that follows `keras.utils.set_random_seed`, as Keras' own do."""
-    return random.randint(1, 2**31 - 1)
-
-
-def draw(tensor, initializer, seed):
+def draw(tensor, position, initializer, seed):
     """A tensor of a target as an initializer draws it: an array of its shape.
 
-    A stream of its own for each name: the draw does not depend on the other tensors.
+    A stream of its own for each position and name. Numbers that Keras appends to names are left
+    out, so that the same code makes the same numbers however often it runs.
     """
-    key = [seed, zlib.crc32(tensor.name.encode())]
-    rng = np.random.Generator(np.random.Philox(key=key))
-    shape = in_order_of_keras(tensor)
-    drawn = _draw(tensor, initializer, shape, rng).astype("float32")
-    return in_order_of_tensor(tensor, drawn)
+    name = re.sub(r"_\d+(?=/|$)", "", tensor.name)
+    rng = Stream([seed, zlib.crc32(f"{position}/{name}".encode())])
+    drawn = _draw(tensor, initializer, in_order_of_keras(tensor), rng)
+    return in_order_of_tensor(tensor, np.asarray(drawn, "float32"))
+
+
+class Stream:
+    """Random numbers from the bits of Philox, which no version of NumPy changes."""
+
+    def __init__(self, key):
+        self.bits = np.random.Philox(key=key)
+
+    def uniform(self, low, high, shape):
+        bits = self.bits.random_raw(math.prod(shape)).reshape(shape)
+        return low + (high - low) * ((bits >> np.uint64(11)) * 2.0**-53)
+
+    def normal(self, mean, stddev, shape):
+        radius = np.sqrt(-2 * np.log1p(-self.uniform(0, 1, shape)))
+        return mean + stddev * radius * np.cos(self.uniform(0, 2 * np.pi, shape))
+
+    def truncated(self, mean, stddev, shape):
+        """Normal numbers within two standard deviations."""
+        numbers = self.normal(0, 1, shape)
+        while (outside := np.abs(numbers) > 2).any():
+            numbers[outside] = self.normal(0, 1, (int(outside.sum()),))
+        return mean + stddev * numbers
 
 
 def _draw(tensor, initializer, shape, rng):
@@ -45,7 +62,7 @@ def _draw(tensor, initializer, shape, rng):
     if isinstance(initializer, known.RandomUniform):
         return rng.uniform(initializer.minval, initializer.maxval, shape)
     if isinstance(initializer, known.TruncatedNormal):
-        return initializer.mean + initializer.stddev * _truncated(rng, shape)
+        return rng.truncated(initializer.mean, initializer.stddev, shape)
     if isinstance(initializer, known.RandomNormal):
         return rng.normal(initializer.mean, initializer.stddev, shape)
     if isinstance(initializer, known.Orthogonal):
@@ -65,23 +82,15 @@ def _scaled(initializer, shape, rng):
         return rng.uniform(-math.sqrt(3) * stddev, math.sqrt(3) * stddev, shape)
     if initializer.distribution == "untruncated_normal":
         return rng.normal(0.0, stddev, shape)
-    return stddev / TRUNCATED_STDDEV * _truncated(rng, shape)
+    return rng.truncated(0.0, stddev / TRUNCATED_STDDEV, shape)
 
 
 TRUNCATED_STDDEV = 0.87962566103423978  # of a normal distribution cut at 2
 
 
-def _truncated(rng, shape):
-    """Normal numbers within two standard deviations."""
-    numbers = rng.standard_normal(shape)
-    while (outside := np.abs(numbers) > 2).any():
-        numbers[outside] = rng.standard_normal(int(outside.sum()))
-    return numbers
-
-
 def _orthogonal(rng, shape):
     rows, columns = math.prod(shape[:-1]), shape[-1]
     tall, wide = max(rows, columns), min(rows, columns)
-    q, r = np.linalg.qr(rng.standard_normal((tall, wide)))
+    q, r = np.linalg.qr(rng.normal(0.0, 1.0, (tall, wide)))
     q = q * np.sign(np.diag(r))
     return (q if rows >= columns else q.T).reshape(shape)

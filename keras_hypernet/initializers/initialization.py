@@ -37,10 +37,6 @@ class Initialization(abc.ABC):
     def of_image(self, generator):
         """For a `DeconvWeightGenerator`."""
 
-    def seeded(self):
-        """This, with a seed from which its base can be drawn again."""
-        return self
-
     def for_inputs(self, scale):
         """This, for conditions that are so much larger."""
         return self
