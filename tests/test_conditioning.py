@@ -32,6 +32,8 @@ def test_ids_are_not_read_where_they_cannot_be():
 
 
 def tasks(num_conditions, **options):
+    """Conditions differ at the start."""
+    options = {"initialization": None, **options}
     generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[6, 5], **options)
     return kh.TaskWeights(generator, num_conditions)
 
@@ -98,6 +100,8 @@ def test_dropout_acts_in_training_only_and_before_the_activation():
         kernel_initializer="zeros",
         head_kernel_initializer="identity",
         bias_initializer=keras.initializers.Constant(3.0),
+        initialization=None,
+        feature_scale=1.0,
     )
     z = np.ones((1, 2), "float32")
     at_rest = 1 / (1 + np.exp(-3.0))
@@ -112,7 +116,12 @@ def test_a_seed_repeats_dropout():
     same = []
     for _ in range(2):
         generator = kh.WeightGenerator(
-            [(9,)], dropout=0.5, seed=3, head_kernel_initializer="ones", kernel_initializer="ones"
+            [(9,)],
+            dropout=0.5,
+            seed=3,
+            head_kernel_initializer="ones",
+            kernel_initializer="ones",
+            initialization=None,
         )
         same.append(numpy_of(generator(z, training=True)))
     np.testing.assert_array_equal(*same)
