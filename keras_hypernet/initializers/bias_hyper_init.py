@@ -100,7 +100,7 @@ class BiasHyperInit(Initialization):
     def seeded(self):
         if self.seed is not None:
             return self
-        return type(self)(**{**self.get_config(), "seed": drawing.new_seed()})
+        return self.copy(seed=drawing.new_seed())
 
     def base(self, spec):
         """One draw of the target's weights by NumPy, `(total,)`."""
@@ -114,6 +114,9 @@ class BiasHyperInit(Initialization):
         if given is None:
             return keras.initializers.get(fans.INITIALIZERS[tensor.role])
         return fresh(given)
+
+    def arguments(self):
+        return {"initializers": self.initializers, "seed": self.seed}
 
     def get_config(self):
         serialize = keras.initializers.serialize
