@@ -181,9 +181,7 @@ def constant(array):
 
 def fans_of(initializer, shape):
     """The fans that an initializer of scaled variance reads from a shape."""
-    return random_initializers.compute_fans(
-        shape, initializer.input_axes, initializer.output_axes
-    )
+    return random_initializers.compute_fans(shape, initializer.input_axes, initializer.output_axes)
 
 
 def pad(tensor, widths):

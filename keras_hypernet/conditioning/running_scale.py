@@ -10,8 +10,8 @@ from keras_hypernet.naming import give_unique_path
 class RunningScale(keras.layers.Layer):
     """Divides its input by one number: the root mean square of all that it saw in training.
 
-    `y = x / sqrt(mean of x ** 2)`, the mean over all entries of all batches in training so far, this
-    one included. Before training it returns its input. So a generator gets vectors of size 1,
+    `y = x / sqrt(mean of x ** 2)`, the mean over all entries of all batches in training so far,
+    this one included. Before training it returns its input. So a generator gets vectors of size 1,
     whether conditions are of size 0.01 or 30. It keeps the ratios between entries and takes no
     offset away: for entries of different units, or far from 0, put `keras.layers.Normalization` in
     front, which is adapted to the data.
@@ -49,18 +49,18 @@ class RunningScale(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, x_shape):
-        def state(name, initializer):
+        def state(name):
             return self.add_weight(
                 shape=(),
-                initializer=initializer,
+                initializer="zeros",
                 trainable=False,
                 dtype="float32",
                 autocast=False,
                 name=name,
             )
 
-        self.mean_square = state("mean_square", "ones")
-        self.batches = state("batches", "zeros")
+        self.mean_square = state("mean_square")
+        self.batches = state("batches")
 
     def call(self, x, training=None):
         if training and self.trainable:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_hypernet import _compat
 from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
 
+
 def new_seed():
     """A seed that follows `keras.utils.set_random_seed`, as Keras' own do."""
     return random.randint(1, 2**31 - 1)
