@@ -171,7 +171,12 @@ def constant(array):
 
         with tf.init_scope():
             return tf.constant(array)
-    return ops.convert_to_tensor(array)
+    from keras.src.backend.torch import core
+
+    # Not on the device without values, on which Keras finds out shapes.
+    device = core.get_device()
+    with keras.device(core.DEFAULT_DEVICE if str(device) == "meta" else device):
+        return ops.convert_to_tensor(array)
 
 
 def fans_of(initializer, shape):

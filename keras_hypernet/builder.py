@@ -135,7 +135,7 @@ def build(
             activation=hidden_activation,
             # If it wins here it always does: more data rows per condition only favour it.
             factored=order != "materialize",
-            initialization=initialization and initialization.only(spec.names),
+            initialization=initialization and initialization.only(spec.names, i),
             dtype=dtype,
             name=f"{prefix}weight_gen_{i}",
             **generator_options,

@@ -249,11 +249,11 @@ def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
         features = trunk(features)
         initialization = initialization.for_inputs(trunk.feature_scale)
     weights = []
-    for target in targets:
+    for i, target in enumerate(targets):
         head = WeightGenerator(
             target.spec,
             hidden_sizes=(),
-            initialization=initialization.only(target.spec.names),
+            initialization=initialization.only(target.spec.names, i),
             factored=target.factored(features.shape[-1]),
             name=free_name(f"{target.layer.name}_generator", taken),
         )

@@ -119,9 +119,15 @@ def named(shapes, letter="t"):
     return {f"{letter}{i}": shape for i, shape in enumerate(shapes)}
 
 
+def as_recorded(hidden_sizes):
+    """No start of ours: parameters are put in, and all of a weight is made from them."""
+    scale = {"feature_scale": 1.0} if hidden_sizes else {}
+    return {"hidden_sizes": hidden_sizes, "initialization": None, **scale}
+
+
 def options_of(args):
     return {
-        "hidden_sizes": args["layers"],
+        **as_recorded(args["layers"]),
         "activation": args.get("activation_fn", "relu"),
         "use_bias": args.get("use_bias", True),
     }
@@ -329,6 +335,7 @@ def chunked_deconv(recording, inputs):
         args["kernel_size"],
         args["sa_units"],
         args["ce_dim"],
+        initialization=None,
     )
     conditions = len(recording.group("param.cond_emb_"))
     layer, chunks = kh.Hypernetwork(generator, conditions, args["te_dim"]), generator.chunks

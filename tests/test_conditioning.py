@@ -32,6 +32,8 @@ def test_ids_are_not_read_where_they_cannot_be():
 
 
 def tasks(num_conditions, **options):
+    """Conditions differ at the start."""
+    options = {"initialization": None, **options}
     generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[6, 5], **options)
     return kh.TaskWeights(generator, num_conditions)
 
@@ -98,6 +100,8 @@ def test_dropout_acts_in_training_only_and_before_the_activation():
         kernel_initializer="zeros",
         head_kernel_initializer="identity",
         bias_initializer=keras.initializers.Constant(3.0),
+        initialization=None,
+        feature_scale=1.0,
     )
     z = np.ones((1, 2), "float32")
     at_rest = 1 / (1 + np.exp(-3.0))
@@ -112,7 +116,12 @@ def test_a_seed_repeats_dropout():
     same = []
     for _ in range(2):
         generator = kh.WeightGenerator(
-            [(9,)], dropout=0.5, seed=3, head_kernel_initializer="ones", kernel_initializer="ones"
+            [(9,)],
+            dropout=0.5,
+            seed=3,
+            head_kernel_initializer="ones",
+            kernel_initializer="ones",
+            initialization=None,
         )
         same.append(numpy_of(generator(z, training=True)))
     np.testing.assert_array_equal(*same)
@@ -184,3 +193,79 @@ def test_kept_factors_survive_training():
     for name, value in numpy_of(kept).items():
         np.testing.assert_array_equal(value, before[name])
     assert np.any(numpy_of(generator(inputs[0]))["basis"] != before["basis"])
+
+
+# The running scale.
+
+
+def batches(*sizes, rows=3):
+    """Batches of root mean squares of these sizes."""
+    return [size * np.array([[1, -1], [1, 1], [-1, 1]], "float32")[:rows] for size in sizes]
+
+
+def after(*sizes, **options):
+    """A running scale that saw batches of these sizes in training."""
+    layer = kh.RunningScale(**options)
+    layer.build((None, 2))
+    for x in batches(*sizes):
+        layer(x, training=True)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale"),
+    [((), 1), ((4,), 4), ((3, 4), 12.5**0.5), ((1, 2, 2), 3**0.5), ((0,), 1), ((0, 2), 2**0.5)],
+)
+def test_a_running_scale_is_of_all_batches_in_training(sizes, scale):
+    layer, (x,) = after(*sizes), batches(5)
+    for _ in range(2):
+        np.testing.assert_allclose(numpy_of(layer(x, training=False)), x / scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-3, 1, 30, 1e15])
+def test_the_first_batch_in_training_has_size_one(size):
+    (x,) = batches(size)
+    np.testing.assert_allclose(numpy_of(kh.RunningScale()(x, training=True)), x / size, rtol=1e-5)
+
+
+def test_zeros_stay_zeros():
+    (x,) = batches(0)
+    assert not numpy_of(kh.RunningScale()(x, training=True)).any()
+
+
+def test_a_running_scale_that_is_not_trainable_is_held():
+    layer = after(2)
+    layer.trainable = False
+    before = layer.get_weights()
+    (x,) = batches(6)
+    np.testing.assert_allclose(numpy_of(layer(x, training=True)), x / 2, rtol=1e-6)
+    np.testing.assert_array_equal(layer.get_weights(), before)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_running_scale_in_fit_and_in_a_file(jit_compile, tmp_path):
+    z = keras.Input((2,))
+    model = keras.Model(z, keras.layers.Dense(1)(kh.RunningScale()(z)))
+    jit_compile = jit_compile and keras.backend.backend() != "torch"
+    model.compile("sgd", "mse", jit_compile=jit_compile)
+    x = np.concatenate(batches(3, 4))
+    model.fit(x, x[:, :1], batch_size=3, shuffle=False, epochs=2, verbose=0)
+    scale = model.layers[1]
+    np.testing.assert_allclose([numpy_of(v) for v in scale.variables], [12.5, 4], rtol=1e-6)
+    expected = numpy_of(model(x))
+    model.evaluate(x, x[:, :1], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(numpy_of(loaded(x)), expected)
+    assert loaded.layers[1].get_weights() == scale.get_weights()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
+def test_a_running_scale_counts_in_float32(policy):
+    layer = kh.RunningScale(dtype=policy)
+    for x in batches(*[300] * 3):  # whose square float16 does not hold
+        y = layer(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
+    np.testing.assert_allclose(numpy_of(y), x / 300, rtol=1e-2)
+    assert {v.dtype for v in layer.variables} == {"float32"}
+    np.testing.assert_allclose(numpy_of(layer.mean_square), 90000, rtol=1e-2)

@@ -23,7 +23,7 @@ from tests.continual_cases import (
     tasks,
     with_own_chunks,
 )
-from tests.hypnettorch import VECTORS, of_embedding, of_perceptron
+from tests.hypnettorch import VECTORS, as_recorded, of_embedding, of_perceptron
 
 KINDS = ["weights", "copy"][BACKEND == "jax" :]  # what compiles for long, once
 # Where each model is compiled for long, few kinds stand for the others.
@@ -64,7 +64,7 @@ def test_recorded_run_of_three_tasks(targets, tasks_per_call):
     order = np.concatenate([np.ravel(piece.T) for piece in torch.split(numbers).values()])
 
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
-    generator = kh.WeightGenerator(spec, hidden_sizes=[8], activation="tanh")
+    generator = kh.WeightGenerator(spec, activation="tanh", **as_recorded([8]))
     hyper = kh.Hypernetwork(generator, num_conditions=3, embedding_size=4)
     apply = kh.ApplyGeneratedWeights(layers, shared=True)
     model = keras.Model([ids, x], apply(x, hyper(ids)))
@@ -170,7 +170,8 @@ def test_the_loss_is_the_same_in_calls_of_few_tasks():
     results = []
     for per_call in (None, 1):
         keras.utils.set_random_seed(3)
-        model = continual(tasks_per_call=per_call)
+        # A running scale counts calls.
+        model = continual(built(running_scale=False), tasks_per_call=per_call)
         history = learn(model, epochs=2)
         results.append([*weights_of(model), np.array(history["loss"])])
     assert_equal(*results, atol=1e-5)

@@ -22,7 +22,9 @@ SPREAD = keras.initializers.RandomNormal(stddev=0.3)
 
 
 def small(**options):
-    options = {"image_shape": (9, 6), "filters": (8, 9), "attention": (0, 1), **options}
+    """Without a base: all of a weight is made by its layers."""
+    own = {"image_shape": (9, 6), "filters": (8, 9), "attention": (0, 1), "initialization": None}
+    options = {**own, **options}
     return DeconvWeightGenerator([(5, 9), (8,)], **options)
 
 
@@ -50,7 +52,11 @@ def predecessor():
     stored = np.load(VECTORS / "deconv_predecessor_16x16.npz")
     config = json.loads(str(stored["config"]))
     layer = DeconvWeightGenerator(
-        SHAPES, (16, 16), config["num_filters"], attention=config["sa_units"]
+        SHAPES,
+        (16, 16),
+        config["num_filters"],
+        attention=config["sa_units"],
+        initialization=None,
     )
     layer.build((None, config["input_dim"]))
     set_dense(layer.first, stored["param.fc_weight"], stored["param.fc_bias"])
@@ -129,7 +135,7 @@ def test_surplus_pixels_are_dropped(rng):
     z = rng.normal(size=(2, 3)).astype("float32")
     outputs = []
     for total in (54, 50):
-        layer = DeconvWeightGenerator([(total,)], (9, 6), [8], attention=())
+        layer = DeconvWeightGenerator([(total,)], (9, 6), [8], attention=(), initialization=None)
         layer.build(z.shape)
         layer.set_weights(outputs[0][0] if outputs else layer.get_weights())
         outputs.append((layer.get_weights(), numpy_of(layer(z))))

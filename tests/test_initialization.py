@@ -74,7 +74,7 @@ def test_activations_keep_their_variance(make, initialization):
 @pytest.mark.parametrize("size", [500, 999, 1000])
 def test_activations_of_a_chunked_target_keep_their_variance(size):
     start = kh.HyperFanIn(condition_variance=1e-4)
-    found = median_variances(chunked(size), stddev=1e-2, initialization=start)
+    found = median_variances(chunked(size), stddev=1e-2, seeds=5, initialization=start)
     assert np.all(found > 1 / 3), found
     assert np.all(found < 3), found
 
@@ -205,7 +205,7 @@ def test_batch_normalization_takes_the_place_of_the_inputs_variance():
     def head_variance(**options):
         start = kh.HyperFanIn(condition_variance=9.0)
         generator = kh.WeightGenerator(
-            [(20, 30)], hidden_sizes=[40], initialization=start, **options
+            [(20, 30)], hidden_sizes=[40], initialization=start, feature_scale=1.0, **options
         )
         generator.build((None, 4))
         return numpy_of(generator.head.kernel).var()
@@ -228,47 +228,6 @@ def test_bias_hyper_init_starts_with_one_network_for_all(rng):
     assert np.abs(tensors["b/kernel"]).max() < (6 / 110) ** 0.5
     np.testing.assert_array_equal(tensors["a/bias"], 1)
     np.testing.assert_array_equal(tensors["norm/gamma"], 1)
-
-
-def generators():
-    spec, plan = [(6, 4), (4,)], {"k": {"shapes": {"kernel": (6, 4), "bias": (4,)}}}
-    plan = kh.ChunkPlan(spec, plan, {"layer_0/kernel": "k/0/kernel", "layer_0/bias": "k/0/bias"})
-    inside = kh.WeightGenerator({"a/kernel": (6, 4)}, hidden_sizes=[5], batch_normalization=True)
-    return {
-        "full": kh.WeightGenerator(spec, hidden_sizes=[5]),
-        "no bias": kh.WeightGenerator(spec, hidden_sizes=[5], use_bias=False),
-        "spectral": kh.WeightGenerator(spec, hidden_sizes=[5], spectral_normalization=True),
-        "structured": kh.StructuredWeightGenerator(plan, hidden_sizes=[5]),
-        "perturbed": kh.PerturbedWeightGenerator(kh.WeightGenerator(spec, hidden_sizes=[5])),
-        "composed": kh.ComposedWeightGenerator(
-            {"a/kernel": (6, 4), "b": (3,)}, generators={"part": inside}, shared={"b": (3,)}
-        ),
-        "hypernetwork": kh.Hypernetwork(kh.WeightGenerator(spec), num_conditions=3),
-        "tasks": kh.TaskWeights(kh.WeightGenerator(spec), num_conditions=3),
-        "chunked": kh.ChunkedWeightGenerator(spec, 7, hidden_sizes=[5]),
-    }
-
-
-@pytest.mark.parametrize("name", generators())
-@pytest.mark.parametrize("start", ["hyper_fan_harmonic", "bias_hyper_init"])
-def test_a_built_generator_is_initialized_once_more(name, start, rng):
-    generator = generators()[name]
-    ids = name in ("hypernetwork", "tasks")
-    z = np.array([0, 2]) if ids else rng.normal(size=(2, 3)).astype("float32")
-    generator(z)
-    if start == "bias_hyper_init" and name in ("chunked", "no bias"):
-        before = generator.get_weights()
-        with pytest.raises(ValueError, match=r"start all chunks equal|use_bias=True"):
-            kh.initialize(generator, start)
-        for old, new in zip(before, generator.get_weights()):
-            np.testing.assert_array_equal(old, new)
-        return
-    before = generator.get_weights()
-    start = kh.HyperFanHarmonic(condition_variance=0.01) if name == "chunked" else start
-    kh.initialize(generator, start)
-    changed = [v.path for v, old in zip(generator.weights, before) if np.any(old != numpy_of(v))]
-    assert any("head" in path for path in changed)
-    assert not any("table" in path or "plain" in path for path in changed)
 
 
 def test_a_start_with_a_seed_is_drawn_again_alike():
@@ -329,14 +288,9 @@ def unbuilt(spec=SPEC, **options):
         (
             lambda: kh.DeconvWeightGenerator(
                 SPEC, (4, 4), [8], attention=(), initialization="hyper_fan_in"
-            ),
+            ).build((None, 2)),
             ValueError,
-            "takes no `initialization`",
-        ),
-        (
-            lambda: kh.Hypernetwork(kh.WeightGenerator(SPEC), 3, initialization="hyper_fan_in"),
-            ValueError,
-            "give it to the generator inside",
+            "one linear head",
         ),
         (
             lambda: kh.ChunkedWeightGenerator(

@@ -10,7 +10,14 @@ from keras import ops
 
 import keras_hypernet as kh
 from tests.backend import BACKEND, compiled, gradients, numpy_of
-from tests.hypnettorch import VECTORS, hypernetwork, named, of_embedding, of_perceptron
+from tests.hypnettorch import (
+    VECTORS,
+    as_recorded,
+    hypernetwork,
+    named,
+    of_embedding,
+    of_perceptron,
+)
 
 OLD = np.arange(3, dtype="int32")
 
@@ -27,7 +34,7 @@ ARRAYS, CONFIG = recording()
 @pytest.fixture
 def hyper():
     spec = kh.WeightSpec.from_shapes(named(CONFIG["target_shapes"]), layout="torch")
-    generator = kh.WeightGenerator(spec, hidden_sizes=[6])
+    generator = kh.WeightGenerator(spec, **as_recorded([6]))
     hyper = hypernetwork(generator, {"num_cond_embs": 4, "cond_in_size": 4})
     hyper(OLD)
     for name, place in places_of(hyper).items():
@@ -206,7 +213,9 @@ def test_held_conditions_have_no_gradient(hyper, perturbed):
 
 
 def test_dropout_acts_in_training_and_is_drawn_anew_in_each_call():
-    generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[8], dropout=0.5)
+    generator = kh.WeightGenerator(
+        [(3, 4), (4,)], hidden_sizes=[8], dropout=0.5, initialization=None
+    )
     hyper = kh.Hypernetwork(generator, num_conditions=4)
     targets = hyper(OLD, training=False)
 

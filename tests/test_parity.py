@@ -9,7 +9,7 @@ import pytest
 
 import keras_hypernet as kh
 from tests.backend import compiled, gradients, numpy_of, tensors_of
-from tests.hypnettorch import VECTORS, Recording, load
+from tests.hypnettorch import VECTORS, Recording, as_recorded, load
 
 FILES = [
     "hmlp_uncond_only",
@@ -221,9 +221,8 @@ def initialized(case):
     )
     generator = kh.WeightGenerator(
         spec_of(case),
-        hidden_sizes=case["layers"],
         batch_normalization=case.get("use_batch_norm", False),
-        initialization=initialization,
+        **{**as_recorded(case["layers"]), "initialization": initialization},
     )
     sizes = {"noise": case.get("uncond_in_size", 0), "condition": case["cond_in_size"]}
     generator.build({name: (None, size) for name, size in sizes.items() if size})

@@ -62,18 +62,18 @@ class RunningScale(keras.layers.Layer):
         return super().__call__(x, *args, **kwargs)
 
     def build(self, x_shape):
-        def state(name, initializer):
+        def state(name):
             return self.add_weight(
                 shape=(),
-                initializer=initializer,
+                initializer="zeros",
                 trainable=False,
                 dtype="float32",
                 autocast=False,
                 name=name,
             )
 
-        self.mean_square = state("mean_square", "ones")
-        self.batches = state("batches", "zeros")
+        self.mean_square = state("mean_square")
+        self.batches = state("batches")
 
     def call(self, x, training=None):
         self._look(x)

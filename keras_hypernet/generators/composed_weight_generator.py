@@ -210,8 +210,10 @@ class ComposedWeightGenerator(Generator):
             own.update((n, x) for n, x in given.items() if n == "condition_id")
         return own
 
-    def starting_parts(self):
-        return [p for generator in self.generators.values() for p in generator.starting_parts()]
+    def starting_parts(self, initialization):
+        starts = self._starts(initialization)
+        parts = self.generators.items()
+        return [pair for name, part in parts for pair in part.starting_parts(starts[name])]
 
     def check_start(self, initialization):
         initialization.check_names(self._pieces_by_name())
@@ -251,9 +253,10 @@ class ComposedWeightGenerator(Generator):
                 {
                     name: [p.removeprefix(f"{part}/") for p in found if p.startswith(f"{part}/")]
                     for name, found in pieces.items()
-                }
+                },
+                i,
             )
-            for part in self.generators
+            for i, part in enumerate(self.generators)
         }
 
     def build(self, conditioning_shape):

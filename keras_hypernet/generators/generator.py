@@ -77,9 +77,9 @@ class Generator(CompositeLayer):
         """`{(id of a layer, variable)}` whose initializers were given, one by one."""
         return set()
 
-    def starting_parts(self):
-        """The generators inside, or itself, whose variables an initialization is for."""
-        return [self]
+    def starting_parts(self, initialization):
+        """`[(generator inside, or itself, what an initialization is to it)]`."""
+        return [(self, initialization)]
 
     def check_start(self, initialization):
         """Raises on an initialization that names other tensors than there are."""
@@ -187,7 +187,9 @@ class Generator(CompositeLayer):
 
     def plus_base(self, weights):
         """Flat weights `(rows, total)`, the frozen base added where there is one."""
-        return weights if self.base is None else weights + ops.cast(self.base, weights.dtype)
+        if self.base is None:
+            return weights
+        return weights + ops.convert_to_tensor(self.base, weights.dtype)
 
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)

@@ -189,8 +189,8 @@ class Hypernetwork(Generator):
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
 
-    def starting_parts(self):
-        return self.generator.starting_parts()
+    def starting_parts(self, initialization):
+        return self.generator.starting_parts(initialization)
 
     def check_start(self, initialization):
         self.generator.check_start(initialization)

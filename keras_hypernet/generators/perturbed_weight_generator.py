@@ -127,8 +127,8 @@ class PerturbedWeightGenerator(Generator):
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
 
-    def starting_parts(self):
-        return self.generator.starting_parts()
+    def starting_parts(self, initialization):
+        return self.generator.starting_parts(initialization)
 
     def check_start(self, initialization):
         self.generator.check_start(initialization)

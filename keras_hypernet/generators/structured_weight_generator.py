@@ -125,9 +125,9 @@ class StructuredWeightGenerator(ChunkedGenerator):
 
     def initializers(self, initialization):
         slots = []
-        for chunks in self.sets.values():
+        for i, chunks in enumerate(self.sets.values()):
             sizes = {**self.input_sizes, "chunk": chunks.embedding_size}
-            start = initialization.only(chunks.generator.spec.names)
+            start = initialization.only(chunks.generator.spec.names, i)
             slots += start.of_perceptron(chunks.generator, chunks.generator.spec, sizes, based=True)
         return slots
 

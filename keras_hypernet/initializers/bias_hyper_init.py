@@ -114,6 +114,9 @@ class BiasHyperInit(Initialization):
             return keras.initializers.get(fans.INITIALIZERS[tensor.role])
         return fresh(given)
 
+    def arguments(self):
+        return {"initializers": self.initializers, "seed": self.seed}
+
     def get_config(self):
         serialize = keras.initializers.serialize
         return {

@@ -6,17 +6,9 @@ import zlib
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_hypernet import _compat
 from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
-
-FIXED = (
-    keras.initializers.Zeros,
-    keras.initializers.Ones,
-    keras.initializers.Constant,
-    keras.initializers.Identity,
-)
 
 
 def draw(tensor, position, initializer, seed):
@@ -54,24 +46,19 @@ class Stream:
 
 
 def _draw(tensor, initializer, shape, rng):
-    known = keras.initializers
-    if isinstance(initializer, FIXED):
-        return ops.convert_to_numpy(initializer(shape, dtype="float32"))
-    if isinstance(initializer, known.VarianceScaling):
-        return _scaled(initializer, shape, rng)
-    if isinstance(initializer, known.RandomUniform):
-        return rng.uniform(initializer.minval, initializer.maxval, shape)
-    if isinstance(initializer, known.TruncatedNormal):
-        return rng.truncated(initializer.mean, initializer.stddev, shape)
-    if isinstance(initializer, known.RandomNormal):
-        return rng.normal(initializer.mean, initializer.stddev, shape)
-    if isinstance(initializer, known.Orthogonal):
-        return initializer.gain * _orthogonal(rng, shape)
+    for known, drawn in DRAWS.items():
+        if _draws_as(initializer, known):
+            return drawn(initializer, shape, rng)
     raise ValueError(
         f"The frozen base of {tensor.name!r} is drawn by NumPy, which knows Keras' own "
         "initializers only. Give the tensor one of these "
         f"(`initialization=kh.BiasHyperInit({{{tensor.name!r}: ...}})`). Received: {initializer!r}"
     )
+
+
+def _draws_as(initializer, known):
+    """Whether it is one of these, and no subclass that draws otherwise."""
+    return isinstance(initializer, known) and type(initializer).__call__ is known.__call__
 
 
 def _scaled(initializer, shape, rng):
@@ -88,9 +75,25 @@ def _scaled(initializer, shape, rng):
 TRUNCATED_STDDEV = 0.87962566103423978  # of a normal distribution cut at 2
 
 
-def _orthogonal(rng, shape):
+def _orthogonal(initializer, shape, rng):
     rows, columns = math.prod(shape[:-1]), shape[-1]
     tall, wide = max(rows, columns), min(rows, columns)
     q, r = np.linalg.qr(rng.normal(0.0, 1.0, (tall, wide)))
     q = q * np.sign(np.diag(r))
-    return (q if rows >= columns else q.T).reshape(shape)
+    return initializer.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+# Nothing here runs on a backend: a layer may be built while a graph is traced.
+DRAWS = {
+    keras.initializers.Zeros: lambda i, shape, rng: np.zeros(shape),
+    keras.initializers.Ones: lambda i, shape, rng: np.ones(shape),
+    keras.initializers.Constant: lambda i, shape, rng: np.broadcast_to(i.value, shape),
+    keras.initializers.Identity: lambda i, shape, rng: i.gain * np.eye(*shape),
+    keras.initializers.VarianceScaling: _scaled,
+    keras.initializers.RandomUniform: lambda i, shape, rng: rng.uniform(i.minval, i.maxval, shape),
+    keras.initializers.TruncatedNormal: lambda i, shape, rng: rng.truncated(
+        i.mean, i.stddev, shape
+    ),
+    keras.initializers.RandomNormal: lambda i, shape, rng: rng.normal(i.mean, i.stddev, shape),
+    keras.initializers.Orthogonal: _orthogonal,
+}

@@ -149,9 +149,7 @@ class HyperFan(Initialization):
         )
 
     def for_inputs(self, scale):
-        config = self.get_config()
-        config["condition_variance"] *= scale**2
-        return type(self)(**config)
+        return self.copy(condition_variance=self.input_variances["condition"] * scale**2)
 
     def _refuse(self, names, what, others):
         """Raises on overrides that a generator has no use for."""

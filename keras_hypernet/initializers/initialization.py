@@ -6,6 +6,8 @@ import keras
 
 from keras_hypernet import checks, fans
 
+PART = 1000  # seeds from one part to the next: more than a part takes
+
 
 class Initialization(abc.ABC):
     """Gives the variables of a generator their initializers, all together.
@@ -46,21 +48,30 @@ class Initialization(abc.ABC):
         for argument, entries in self.by_name.items():
             checks.known_tensors(argument, entries, names)
 
-    def renamed(self, names):
-        """A copy for other tensors: `names` is `{tensor: [their names for it]}`.
+    def renamed(self, names, part):
+        """A copy for a part with other tensors: `names` is `{tensor: [their names for it]}`.
 
-        Entries for tensors that are not in `names` are left out.
+        Entries for tensors that are not in `names` are left out. Each of the parts, by its number,
+        has a seed of its own: with one seed for all, parts of one shape would start equal.
         """
-        config = self.get_config()
+        arguments = {"seed": checks.next_seed(self.seed, PART * part)}
         for argument, entries in self.by_name.items():
             roles = {name: x for name, x in entries.items() if name in fans.ROLES}
             tensors = {new: x for name, x in entries.items() for new in names.get(name, ())}
-            config[argument] = {**roles, **tensors}
-        return type(self)(**config)
+            arguments[argument] = {**roles, **tensors}
+        return self.copy(**arguments)
 
-    def only(self, names):
-        """A copy that names no other tensors than these."""
-        return self.renamed({name: [name] for name in names})
+    def only(self, names, part):
+        """A copy for a part that has no other tensors than these."""
+        return self.renamed({name: [name] for name in names}, part)
+
+    def arguments(self):
+        """Those of the constructor; unlike a config, with objects that cannot be serialized."""
+        return self.get_config()
+
+    def copy(self, **arguments):
+        """A copy with these arguments in place of its own."""
+        return type(self)(**{**self.arguments(), **arguments})
 
     @classmethod
     def from_config(cls, config):
@@ -98,9 +109,10 @@ def initialize(generator, initialization):
             "`generator` must be built: call it on data first, or give it the initialization as "
             f"its argument. Received: generator={generator}"
         )
-    for part in generator.starting_parts():
-        part.check_start(initialization)
-        _check_base(part, initialization)
+    generator.check_start(initialization)
+    for part, start in generator.starting_parts(initialization):
+        part.check_start(start)
+        _check_base(part, start)
     draws = [
         (getattr(layer, variable), initializer)
         for layer, variable, initializer in generator.initializers(initialization)
@@ -118,7 +130,9 @@ def _check_base(generator, initialization):
     has_base = own is not None and own.has_base
     if initialization.has_base and has_base:
         config, kept = initialization.get_config(), own.get_config()
-        if {**kept, **config, "seed": kept["seed"]} == kept:
+        if config["seed"] is None:
+            config["seed"] = kept["seed"]
+        if config == kept:
             return
     if initialization.has_base or has_base:
         raise ValueError(
