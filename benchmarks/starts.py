@@ -49,7 +49,7 @@ LEARNED = 0.25
 class WithHead(kh.BiasHyperInit):
     """A bias start, and a head that makes a share of the variance of every kernel."""
 
-    def __init__(self, initializers=None, seed=0, share=0.1):
+    def __init__(self, initializers=None, seed=None, share=0.1):
         super().__init__(initializers, seed)
         self.share = share
 

@@ -20,7 +20,7 @@ class BiasHyperInit(Initialization):
     head's kernel takes, and the hidden layers train from the second on.
 
     Where one head makes many chunks, or has no bias, its bias cannot be the start. The start is
-    then a frozen random base that is added to what is generated. It is drawn by NumPy from `seed`
+    then a frozen random base that is added to what is generated. It is drawn by NumPy from a seed
     whenever the generator is made, equal on all backends: it is no variable, is in no file and
     counts as no parameter.
 
@@ -33,8 +33,9 @@ class BiasHyperInit(Initialization):
             it, the initializer that the spec has (of a layer, its own; of `build`, by the
             activation), else Keras' default for the role: Glorot's uniform for kernels, 1 for
             scales, uniform for embeddings, 0 for the rest.
-        seed: Integer seed of the base. The same code makes the same base, so that weights fit
-            however they are moved: members of an ensemble get seeds of their own.
+        seed: Seed of the base. By default the same code makes the same base, so that weights fit
+            however they are moved from model to model. Give members of an ensemble, and generators
+            whose tensors have equal names and shapes, seeds of their own.
 
     Raises:
         ValueError: on names that are neither a tensor of the target nor a role, and on
@@ -51,7 +52,7 @@ class BiasHyperInit(Initialization):
 
     has_base = True
 
-    def __init__(self, initializers=None, seed=0):
+    def __init__(self, initializers=None, seed=None):
         initializers = {} if initializers is None else initializers
         if not isinstance(initializers, dict):
             raise TypeError(
@@ -63,7 +64,7 @@ class BiasHyperInit(Initialization):
             name: checks.initializer(f"initializers[{name!r}]", initializer)
             for name, initializer in initializers.items()
         }
-        self.seed = checks.count("seed", seed)
+        self.seed = checks.seed("seed", seed)
 
     @property
     def by_name(self):
@@ -101,7 +102,7 @@ class BiasHyperInit(Initialization):
     def base(self, spec):
         """One draw of the target's weights by NumPy, `(total,)`."""
         drawn = [
-            drawing.draw(tensor, i, self.initializer_of(tensor), self.seed)
+            drawing.draw(tensor, i, self.initializer_of(tensor), self.seed or 0)
             for i, tensor in enumerate(spec)
         ]
         return np.concatenate([np.ravel(values) for values in drawn])
