@@ -1,5 +1,6 @@
 """What all generators do alike."""
 
+import numpy as np
 from keras import ops
 
 from keras_hypernet import _compat, checks, naming
@@ -10,6 +11,8 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.trainable_flags import CompositeLayer
+
+BASE_SEED = "base_seed"
 
 
 class Generator(CompositeLayer):
@@ -189,6 +192,30 @@ class Generator(CompositeLayer):
     def plus_base(self, weights):
         """Flat weights `(rows, total)`, the frozen base added where there is one."""
         return weights if self.base is None else weights + ops.cast(self.base, weights.dtype)
+
+    @property
+    def base_seed(self):
+        """The seed that the base was drawn from, as an entry of a file of weights."""
+        return {} if self.base is None else {BASE_SEED: self.initialization.seed}
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for name, seed in self.base_seed.items():
+            store[name] = np.asarray(seed)
+
+    def load_own_variables(self, store):
+        values = {name: store[name] for name in store.keys()}
+        seed = values.pop(BASE_SEED, None)
+        of_file = {} if seed is None else {BASE_SEED: int(np.asarray(seed))}
+        if of_file != self.base_seed:
+            raise ValueError(
+                "Weights are what a generator adds to its frozen base, and must be loaded into one "
+                "with the same base: make it with `initialization=kh.BiasHyperInit(seed=...)` and "
+                "the seed of the file, with `initialization=None` for a file without one, or save "
+                "and load the whole model as `.keras`. "
+                f"Received: {self.name} with {self.base_seed}, a file with {of_file}"
+            )
+        super().load_own_variables(values)
 
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)
