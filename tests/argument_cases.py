@@ -211,6 +211,7 @@ BASE = {
     "PerturbedWeightGenerator": lambda: {"generator": generator()},
     "StructuredWeightGenerator": lambda: {"plan": plan()},
     "TaskWeights": lambda: {"generator": generator(), "num_conditions": 3},
+    "RunningScale": dict,
     "UnitNormEncoding": dict,
     "UnknownIds": dict,
     "WeightGenerator": lambda: {"spec": SHAPES, "batch_normalization": True},
@@ -527,6 +528,9 @@ OTHER = {
     ("AccuracyMatrix", "**evaluate"): {"batch_size": 2},
     ("ApplyGeneratedWeights", "target_layer_sizes"): [(3, 5)],
     ("BiasHyperInit", "initializers"): {"kernel": "ones"},
+    ("BiasHyperInit", "seed"): 5,
+    **{(name, "feature_scale"): Row(0.5) for name in ("WeightGenerator",)},
+    ("hypernetize", "running_scale"): False,
     ("ChunkPlan", "spec"): kh.WeightSpec(
         [{"name": "a/kernel", "shape": (3, 4), "role": "embedding"}]
     ),

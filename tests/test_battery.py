@@ -178,6 +178,32 @@ def test_saved_and_loaded(case, rng, tmp_path):
     np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, where a load fails
+@pytest.mark.parametrize("seed", [3, None])
+def test_files_of_weights_are_for_their_base(seed, rng, tmp_path):
+    """Added to another base, or to none, the same numbers make other weights."""
+
+    def model(initialization):
+        z = keras.Input((5,))
+        generator = kh.ChunkedWeightGenerator(
+            [(3, 4)], 5, hidden_sizes=[3], initialization=initialization
+        )
+        return keras.Model(z, generator(z))
+
+    saved, z = model(kh.BiasHyperInit(seed=seed)), rng.normal(size=(2, 5)).astype("float32")
+    saved.save_weights(tmp_path / "model.weights.h5")
+    used = saved.layers[-1].initialization.seed
+    for other in (kh.BiasHyperInit(seed=used + 1), None):
+        with pytest.raises(ValueError, match=f"same base.*a file with .*{used}"):
+            model(other).load_weights(tmp_path / "model.weights.h5")
+    loaded = model(kh.BiasHyperInit(seed=used))
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(numpy_of(loaded(z)), numpy_of(saved(z)))
+    model(None).save_weights(tmp_path / "none.weights.h5")
+    with pytest.raises(ValueError, match="a file with {}"):
+        loaded.load_weights(tmp_path / "none.weights.h5")
+
+
 def flags_of(layer):
     return [variable.trainable for variable in layer.variables]
 
