@@ -462,7 +462,8 @@ def test_runs_with_given_variables(make, rng):
         keras.utils.set_random_seed(0)  # for one frozen base, which is no variable
         made.append(hypernetwork(make))
     hyper, other = made
-    other.set_weights([w + rng.uniform(0.1, 0.5, w.shape) for w in other.get_weights()])
+    for variable in other.trainable_variables:
+        variable.assign_add(rng.uniform(0.1, 0.5, variable.shape))
     ids = np.array([3, 1])
     expected = numpy_of(other(ids))
     flat = {

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hypernet import checks
 from keras_hypernet.naming import give_unique_path
 
 
@@ -47,6 +48,10 @@ class RunningScale(keras.layers.Layer):
         super().__init__(**kwargs)
         give_unique_path(self)
         self.supports_masking = True
+
+    def __call__(self, x, *args, **kwargs):
+        checks.float_tensor("x", x)
+        return super().__call__(x, *args, **kwargs)
 
     def build(self, x_shape):
         def state(name, initializer):
