@@ -80,10 +80,9 @@ def hyper(num_conditions=3, **options):
     return layer
 
 
-def chunked(mode="shared", num_conditions=None):
-    layer = kh.ChunkedWeightGenerator(
-        SHAPES, 5, 2, hidden_sizes=[2], chunk_embeddings=mode, num_conditions=num_conditions
-    )
+def chunked(mode="shared", num_conditions=None, **options):
+    conditions = {"chunk_embeddings": mode, "num_conditions": num_conditions}
+    layer = kh.ChunkedWeightGenerator(SHAPES, 5, 2, hidden_sizes=[2], **conditions, **options)
     layer({"noise": DATA, "condition_id": np.array([0])} if num_conditions else DATA)
     return layer
 

@@ -479,6 +479,7 @@ CONDITIONS = [
     ),
 ]
 
+
 def of_size_one(values, x):
     mean_square, _ = values
     return x / np.sqrt(mean_square)

@@ -377,7 +377,9 @@ MEANINGLESS = {
         ("kinds['half']", "factored"),
     ),
     "heads of chunks": (
-        lambda: kh.initialize(chunked(initialization=None), kh.HyperFanIn(head_kernel_variances={"kernel": 1})),
+        lambda: kh.initialize(
+            chunked(initialization=None), kh.HyperFanIn(head_kernel_variances={"kernel": 1})
+        ),
         ("head_kernel_variances", "target_variances"),
     ),
     "chunks of heads": (

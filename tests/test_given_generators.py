@@ -23,14 +23,17 @@ def composed(spec, start):
     name = next(name for name in spec.names if name.endswith(("/bias", ".up")))
     shared = {name: shapes.pop(name)}
     # A part knows its tensors by name and shape alone: by default it would start `down` at zero.
-    start = start or {"initialization": kh.BiasHyperInit({"other": "lecun_normal"})}
+    down = {name: "lecun_normal" for name in shapes if name.endswith(".down")}
+    start = start or {"initialization": kh.BiasHyperInit(down)}
     part = kh.WeightGenerator(shapes, hidden_sizes=[4], **start)
     return kh.ComposedWeightGenerator(spec, generators={"part": part}, shared=shared)
 
 
 GENERATORS = {
     "whole": lambda spec, start: kh.WeightGenerator(spec, hidden_sizes=[6], **start),
-    "chunked": lambda spec, start: kh.ChunkedWeightGenerator(spec, 16, 3, hidden_sizes=[6], **start),
+    "chunked": lambda spec, start: kh.ChunkedWeightGenerator(
+        spec, 16, 3, hidden_sizes=[6], **start
+    ),
     "composed": composed,
 }
 STARTS = {

@@ -188,7 +188,8 @@ LAYERS = {
     },
     **{hyper: twin(row) for hyper, row in FIRST.items()},
 }
-UNTRAINED = {kh.UnitNormEncoding, kh.FourierFeatures, kh.RunningScale}  # `fit` warns of a model of nothing else
+# `fit` warns of a model of nothing else.
+UNTRAINED = {kh.UnitNormEncoding, kh.FourierFeatures, kh.RunningScale}
 HYPER = {cls: kwargs for cls, kwargs in LAYERS.items() if isinstance(kwargs["input_shape"], dict)}
 
 

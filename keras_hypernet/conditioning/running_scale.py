@@ -28,7 +28,7 @@ class RunningScale(keras.layers.Layer):
         A tensor of the shape of `x`.
 
     Raises:
-        TypeError: on input that is not floating.
+        TypeError: on input that is no tensor, or not floating.
 
     Example:
 
@@ -50,6 +50,7 @@ class RunningScale(keras.layers.Layer):
         self.supports_masking = True
 
     def __call__(self, x, *args, **kwargs):
+        checks.tensor("x", x)
         checks.float_tensor("x", x)
         return super().__call__(x, *args, **kwargs)
 
