@@ -204,7 +204,7 @@ class Generator(CompositeLayer):
             store[name] = np.asarray(seed)
 
     def load_own_variables(self, store):
-        values = {name: store[name] for name in store.keys()}
+        values = {name: store[name] for name in set(store.keys())}
         seed = values.pop(BASE_SEED, None)
         of_file = {} if seed is None else {BASE_SEED: int(np.asarray(seed))}
         if of_file != self.base_seed:
