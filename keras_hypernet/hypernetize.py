@@ -304,9 +304,10 @@ def _example(generator, conditioning):
     rng = np.random.default_rng(0)
 
     def draw(tensor):
-        shape = [2 if size is None else size for size in tensor.shape]
+        shape = [64 if size is None else size for size in tensor.shape]
         floating = keras.backend.is_float_dtype(tensor.dtype)
-        drawn = rng.normal(size=shape) if floating else np.zeros(shape)
+        sizes = 10 ** rng.uniform(-2, 2, size=shape[:1] + [1] * (len(shape) - 1))
+        drawn = sizes * rng.normal(size=shape) if floating else np.zeros(shape)
         return ops.convert_to_tensor(drawn, tensor.dtype)
 
     made = generator(tree.map_structure(draw, conditioning))

@@ -80,10 +80,9 @@ def hyper(num_conditions=3, **options):
     return layer
 
 
-def chunked(mode="shared", num_conditions=None):
-    layer = kh.ChunkedWeightGenerator(
-        SHAPES, 5, 2, hidden_sizes=[2], chunk_embeddings=mode, num_conditions=num_conditions
-    )
+def chunked(mode="shared", num_conditions=None, **options):
+    conditions = {"chunk_embeddings": mode, "num_conditions": num_conditions}
+    layer = kh.ChunkedWeightGenerator(SHAPES, 5, 2, hidden_sizes=[2], **conditions, **options)
     layer({"noise": DATA, "condition_id": np.array([0])} if num_conditions else DATA)
     return layer
 
@@ -211,6 +210,7 @@ BASE = {
     "PerturbedWeightGenerator": lambda: {"generator": generator()},
     "StructuredWeightGenerator": lambda: {"plan": plan()},
     "TaskWeights": lambda: {"generator": generator(), "num_conditions": 3},
+    "RunningScale": dict,
     "UnitNormEncoding": dict,
     "UnknownIds": dict,
     "WeightGenerator": lambda: {"spec": SHAPES, "batch_normalization": True},
@@ -527,6 +527,9 @@ OTHER = {
     ("AccuracyMatrix", "**evaluate"): {"batch_size": 2},
     ("ApplyGeneratedWeights", "target_layer_sizes"): [(3, 5)],
     ("BiasHyperInit", "initializers"): {"kernel": "ones"},
+    ("BiasHyperInit", "seed"): 5,
+    **{(name, "feature_scale"): Row(0.5) for name in ("WeightGenerator",)},
+    ("hypernetize", "running_scale"): False,
     ("ChunkPlan", "spec"): kh.WeightSpec(
         [{"name": "a/kernel", "shape": (3, 4), "role": "embedding"}]
     ),

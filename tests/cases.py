@@ -8,7 +8,7 @@ from tests import reference as ref
 from tests.case import Case, arrays, ids
 from tests.composed_cases import COMPOSED_CASES
 from tests.encoding_cases import ENCODINGS
-from tests.generator_cases import GENERATOR_CASES
+from tests.generator_cases import GENERATOR_CASES, moved
 
 
 def factored(rows, rng, k, total):
@@ -31,7 +31,7 @@ Z = np.ones((2, 5), "float32")
 
 
 def generator(**options):
-    # Not the small default head: its outputs would be too small to compare well.
+    # Not the zero default head: its outputs would not depend on the condition.
     options = {
         "hidden_sizes": [6, 7],
         # A zero bias puts a dead layer exactly on the kink of the next one.
@@ -54,12 +54,16 @@ def generator_model(**options):
 def with_batch_normalization(values, z):
     kernel, bias, scale, shift, mean, variance, head, head_bias = values
     z = (z @ kernel + bias - mean) / np.sqrt(variance + 1e-5) * scale + shift
-    return np.tanh(z) @ head + head_bias
+    return ref.scaled(np.tanh(z)) @ head + head_bias
 
 
 def without_bias(values, z):
-    hidden, head = values
-    return ref.relu(z @ hidden) @ head
+    hidden, head, base = values
+    return ref.scaled(ref.relu(z @ hidden)) @ head + base
+
+
+def half_scaled(values, z):
+    return ref.mlp(values, z, scale=0.5)
 
 
 def spectral(values, z):
@@ -71,7 +75,7 @@ def spectral(values, z):
         right = left @ kernel
         right = right / np.linalg.norm(right)
     spectral_norm = (left @ kernel @ right.T).item()
-    return ref.relu(z @ kernel / spectral_norm + bias) @ head + head_bias
+    return ref.scaled(ref.relu(z @ kernel / spectral_norm + bias)) @ head + head_bias
 
 
 def spectral_generator():
@@ -134,6 +138,24 @@ GENERATORS = [
         ),
         arrays((1, 5)),
         GENERATOR_BAD,
+    ),
+    Case(
+        "WeightGenerator default start",
+        lambda: moved(kh.WeightGenerator(SHAPES, [6, 7])),
+        arrays((1, 5)),
+        ref.mlp,
+        generator_model(
+            bias_initializer=None, head_kernel_initializer=None, head_bias_initializer=None
+        ),
+        arrays((1, 5)),
+    ),
+    Case(
+        "WeightGenerator feature scale",
+        lambda: generator(initialization=None, feature_scale=0.5),
+        arrays((1, 5)),
+        half_scaled,
+        generator_model(initialization=None, feature_scale=0.5),
+        arrays((1, 5)),
     ),
     Case(
         "WeightGenerator linear",
@@ -457,7 +479,34 @@ CONDITIONS = [
     ),
 ]
 
+
+def of_size_one(values, x):
+    mean_square, _ = values
+    return x / np.sqrt(mean_square)
+
+
+def scaled_model():
+    z = keras.Input((5,))
+    return keras.Model(z, generator()(kh.RunningScale()(z)))
+
+
+RUNNING_SCALE = [
+    Case(
+        "RunningScale",
+        kh.RunningScale,
+        arrays((1, 2, 3)),
+        of_size_one,
+        scaled_model,
+        arrays((1, 5)),
+        (
+            ("integers", lambda: kh.RunningScale()(np.ones((2, 5), "int32")), TypeError, "float"),
+            ("a list", lambda: kh.RunningScale()([1.0, 2.0]), TypeError, "must be a tensor"),
+            ("an argument", lambda: kh.RunningScale(axis=0), ValueError, "axis"),
+        ),
+    ),
+]
+
 CASES = [
     *(*GENERATORS, *GENERATOR_CASES, *COMPOSED_CASES, *HYPER_DENSE, *APPLY, *CONDITIONS),
-    *ENCODINGS,
+    *(*ENCODINGS, *RUNNING_SCALE),
 ]

@@ -60,10 +60,10 @@ def composed(**other):
 def composed_reference(values, given):
     ids, rows = given["condition_id"], len(given["condition_id"])
     noisy, table, static = values[:2], values[2], values[3:7]
-    inner, own, shared, biases = values[7:11], values[11], values[12], values[13]
+    inner, own, shared, biases, base = values[7:11], *values[11:]
     top = ref.mlp(noisy, given["noise"]).reshape(-1, 2, 4)
     below = ref.mlp(inner, given["condition"]).reshape(-1, 4, 4)
-    static = ref.chunks(static, table[None]).reshape(1, -1)[:, :12]
+    static = ref.chunks(static, table[None]).reshape(1, -1)[:, :12] + base
     gamma, wide = shared[:, :4], shared[:, 4:].reshape(1, 4, 3)
     out = [own[ids].reshape(rows, 4, 2), np.repeat(wide, rows, axis=0)]
     flat = [

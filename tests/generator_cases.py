@@ -25,6 +25,15 @@ def options(**other):
     }
 
 
+def moved(generator, shape=(None, 5)):
+    """A generator away from its start, where all conditions are the same."""
+    generator.build(shape)
+    rng = np.random.default_rng(5)
+    values = [w + rng.normal(size=w.shape) * 0.4 for w in generator.get_weights()]
+    generator.set_weights(values)
+    return generator
+
+
 def draw(**shapes):
     """`(rows, rng) -> [dict of inputs]`; ids where there is no shape, one row for `(1, ...)`."""
 
@@ -66,6 +75,18 @@ def model(layer, **shapes):
     return make
 
 
+def vectors(rows, rng):
+    return [rng.normal(size=(rows, 5)).astype("float32")]
+
+
+def plain_model(layer):
+    def make():
+        z = keras.Input((5,))
+        return keras.Model(z, layer()(z))
+
+    return make
+
+
 def applied_model(layer, **shapes):
     """A model that applies the weights to an MLP."""
 
@@ -89,11 +110,13 @@ def chunked(spec=SPEC, size=11, **other):
 
 
 def chunked_reference(values, given, table=None, make=ref.mlp, output_first=True):
-    embeddings, *values = values if table is None else (table, *values)
+    embeddings, *values, base = values if table is None else (table, *values)
     embeddings = embeddings if embeddings.ndim == 3 else embeddings[None]
     made = ref.chunks(values, embeddings, given.get("noise"), given.get("condition"), make)
     flat = made.reshape(len(made), -1)[:, :TOTAL]
-    return np.stack([ref.output_first(row, SHAPES) for row in flat]) if output_first else flat
+    if output_first:
+        flat = np.stack([ref.output_first(row, SHAPES) for row in flat])
+    return flat + base
 
 
 def given_embeddings(values, given):
@@ -114,7 +137,7 @@ def with_statistics(values, given, own=True):
     def make(values, z):
         kernel, bias, scale, shift, mean, variance, head, head_bias = values
         z = (z @ kernel + bias - mean[chosen]) / np.sqrt(variance[chosen] + 1e-3) * scale + shift
-        return ref.relu(z) @ head + head_bias
+        return ref.scaled(ref.relu(z)) @ head + head_bias
 
     return chunked_reference(values, given, table[ids], make)
 
@@ -128,7 +151,7 @@ def normalized(values, given):
     ids = given["condition_id"]
     z = given["condition"] @ kernel + bias
     z = (z - mean[ids]) / np.sqrt(variance[ids] + 1e-3) * scale + shift
-    return np.tanh(z) @ head + head_bias
+    return ref.scaled(np.tanh(z)) @ head + head_bias
 
 
 def joined(values, given):
@@ -291,6 +314,24 @@ CHUNKED = [
         CHUNKED_BAD,
     ),
     Case(
+        "ChunkedWeightGenerator default start",
+        lambda: moved(kh.ChunkedWeightGenerator(SPEC, 11, 3, hidden_sizes=[6])),
+        vectors,
+        lambda values, z: chunked_reference(values, {"condition": z}),
+        plain_model(lambda: kh.ChunkedWeightGenerator(SPEC, 11, 3, hidden_sizes=[6])),
+        vectors,
+    ),
+    Case(
+        "ChunkedWeightGenerator without base",
+        lambda: chunked(initialization=None, feature_scale=0.5),
+        one(condition=(5,)),
+        lambda values, given: chunked_reference(
+            values, given, make=lambda values, z: ref.mlp(values, z, scale=0.5)
+        ),
+        model(lambda: chunked(initialization=None, feature_scale=0.5), condition=(5,)),
+        several(condition=(5,)),
+    ),
+    Case(
         "ChunkedWeightGenerator conditional",
         conditional,
         one(noise=(2,), condition=(1, 1, 5), condition_id=None),
@@ -385,13 +426,14 @@ def structured(assembly=ASSEMBLY, **other):
 
 
 def structured_reference(values, given):
-    table, *values = values
+    table, *values, base = values
     table = table[None] if table.ndim == 2 else table[given["condition_id"]]
     halves = ref.chunks(values[:4], table, condition=given["condition"])
     halves = halves.reshape(len(halves), 3, 6, 4)
     bias = ref.mlp(values[4:], given["condition"])
     b = np.concatenate([halves[:, 1], halves[:, 2]], axis=-1)
-    return np.concatenate([halves[:, 0].reshape(-1, 24), b.reshape(-1, 48), bias], axis=1)
+    flat = np.concatenate([halves[:, 0].reshape(-1, 24), b.reshape(-1, 48), bias], axis=1)
+    return flat + base
 
 
 def structured_conditional(**other):
@@ -467,6 +509,8 @@ PLAN_BAD = (
     ),
 )
 
+SMALL_PARTS = {"hidden_sizes": [6], "kinds": {"bias": {"hidden_sizes": []}}}
+
 STRUCTURED = [
     Case(
         "StructuredWeightGenerator",
@@ -476,6 +520,22 @@ STRUCTURED = [
         model(lambda: structured(kernel_regularizer="l2"), condition=(5,)),
         several(condition=(5,)),
         PLAN_BAD,
+    ),
+    Case(
+        "StructuredWeightGenerator default start",
+        lambda: moved(kh.StructuredWeightGenerator(chunk_plan(), **SMALL_PARTS)),
+        vectors,
+        lambda values, z: structured_reference(values, {"condition": z}),
+        plain_model(lambda: kh.StructuredWeightGenerator(chunk_plan(), **SMALL_PARTS)),
+        vectors,
+    ),
+    Case(
+        "StructuredWeightGenerator without base",
+        lambda: structured(initialization=None),
+        one(condition=(5,)),
+        structured_reference,
+        model(lambda: structured(initialization=None), condition=(5,)),
+        several(condition=(5,)),
     ),
     Case(
         "StructuredWeightGenerator conditional",
@@ -544,36 +604,25 @@ DECONV_PLANS = {
 
 
 def deconv_reference(values, z):
-    return image(values, z, (6, 6), (3, 3, 3))[:, :TOTAL]
+    *values, base = values
+    return image(values, z, (6, 6), (3, 3, 3))[:, :TOTAL] + base
 
 
 def chunked_deconv_reference(values, z):
-    embeddings, *values = values
+    embeddings, *values, base = values
     made = ref.chunks(
         values,
         embeddings[None],
         condition=z,
         make=lambda values, z: image(values, z, (4, 3), (3, 4, 3)),
     )
-    return made.reshape(len(made), -1)[:, :TOTAL]
-
-
-def vectors(rows, rng):
-    return [rng.normal(size=(rows, 5)).astype("float32")]
-
-
-def plain_model(layer):
-    def make():
-        z = keras.Input((5,))
-        return keras.Model(z, layer()(z))
-
-    return make
+    return made.reshape(len(made), -1)[:, :TOTAL] + base
 
 
 IMAGES = [
     Case(
         "DeconvWeightGenerator",
-        lambda: kh.DeconvWeightGenerator(SPEC, (6, 6), **deconv()),
+        lambda: moved(kh.DeconvWeightGenerator(SPEC, (6, 6), **deconv())),
         vectors,
         deconv_reference,
         plain_model(
@@ -598,8 +647,20 @@ IMAGES = [
         ),
     ),
     Case(
+        "DeconvWeightGenerator without base",
+        lambda: kh.DeconvWeightGenerator(SPEC, (6, 6), **deconv(initialization=None)),
+        vectors,
+        deconv_reference,
+        plain_model(
+            lambda: kh.DeconvWeightGenerator(
+                SPEC, (4, 5, 2), **deconv(filters=[8, 8], attention=[0, 1], initialization=None)
+            )
+        ),
+        vectors,
+    ),
+    Case(
         "ChunkedDeconvWeightGenerator",
-        lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv()),
+        lambda: moved(kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv())),
         vectors,
         chunked_deconv_reference,
         plain_model(
@@ -629,5 +690,18 @@ IMAGES = [
         ),
     ),
 ]
+
+IMAGES.append(
+    Case(
+        "ChunkedDeconvWeightGenerator without base",
+        lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv(initialization=None)),
+        vectors,
+        chunked_deconv_reference,
+        plain_model(
+            lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv(initialization=None))
+        ),
+        vectors,
+    )
+)
 
 GENERATOR_CASES = [*CHUNKED, *STRUCTURED, *IMAGES]

@@ -44,19 +44,22 @@ def mlp_rows(x, weights, sizes, activation=relu):
     return x
 
 
-def mlp(values, z, activation=relu):
+def mlp(values, z, activation=relu, scale=None):
     """The plain perceptron of a generator: kernels and biases in turn, the last pair linear."""
-    *hidden, (kernel, bias) = zip(values[::2], values[1::2], strict=True)
-    for hidden_kernel, hidden_bias in hidden:
-        z = activation(z @ hidden_kernel + hidden_bias)
-    return z @ kernel + bias
+    *_, kernel, bias = values
+    return features_of(values, z, activation, scale) @ kernel + bias
 
 
-def features_of(values, z, activation=relu):
+def features_of(values, z, activation=relu, scale=None):
     """Hidden activations of `mlp` that its last pair mixes."""
     for kernel, bias in zip(values[:-2:2], values[1:-2:2], strict=True):
         z = activation(z @ kernel + bias)
-    return z
+    return scaled(z, scale) if len(values) > 2 else z
+
+
+def scaled(features, scale=None):
+    """What the last hidden layer puts out."""
+    return features * (1 / np.sqrt(features.shape[-1]) if scale is None else scale)
 
 
 def side_by_side(*parts):

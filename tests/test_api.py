@@ -47,6 +47,7 @@ PUBLIC = [
     "HyperWrapper",
     "Hypernetwork",
     "PerturbedWeightGenerator",
+    "RunningScale",
     "StructuredWeightGenerator",
     "TaskWeights",
     "UnitNormEncoding",

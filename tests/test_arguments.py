@@ -140,7 +140,7 @@ OTHERS = {
     *("select", "shared_axes", "sliding_window", "spec", "start", "target", "target_layer_sizes"),
     *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
-    *("head_bias_means", "head_bias_variances", "low", "high"),
+    *("head_bias_means", "head_bias_variances", "low", "high", "feature_scale", "running_scale"),
 }
 TWINS_OWN = {"dilation_rate", "groups", "strides"}  # an integer or several
 # The same name for something else.
@@ -377,7 +377,9 @@ MEANINGLESS = {
         ("kinds['half']", "factored"),
     ),
     "heads of chunks": (
-        lambda: kh.initialize(chunked(), kh.HyperFanIn(head_kernel_variances={"kernel": 1})),
+        lambda: kh.initialize(
+            chunked(initialization=None), kh.HyperFanIn(head_kernel_variances={"kernel": 1})
+        ),
         ("head_kernel_variances", "target_variances"),
     ),
     "chunks of heads": (

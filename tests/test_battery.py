@@ -45,7 +45,11 @@ TRAINED_POLICIES = POLICIES if BACKEND == "torch" else POLICIES[:1]
 
 
 def values_of(layer):
-    return [ref.cast(ops.convert_to_numpy(v)) for v in layer.weights]
+    """The variables of a layer, then the frozen bases of the generators in it."""
+    parts = layer.starting_parts() if hasattr(layer, "starting_parts") else []
+    bases = [part.base for part in parts if part.starts_from_base]
+    values = [*layer.weights, *(0.0 if base is None else base for base in bases)]
+    return [ref.cast(ops.convert_to_numpy(v)) for v in values]
 
 
 def assert_close(actual, expected, **tolerance):
@@ -109,7 +113,8 @@ def test_gradients_are_the_finite_differences_of_the_reference(case, rng):
         pairs = zip(tree.flatten(found), tree.flatten(seeds), strict=True)
         return sum(np.sum(out * seed) for out, seed in pairs)
 
-    trainable = [v for v, w in zip(values, layer.weights, strict=True) if w.trainable]
+    # Behind the variables are the bases, which no gradient is for.
+    trainable = [v for v, w in zip(values, layer.weights) if w.trainable]
     floating = [x for x in flat if x.dtype.kind == "f"]
     step = 1e-6
     for array, gradient in zip(trainable + floating, of_variables + of_inputs, strict=True):
@@ -164,6 +169,32 @@ def test_saved_and_loaded(case, rng, tmp_path):
     other = case.model()
     other.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, where a load fails
+@pytest.mark.parametrize("start", [kh.BiasHyperInit(seed=3), kh.BiasHyperInit()])
+def test_files_of_weights_are_for_their_base(start, rng, tmp_path):
+    """Added to another base, or to none, the same numbers make other weights."""
+
+    def model(initialization):
+        z = keras.Input((5,))
+        generator = kh.ChunkedWeightGenerator(
+            [(3, 4)], 5, hidden_sizes=[3], initialization=initialization
+        )
+        return keras.Model(z, generator(z))
+
+    saved, z = model(start), rng.normal(size=(2, 5)).astype("float32")
+    saved.save_weights(tmp_path / "model.weights.h5")
+    others = (kh.BiasHyperInit(seed=4), kh.BiasHyperInit({"kernel": "he_normal"}), None)
+    for other in others:
+        with pytest.raises(ValueError, match="same base.*a file with one"):
+            model(other).load_weights(tmp_path / "model.weights.h5")
+    loaded = model(start)
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(numpy_of(loaded(z)), numpy_of(saved(z)))
+    model(None).save_weights(tmp_path / "none.weights.h5")
+    with pytest.raises(ValueError, match="a file without one"):
+        loaded.load_weights(tmp_path / "none.weights.h5")
 
 
 def flags_of(layer):

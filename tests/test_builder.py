@@ -54,13 +54,40 @@ def test_the_specified_model(rng):
         np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_heads_start_small_and_biases_at_zero():
-    generator = kh.build(64, 128, SIZES).get_layer("weight_gen_0")
+def test_the_target_starts_as_an_ordinary_network():
+    model = kh.build(64, 128, SIZES, hidden_sizes=[16])
+    for i, stddev in enumerate([np.sqrt(2 / 128), np.sqrt(2 / (64 + 32))]):  # He's, Glorot's
+        head = model.get_layer(f"weight_gen_{i}").head
+        size_in, size_out = SIZES[i]
+        assert head.kernel.shape == (16, size_in * size_out + size_out)
+        assert not ops.convert_to_numpy(head.kernel).any()
+        kernel, bias = np.split(ops.convert_to_numpy(head.bias), [size_in * size_out])
+        assert kernel.std() == pytest.approx(stddev, rel=0.05)
+        assert not bias.any()
+
+
+def test_without_initialization_heads_start_small_and_biases_at_zero():
+    generator = kh.build(64, 128, SIZES, initialization=None).get_layer("weight_gen_0")
     kernel = ops.convert_to_numpy(generator.head.kernel)
     assert kernel.shape == (256, 128 * 64 + 64)
     assert np.abs(kernel).max() <= 0.01
     assert kernel.std() == pytest.approx(0.01 / np.sqrt(3), rel=0.02)
     assert not ops.convert_to_numpy(generator.head.bias).any()
+
+
+@pytest.mark.parametrize("running_scale", [True, False])
+def test_a_running_scale_is_in_front(running_scale, rng):
+    model = kh.build(64, 128, SIZES, [16], running_scale=running_scale)
+    assert any(isinstance(x, kh.RunningScale) for x in model.layers) == running_scale
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape) * 0.1)
+    conditioning, x = data(rng)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit([30 * conditioning, x], np.zeros((5, 32)), verbose=0)
+    size = 30 * np.sqrt(np.mean(conditioning**2)) if running_scale else 1
+    outputs = model.predict([30 * conditioning, x], verbose=0)
+    expected = by_hand(model, 30 * conditioning / size, x)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 def test_other_initializers_and_generator_options():
@@ -203,7 +230,7 @@ def test_wiring_by_hand_is_what_build_does(rng):
     assert [w.shape for w in weights] == [(None, 128 * 64 + 64), (None, 64 * 32 + 32)]
     model = keras.Model([z, x], kh.apply_generated_weights(x, weights, SIZES))
     assert model.get_layer("layer1_weight_gen").spec.total == 64 * 32 + 32
-    built = kh.build(64, 128, SIZES, hidden_sizes=[16])
+    built = kh.build(64, 128, SIZES, hidden_sizes=[16], running_scale=False)
     built.set_weights(model.get_weights())
     inputs = list(data(rng))
     np.testing.assert_allclose(

@@ -135,7 +135,9 @@ def test_film(rng):
         for copy, given in pairs:
             np.testing.assert_array_equal(copy, given)
             assert copy.trainable == given.trainable == (name != "down")
-    # The condition matters from the first step.
+    # The condition matters from the first step on.
+    z = floats(rng, 4, SIZE)
+    compiled(hyper).fit(Batches([z, x], floats(rng, 4, *hyper.output.shape[1:])), verbose=0)
     one, two = (predict(hyper, [np.tile(z, (4, 1)), x]) for z in floats(rng, 2, 1, SIZE))
     assert np.abs(one - two).max() > 1e-3
 
@@ -217,13 +219,25 @@ def test_nothing_selected(select):
 
 
 @pytest.mark.parametrize("select", [None, "norm/gamma"])
-def test_replaced_weights_depend_on_the_condition_at_once(select, rng):
+def test_replaced_weights_depend_on_the_condition_after_one_step(select, rng):
     model, x = settle(mlp(), rng), floats(rng, 64, 4)
     hyper = kh.hypernetize(model, SIZE, select=select)
     z = floats(rng, 64, SIZE)
+    np.testing.assert_array_equal(kh.target_weights(hyper, z)["norm/gamma"], 1)
+    compiled(hyper).fit(Batches([z, x], floats(rng, 64, 2), number=1), verbose=0)
     gamma = kh.target_weights(hyper, z)["norm/gamma"]
     assert abs(gamma.mean() - 1) < 0.1  # 1 + change
-    assert 0.01 < gamma.std() < 0.5
+    assert 0.001 < gamma.std() < 0.5
+    same = predict(hyper, [np.tile(z[:1], (64, 1)), x])
+    assert np.abs(predict(hyper, [z, x]) - same).max() > 1e-2
+
+
+def test_by_hyperfan_replaced_weights_depend_on_the_condition_at_once(rng):
+    model, x = settle(mlp(), rng), floats(rng, 64, 4)
+    hyper = kh.hypernetize(model, SIZE, initialization="hyper_fan_in")
+    z = floats(rng, 64, SIZE)
+    gamma = kh.target_weights(hyper, z)["norm/gamma"]
+    assert abs(gamma.mean() - 1) < 0.1  # 1 + change
     same = predict(hyper, [np.tile(z[:1], (64, 1)), x])
     assert np.abs(predict(hyper, [z, x]) - same).max() > 1e-2
 
@@ -973,7 +987,7 @@ def test_what_is_counted(rng):
     model = mlp()
     hyper = kh.hypernetize(model, SIZE, select="one/*", hidden_sizes=(5,))
     trunk, head = SIZE * 5 + 5, 5 * 25 + 25
-    others = 4 * 5 + 12  # normalization with its statistics, and the last layer
+    others = 4 * 5 + 12 + 2  # normalization, statistics, the last layer, and the running scale
     assert hyper.count_params() == trunk + head + others
     lines = []
     hyper.summary(print_fn=lambda line, **_: lines.append(line), line_length=120)

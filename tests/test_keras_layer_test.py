@@ -158,6 +158,12 @@ LAYERS = {
         "expected_num_non_trainable_weights": 1,
         "supports_masking": True,
     },
+    kh.RunningScale: {
+        "input_shape": (4, 5, 3),
+        "expected_output_shape": (4, 5, 3),
+        "expected_num_non_trainable_weights": 2,
+        "supports_masking": True,
+    },
     kh.ContinualModel: {
         "layer_cls": continual,
         "input_shape": (4, 3),
@@ -182,7 +188,8 @@ LAYERS = {
     },
     **{hyper: twin(row) for hyper, row in FIRST.items()},
 }
-UNTRAINED = {kh.UnitNormEncoding, kh.FourierFeatures}  # `fit` warns of a model of nothing else
+# `fit` warns of a model of nothing else.
+UNTRAINED = {kh.UnitNormEncoding, kh.FourierFeatures, kh.RunningScale}
 HYPER = {cls: kwargs for cls, kwargs in LAYERS.items() if isinstance(kwargs["input_shape"], dict)}
 
 

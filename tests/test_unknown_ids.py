@@ -15,14 +15,17 @@ X = np.ones((len(IDS), 3), "float32")
 SPEC = [(3, 2)]
 
 
+# So that the mean of vectors gives the mean of weights, which differ.
+LINEAR = {"hidden_sizes": (), "head_kernel_initializer": "he_normal"}
+
+
 def linear():
-    """So that the mean of vectors gives the mean of weights."""
-    return kh.WeightGenerator(SPEC, hidden_sizes=(), head_kernel_initializer="he_normal")
+    return kh.WeightGenerator(SPEC, **LINEAR)
 
 
 def chunked(**options):
     conditional = {"chunk_embeddings": "conditional", "num_conditions": K, **options}
-    return kh.ChunkedWeightGenerator(SPEC, 4, hidden_sizes=(), **conditional)
+    return kh.ChunkedWeightGenerator(SPEC, 4, **LINEAR, **conditional)
 
 
 def composed(**options):
@@ -35,7 +38,7 @@ def structured(**options):
     plan = kh.ChunkPlan(
         SPEC, {"a": {"shapes": {"w": (3, 2)}, "embedding_size": 2}}, {"layer_0/kernel": "a/0/w"}
     )
-    return kh.StructuredWeightGenerator(plan, "conditional", K, hidden_sizes=(), **options)
+    return kh.StructuredWeightGenerator(plan, "conditional", K, **LINEAR, **options)
 
 
 def behind_embedding(**options):

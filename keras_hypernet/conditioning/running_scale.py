@@ -34,7 +34,7 @@ class RunningScale(keras.layers.Layer):
         A tensor of the shape of `x`.
 
     Raises:
-        TypeError: on input that is not floating.
+        TypeError: on input that is no tensor, or not floating.
 
     Example:
 

@@ -1,5 +1,6 @@
 """What all generators do alike."""
 
+import numpy as np
 from keras import ops
 
 from keras_hypernet import _compat, checks, naming
@@ -10,6 +11,8 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.trainable_flags import CompositeLayer
+
+BASE = "base"  # entry of a file: some of the numbers of a base, to know it by
 
 
 class Generator(CompositeLayer):
@@ -191,6 +194,27 @@ class Generator(CompositeLayer):
             return weights
         return weights + ops.convert_to_tensor(self.base, weights.dtype)
 
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.base is not None:
+            store[BASE] = _sample(self.base)
+
+    def load_own_variables(self, store):
+        values = {name: store[name] for name in store.keys()}
+        of_file = values.pop(BASE, None)
+        own = None if self.base is None else _sample(self.base)
+        both = own is not None and of_file is not None
+        equal = both and np.allclose(own, of_file, rtol=1e-4, atol=1e-6)
+        if not equal and (own is not None or of_file is not None):
+            raise ValueError(
+                "Weights are what a generator adds to its frozen base, and must be loaded into one "
+                "with the same base: give it the `initialization` of the one that was saved (with "
+                "its `seed`, if it had one; `None` if it had no base), or load the whole model as "
+                f"`.keras`. Received: {self.name}, {'with' if own is not None else 'without'} a "
+                f"base, a file {'with' if of_file is not None else 'without'} one"
+            )
+        super().load_own_variables(values)
+
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)
 
@@ -201,3 +225,9 @@ class Generator(CompositeLayer):
             "initialization": initializations.serialize(self.initialization),
             **({} if self.num_conditions is None else {"unknown": self.unknown}),
         }
+
+
+def _sample(base):
+    """A few of the numbers of a base."""
+    values = ops.convert_to_numpy(base)
+    return values[np.linspace(0, len(values) - 1, 32).astype(int)]
