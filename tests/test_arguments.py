@@ -97,8 +97,8 @@ GOOD = {
     "0 or 1": [True],
 }
 KINDS = {
-    "boolean": {"hold_embeddings", "training", "flash_attention"},
-    "number": {"beta", "mean", "stddev", "sigma"},
+    "boolean": {"hold_embeddings", "training", "flash_attention", "running_scale"},
+    "number": {"beta", "feature_scale", "mean", "stddev", "sigma"},
     "name": {"metric", "name"},
     "size": {
         "chunk_size",
@@ -140,7 +140,7 @@ OTHERS = {
     *("select", "shared_axes", "sliding_window", "spec", "start", "target", "target_layer_sizes"),
     *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
-    *("head_bias_means", "head_bias_variances", "low", "high", "feature_scale", "running_scale"),
+    *("head_bias_means", "head_bias_variances", "low", "high"),
 }
 TWINS_OWN = {"dilation_rate", "groups", "strides"}  # an integer or several
 # The same name for something else.

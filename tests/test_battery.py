@@ -187,7 +187,7 @@ def test_files_of_weights_are_for_their_base(start, rng, tmp_path):
     saved.save_weights(tmp_path / "model.weights.h5")
     others = (kh.BiasHyperInit(seed=4), kh.BiasHyperInit({"kernel": "he_normal"}), None)
     for other in others:
-        with pytest.raises(ValueError, match="same base.*a file with one"):
+        with pytest.raises(ValueError, match=r"same base.*a file with one"):
             model(other).load_weights(tmp_path / "model.weights.h5")
     loaded = model(start)
     loaded.load_weights(tmp_path / "model.weights.h5")

@@ -6,7 +6,7 @@ import pytest
 
 import keras_hypernet as kh
 
-WIDTH, ROWS = 24, 1024
+WIDTH, ROWS = 16, 512
 
 
 def sizes(depth):
@@ -24,14 +24,14 @@ def problem(size=1.0):
 def learns(model, data, rate=1e-3):
     inputs, y = data
     model.compile(keras.optimizers.Adam(rate), "mse")
-    losses = model.fit(inputs, y, epochs=30, batch_size=64, verbose=0).history["loss"]
+    losses = model.fit(inputs, y, epochs=30, batch_size=32, verbose=0).history["loss"]
     assert losses[-1] < y.var() / 4, losses
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_ten_layers_from_build(activation):
     keras.utils.set_random_seed(1)
-    learns(kh.build(2, 1, sizes(10), activation=activation), problem())
+    learns(kh.build(2, 1, sizes(10), [64], activation=activation), problem())
 
 
 @pytest.mark.parametrize("size", [1e-2, 30.0])
@@ -61,6 +61,20 @@ def test_five_layers_from_chunks():
     weights = kh.ChunkedWeightGenerator(spec, chunk_size=200, hidden_sizes=[64])(condition)
     y = kh.ApplyGeneratedWeights(sizes(5))(x, weights)
     learns(keras.Model([condition, x], y), problem())
+
+
+def test_conditions_that_lie_together():
+    """The default cannot know what they are; it warns, and the layer that it names mends it."""
+    (c, x), y = problem()
+    c = c + 1000
+    with pytest.warns(UserWarning, match=r"Put `keras.layers.Normalization`"):
+        kh.build(2, 1, sizes(2))([c, x])
+    keras.utils.set_random_seed(6)
+    conditions, normalization = keras.Input((2,)), keras.layers.Normalization()
+    normalization.adapt(c)
+    conditioning = normalization(conditions)
+    model = kh.build(None, 1, sizes(4), conditioning=conditioning)
+    learns(model, ([c, x], y))
 
 
 def test_a_sine_network():

@@ -17,10 +17,10 @@ class RunningScale(keras.layers.Layer):
     """Divides its input by one number: the root mean square of all that it saw in training.
 
     `y = x / sqrt(mean of x ** 2)`, the mean over all entries, and over all batches in training so
-    far, this one included. Before training it returns its input. So a generator gets vectors of size 1,
-    whether conditions are of size 0.01 or 30. It keeps the ratios between entries and takes no
-    offset away: for entries of different units, or far from 0, put `keras.layers.Normalization` in
-    front, which is adapted to the data. It warns where it can read that conditions lie together,
+    far, this one included. Before training it returns its input. So a generator gets vectors of
+    size 1, whether conditions are of size 0.01 or 30. It keeps the ratios between entries and takes
+    no offset away: for entries of different units, or far from 0, put `keras.layers.Normalization`
+    in front, which is adapted to the data. It warns where it can read that conditions lie together,
     far from 0.
 
     Args:

@@ -200,7 +200,7 @@ class Generator(CompositeLayer):
             store[BASE] = _sample(self.base)
 
     def load_own_variables(self, store):
-        values = {name: store[name] for name in store.keys()}
+        values = dict(store)  # by its keys
         of_file = values.pop(BASE, None)
         own = None if self.base is None else _sample(self.base)
         both = own is not None and of_file is not None
