@@ -239,6 +239,11 @@ def conditioning_input(kind):
     return vectors, vectors
 
 
+def scaled(vectors, kind, start):
+    """As `build` and `hypernetize` do for their own generators."""
+    return vectors if start.older or kind == "embeddings" else kh.RunningScale()(vectors)
+
+
 def built(depth, activation):
     def make(kind, start, plain):
         _, vectors = conditioning_input(kind)
@@ -249,7 +254,7 @@ def built(depth, activation):
             [HIDDEN],
             activation=activation,
             conditioning=vectors,
-            running_scale=not start.older,
+            running_scale=False if start.older else None,
             **start.of_generator,
         )
 
@@ -261,8 +266,7 @@ def generated(depth, activation, generator):
 
     def make(kind, start, plain):
         inputs, vectors = conditioning_input(kind)
-        if not start.older:
-            vectors = kh.RunningScale()(vectors)
+        vectors = scaled(vectors, kind, start)
         spec = kh.WeightSpec.from_layer_sizes(sizes(depth), activation)
         x = keras.Input((2,))
         apply = kh.ApplyGeneratedWeights(sizes(depth), activation=activation)
@@ -323,16 +327,19 @@ def hypernetized(target, shape, mode="replace", generator=None, **options):
         if mode != "replace":
             model.set_weights(plain)
         if generator is not None:
-            scaled = vectors if start.older else kh.RunningScale()(vectors)
             return kh.hypernetize(
                 model,
-                conditioning=scaled,
+                conditioning=scaled(vectors, kind, start),
                 mode=mode,
                 generator=lambda spec: generator(spec, start),
                 **options,
             )
         hyper = kh.hypernetize(
-            model, conditioning=vectors, mode=mode, running_scale=not start.older, **options
+            model,
+            conditioning=vectors,
+            mode=mode,
+            running_scale=False if start.older else None,
+            **options,
         )
         _restart(hyper, start, mode)
         return hyper

@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_hypernet import checks
-from keras_hypernet.conditioning.running_scale import RunningScale
+from keras_hypernet.conditioning.running_scale import RunningScale, is_data
 from keras_hypernet.generators import inputs as generator_inputs
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initialization as initializations
@@ -28,7 +28,7 @@ def build(
     contraction="auto",
     hidden_activation="relu",
     initialization="bias_hyper_init",
-    running_scale=True,
+    running_scale=None,
     dtype=None,
     **generator_options,
 ):
@@ -58,7 +58,8 @@ def build(
         initialization: How the generators start, as in `WeightGenerator`, which may name tensors of
             all layers: `kh.BiasHyperInit({"layer_0/kernel": "orthogonal"})`. By default the target
             starts as the ordinary network for `activation`, for every condition.
-        running_scale: Whether a `RunningScale` brings conditions of any size to size 1.
+        running_scale: Whether a `RunningScale` brings conditions of any size to size 1. `None` is
+            yes, unless trained layers make the conditioning.
         dtype: Dtype policy of the layers.
         **generator_options: Any further argument of `WeightGenerator`, such as `dropout=0.1`,
             `head_kernel_initializer`, `head_bias_initializer` or `spectral_normalization=True`.
@@ -84,7 +85,8 @@ def build(
     checks.activation("activation", activation)
     checks.activation("hidden_activation", hidden_activation)
     contractions.check(contraction)
-    running_scale = checks.boolean("running_scale", running_scale)
+    if running_scale is not None:
+        running_scale = checks.boolean("running_scale", running_scale)
     name = name if name is None else checks.name("name", name)
     target = WeightSpec.from_layer_sizes(sizes, activation)
     initialization = initializations.get(initialization)
@@ -120,7 +122,7 @@ def build(
     positions = None if many else math.prod(data_shape[:-1])
     prefix = f"{name}_" if name else ""
     generated = []
-    if running_scale:
+    if is_data(conditioning) if running_scale is None else running_scale:
         scale = RunningScale(dtype=dtype, name=f"{prefix}running_scale" if name else None)
         conditioning = scale(conditioning)
     for i, (spec, (size_in, size_out)) in enumerate(zip(target.layers.values(), sizes)):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_hypernet import _compat, checks
-from keras_hypernet.conditioning.running_scale import RunningScale
+from keras_hypernet.conditioning.running_scale import RunningScale, is_data
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
@@ -80,7 +80,8 @@ def hypernetize(
             paths of the model's variables. `None` is `BiasHyperInit`, by which each tensor starts
             by its own layer's initializer and changes start at zero, or what a given generator has.
         running_scale: Whether a `RunningScale` in front of the trunk brings conditions of any size
-            to size 1. `None` is yes, without a given generator.
+            to size 1. `None` is yes, without a given generator and unless trained layers make the
+            conditioning.
 
     Returns:
         A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
@@ -111,7 +112,7 @@ def hypernetize(
     rank = _checked_mode(mode, rank)
     _check_freeze(freeze, mode)
     hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
-    scaled = _checked_running_scale(running_scale, generator)
+    _check_running_scale(running_scale, generator)
     initialization = initializations.get(initialization)
     shared = checks.boolean("shared", shared)
     source = _functional(model)
@@ -121,7 +122,9 @@ def hypernetize(
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     targets = select_targets(source, select, mode, rank, shared, freeze, taken)
     if generator is None:
-        weights = _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
+        weights = _default(
+            conditioning, targets, hidden_sizes, initialization, running_scale, taken
+        )
     else:
         weights = _given(conditioning, targets, generator, initialization, mode, taken)
     weights = {id(target.layer): made for target, made in zip(targets, weights)}
@@ -171,16 +174,16 @@ def _checked_hidden_sizes(hidden_sizes, generator):
     return checks.positive_ints("hidden_sizes", (32,) if hidden_sizes is None else hidden_sizes)
 
 
-def _checked_running_scale(running_scale, generator):
+def _check_running_scale(running_scale, generator):
     if running_scale is None:
-        return generator is None
+        return
     if generator is not None:
         raise ValueError(
             "`running_scale` is of the default generator: with a `generator`, put a "
             "`kh.RunningScale` in front of it (`conditioning=kh.RunningScale()(x)`). "
             f"Received: running_scale={running_scale!r}, generator={generator!r}"
         )
-    return checks.boolean("running_scale", running_scale)
+    checks.boolean("running_scale", running_scale)
 
 
 def _functional(model):
@@ -229,7 +232,7 @@ def _names_in_graph(sources, tensors):
     return {operation.name for operation in keras.Model(sources, tensors).operations}
 
 
-def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken):
+def _default(conditioning, targets, hidden_sizes, initialization, running_scale, taken):
     """One trunk and one linear head per target layer."""
     if not keras.utils.is_keras_tensor(conditioning):
         raise TypeError(
@@ -242,7 +245,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, scaled, taken)
     initialization = BiasHyperInit() if initialization is None else initialization
     initialization.check_names([name for target in targets for name in target.spec.names])
     features = conditioning
-    if scaled:
+    if is_data(conditioning) if running_scale is None else running_scale:
         features = RunningScale(name=free_name("running_scale", taken))(features)
     if hidden_sizes:
         trunk = ConditioningFeatures(hidden_sizes, name=free_name("conditioning_features", taken))

@@ -12,6 +12,14 @@ from keras_hypernet.naming import give_unique_path
 TOGETHER = 0.02  # spread of conditions, in their size, below which they are hard to tell apart
 
 
+def is_data(tensor):
+    """Whether no trained layer makes a KerasTensor: its size is what it is."""
+    sources = keras.utils.get_source_inputs(tensor)
+    if any(tensor is source for source in sources):
+        return True
+    return not keras.Model(sources, tensor, name="conditioning").trainable_variables
+
+
 @keras.saving.register_keras_serializable(package="keras_hypernet")
 class RunningScale(keras.layers.Layer):
     """Divides its input by one number: the root mean square of all that it saw in training.

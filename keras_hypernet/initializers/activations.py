@@ -27,9 +27,10 @@ def frequency_of(activation):
 def of_hidden(activation):
     """Kernel and bias initializers of a generator's hidden layer.
 
-    Biases of this size put the bends of the units where conditions of size 1 are.
+    Units that bend at one point get biases that put it where conditions of size 1 are.
     """
-    return _kernel(activation), keras.initializers.RandomUniform(-1.0, 1.0)
+    bends = _is_rectifier(activation)
+    return _kernel(activation), _uniform(1.0) if bends else keras.initializers.Zeros()
 
 
 def of_target(activation, fan_in, first=False, last=False):
@@ -42,8 +43,11 @@ def of_target(activation, fan_in, first=False, last=False):
 
 
 def _kernel(activation):
-    name = getattr(activation, "__name__", None)
-    return keras.initializers.get("he_normal" if name in RECTIFIERS else "glorot_uniform")
+    return keras.initializers.get("he_normal" if _is_rectifier(activation) else "glorot_uniform")
+
+
+def _is_rectifier(activation):
+    return getattr(activation, "__name__", None) in RECTIFIERS
 
 
 def _uniform(limit):

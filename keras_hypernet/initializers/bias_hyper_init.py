@@ -24,8 +24,9 @@ class BiasHyperInit(Initialization):
     whenever the generator is made, equal on all backends: it is no variable, is in no file and
     counts as no parameter.
 
-    Hidden layers start by their activation (He's initializer for ReLU, Glorot's for others) and
-    with biases uniform in +-1, so that units differ in where along the condition they bend.
+    Hidden layers start by their activation: with He's initializer for ReLU and its like, and biases
+    uniform in +-1, so that units bend at different conditions; with Glorot's and no biases for
+    others.
 
     Args:
         initializers: Dict of Keras initializers for tensors of the target, by name, or for roles
