@@ -60,7 +60,6 @@ def mixtures_of_templates(spec):
         chunk_embeddings="conditional",  # on an id, the only input: here there is one condition
         num_conditions=1,
         hidden_sizes=(),
-        initialization=kh.HyperFanIn(),
     )
 
 
