@@ -53,6 +53,7 @@ def amortised(features):
         {"kernel": (features, 1)},
         hidden_sizes=(64, 64),
         activation="gelu",  # a path is smooth in the logarithm of lambda
+        initialization=kh.HyperFanIn("xavier"),
     )
     weights = generator(log_lambda)
     prediction = kh.HyperDense(1, use_bias=False)(x, weights)

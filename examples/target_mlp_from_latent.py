@@ -118,7 +118,7 @@ def main():
 
     steps = args.epochs * len(y) // 64
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)), loss="mse"
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(9e-3, steps)), loss="mse"
     )
     before = model.evaluate(test_inputs, test_y, batch_size=256, verbose=0)
     model.fit(inputs, y, batch_size=64, epochs=args.epochs, verbose=0)
