@@ -73,7 +73,13 @@ def sine_network(inputs):
 
 def generated_weights():
     code = encoder(keras.Input((SIZE, SIZE), name="image"))
-    return kh.hypernetize(sine_network(2), conditioning=code, mode="delta", hidden_sizes=())
+    return kh.hypernetize(
+        sine_network(2),
+        conditioning=code,
+        mode="delta",
+        hidden_sizes=(),
+        running_scale=False,  # the size of a code is learned
+    )
 
 
 def code_as_input():

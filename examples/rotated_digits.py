@@ -54,6 +54,9 @@ def hypernetwork():
         target_layer_sizes=[(PIXELS, WIDTH), (WIDTH, CLASSES)],
         hidden_sizes=(64, 8),
         hidden_activation="tanh",  # smooth in the angle, which generalizes better than relu here
+        # On the unit circle, biases of size 1 would only take conditions apart less.
+        bias_initializer="zeros",
+        feature_scale=1.0,
     )
 
 
