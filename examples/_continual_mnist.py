@@ -10,7 +10,11 @@ HYPER, FINE_TUNING = "hypernetwork", "fine-tuning"
 
 def shared_chunks(num_tasks, spread):
     small = keras.initializers.RandomNormal(stddev=0.1)
-    return {"head_kernel_initializer": "glorot_uniform", "chunk_embeddings_initializer": small}
+    return {
+        "initialization": None,  # each variable by an initializer of its own
+        "head_kernel_initializer": "glorot_uniform",
+        "chunk_embeddings_initializer": small,
+    }
 
 
 def own_chunks(num_tasks, spread):

@@ -53,7 +53,9 @@ def amortised(features):
         {"kernel": (features, 1)},
         hidden_sizes=(64, 64),
         activation="gelu",  # a path is smooth in the logarithm of lambda
+        # Nearer to the closed form than from a start that is the same for every lambda.
         initialization=kh.HyperFanIn("xavier"),
+        feature_scale=1.0,
     )
     weights = generator(log_lambda)
     prediction = kh.HyperDense(1, use_bias=False)(x, weights)

@@ -19,7 +19,7 @@ from pathlib import Path
 import keras
 import matplotlib
 import numpy as np
-from keras import layers, ops
+from keras import layers
 from scipy.ndimage import map_coordinates
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -30,7 +30,7 @@ import keras_hypernet as kh
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-SIZE, CODE, FREQUENCIES, WIDTH = 8, 16, 3, 64
+SIZE, CODE, FREQUENCIES, WIDTH = 8, 16, 16, 64
 
 
 def grid(rows, resolution):
@@ -58,11 +58,8 @@ def build():
     code = layers.Dense(CODE, name="code")(x)
 
     points = keras.Input((None, 2), name="coordinates")
-    waves = [points]
-    # 8 pixels in [-1, 1] tell waves of up to 4 half periods per unit apart.
-    for k in range(1, FREQUENCIES + 1):
-        waves += [ops.sin(math.pi * k * points), ops.cos(math.pi * k * points)]
-    features = ops.concatenate(waves, axis=-1)
+    # 8 pixels in [-1, 1] tell waves of up to 2 periods per unit apart.
+    features = kh.FourierFeatures(FREQUENCIES, scale=0.7)(points)
 
     return kh.build(
         conditioning=code,

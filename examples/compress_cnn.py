@@ -4,8 +4,9 @@
     image -> convolutional network with these weights -> digit
 
 A `ChunkedWeightGenerator` cuts all weights of the network into chunks of equal size. Without hidden
-layers, each chunk is a mixture of a few templates, and its embedding holds the coefficients:
-templates and embeddings are all that is trained, and all that a file has to hold. In use,
+layers, each chunk is a frozen random start, drawn from a seed, plus a mixture of a few templates,
+and its embedding holds the coefficients: templates and embeddings are all that is trained, and all
+that a file has to hold beside the seed. In use,
 `kh.specialize` makes a plain Keras model of them, as large and as fast as the ordinary one.
 
 Beside it are two ordinary networks, trained alike: one of the same shape, and a narrower one with
@@ -60,7 +61,6 @@ def mixtures_of_templates(spec):
         chunk_embeddings="conditional",  # on an id, the only input: here there is one condition
         num_conditions=1,
         hidden_sizes=(),
-        initialization=kh.HyperFanIn(),
     )
 
 

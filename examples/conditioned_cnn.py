@@ -35,18 +35,13 @@ HARMONICS, TURNS, BATCH_SIZE = 2, 12, 256
 TEST = 453  # leaves 1344 images, full batches only: one compilation
 
 
-def condition(degrees):
-    multiples = np.radians(degrees)[:, None] * np.arange(1, HARMONICS + 1)
-    return np.concatenate([np.cos(multiples), np.sin(multiples)], axis=-1).astype("float32")
-
-
 def turned(images, labels, seed):
     """`([condition, image], labels)`, each image at one angle in each of 12 sectors."""
     sectors = np.arange(TURNS) + np.random.default_rng(seed).uniform(size=(len(images), TURNS))
     degrees = sectors.ravel() * 360 / TURNS
     images, labels = np.repeat(images, TURNS, axis=0), np.repeat(labels, TURNS)
     images = [rotate(x, d, reshape=False, order=1) for x, d in zip(images, degrees)]
-    return [condition(degrees), np.array(images, "float32")[..., None]], labels
+    return [degrees[:, None].astype("float32"), np.array(images, "float32")[..., None]], labels
 
 
 def cnn(channels=1, width=8):
@@ -61,20 +56,26 @@ def cnn(channels=1, width=8):
     return keras.Sequential([*network, layers.Flatten(), layers.Dense(10, name="digit")])
 
 
+def harmonics(degrees):
+    """`[cos, sin]` of an angle and of twice the angle: from (1, 0) to (0, 1) in 90 degrees."""
+    return kh.UnitNormEncoding(high=90)(degrees * np.arange(1, HARMONICS + 1))
+
+
 def no_angle():
-    angle, image = keras.Input((2 * HARMONICS,)), keras.Input((8, 8, 1))
+    angle, image = keras.Input((1,), name="degrees"), keras.Input((8, 8, 1))
     return keras.Model([angle, image], cnn()(image))
 
 
 def channels(**options):
-    angle, image = keras.Input((2 * HARMONICS,)), keras.Input((8, 8, 1))
-    maps = angle[:, None, None] + ops.zeros_like(image)  # (rows, 8, 8, 4)
+    angle, image = keras.Input((1,), name="degrees"), keras.Input((8, 8, 1))
+    maps = harmonics(angle)[:, None, None] + ops.zeros_like(image)  # (rows, 8, 8, 4)
     network = cnn(1 + 2 * HARMONICS, **options)
     return keras.Model([angle, image], network(ops.concatenate([image, maps], axis=-1)))
 
 
 def generated(select=None):
-    return kh.hypernetize(cnn(), 2 * HARMONICS, select=select, hidden_sizes=())
+    condition = harmonics(keras.Input((1,), name="degrees"))
+    return kh.hypernetize(cnn(), conditioning=condition, select=select, hidden_sizes=())
 
 
 NETWORKS = {
@@ -143,7 +144,7 @@ def main():
         used = trained if name.startswith("channels") else in_use
         print(f"{name:17}{trained:8,}{used:8,}{of_all:14.1%}{of_both:13.1%}")
 
-    angle = condition(np.array([30.0]))
+    angle = np.array([[30.0]])
     plain, some = kh.specialize(model, angle), test[1][:100]
     difference = float(ops.max(ops.abs(plain(some) - model([angle, some]))))
     print(f"at 30 degrees: a plain model of {parameters(plain):,}, differs by {difference:.1e}")

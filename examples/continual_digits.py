@@ -53,6 +53,7 @@ def hypernetwork(beta):
         hidden_sizes=[32],
         activation="tanh",
         initialization=kh.HyperFanIn(condition_variance=SPREAD**2),
+        feature_scale=1.0,
     )
     vectors = keras.initializers.RandomNormal(stddev=SPREAD)
     task, x = keras.Input((), dtype="int32", name="task"), keras.Input((64,), name="x")

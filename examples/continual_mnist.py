@@ -45,6 +45,7 @@ def continual_model(settings, num_tasks, heads, beta, tasks_per_step):
     layer_sizes = list(zip(settings["sizes"], settings["sizes"][1:]))
     generator = kh.ChunkedWeightGenerator(
         kh.WeightSpec.from_layer_sizes(layer_sizes),
+        feature_scale=1.0,
         **settings["generator"],
         **settings["chunks"](num_tasks, settings["spread"]),
     )

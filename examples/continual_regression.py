@@ -67,7 +67,12 @@ def test_data(name):
 def continual_model(beta):
     spec = kh.WeightSpec.from_layer_sizes(LAYERS)
     generator = kh.WeightGenerator(
-        spec, (10, 10), activation="sigmoid", head_kernel_initializer=head_per_tensor
+        spec,
+        (10, 10),
+        activation="sigmoid",
+        initialization=None,  # each variable by an initializer of its own, as in the published code
+        feature_scale=1.0,
+        head_kernel_initializer=head_per_tensor,
     )
     task, x = keras.Input((), dtype="int32", name="task"), keras.Input((1,), name="x")
     weights = kh.Hypernetwork(generator, num_conditions=len(TASKS), embedding_size=2)(task)

@@ -70,7 +70,11 @@ def filter_by_filter(spec):
     pieces = [f"filter/{i}/kernel" for i in range(FILTERS)]
     plan = kh.ChunkPlan(spec, kinds, {kernel.name: {"join": pieces, "axis": -1}})
     return kh.StructuredWeightGenerator(
-        plan, chunk_embeddings="given", hidden_sizes=(), head_kernel_initializer=small()
+        plan,
+        chunk_embeddings="given",
+        hidden_sizes=(),
+        initialization=None,
+        head_kernel_initializer=small(),
     )
 
 
@@ -79,8 +83,11 @@ def hyper():
     # One condition for all images: the model has no other input than the plain one.
     condition = ops.zeros_like(network.inputs[0][:1, 0, 0, 0], dtype="int32")
     z = keras.initializers.TruncatedNormal(mean=0.01, stddev=1)
+    embeddings = kh.WeightGenerator(
+        [(FILTERS, EMBEDDING)], (), initialization=None, head_kernel_initializer=small()
+    )
     embeddings = kh.Hypernetwork(
-        kh.WeightGenerator([(FILTERS, EMBEDDING)], (), head_kernel_initializer=small()),
+        embeddings,
         num_conditions=1,
         embedding_size=Z,
         embeddings_initializer=z,

@@ -38,11 +38,6 @@ TEST = 453  # leaves 1344 images, full batches only: one compilation
 FREQUENCY = 6  # at the start: up to a period over an image, as kernels lie in [-1/2, 1/2]
 
 
-@keras.saving.register_keras_serializable()
-def sine(x):
-    return ops.sin(FREQUENCY * x)
-
-
 def grid(resolution):
     """`(resolution**2, 2)`: the centres of the pixels, in [-1, 1]."""
     centres = (np.arange(resolution, dtype="float32") + 0.5) * 2 / resolution - 1
@@ -71,14 +66,20 @@ def sine_network(inputs):
         for limit in (1 / inputs, math.sqrt(6 / WIDTH) / FREQUENCY)
     )
     x = points = keras.Input((None, inputs), name="points")
-    x = layers.Dense(WIDTH, sine, kernel_initializer=first)(x)
-    x = layers.Dense(WIDTH, sine, kernel_initializer=others)(x)
+    x = layers.Dense(WIDTH, kh.sine(FREQUENCY), kernel_initializer=first)(x)
+    x = layers.Dense(WIDTH, kh.sine(FREQUENCY), kernel_initializer=others)(x)
     return keras.Model(points, layers.Dense(1, kernel_initializer=others)(x), name="painter")
 
 
 def generated_weights():
     code = encoder(keras.Input((SIZE, SIZE), name="image"))
-    return kh.hypernetize(sine_network(2), conditioning=code, mode="delta", hidden_sizes=())
+    return kh.hypernetize(
+        sine_network(2),
+        conditioning=code,
+        mode="delta",
+        hidden_sizes=(),
+        running_scale=False,  # the size of a code is learned
+    )
 
 
 def code_as_input():

@@ -69,7 +69,7 @@ def front_model():
 
 
 def train(model, scalarisation, epochs, seed):
-    schedule = keras.optimizers.schedules.CosineDecay(2e-3, epochs * STEPS)
+    schedule = keras.optimizers.schedules.CosineDecay(6e-3, epochs * STEPS)
     model.compile(keras.optimizers.Adam(schedule), scalarisation)
     model.fit(RandomRays(seed), epochs=epochs, verbose=0)
 

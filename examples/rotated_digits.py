@@ -32,30 +32,39 @@ BLIND, SAME, MATCHED, HYPER = "small, no angle", "small, angle", "size-matched",
 
 
 def turned(images, labels, seed):
-    """`([conditioning, pixels], labels)`, each image at one angle in each of 24 sectors."""
+    """`([degrees, pixels], labels)`, each image at one angle in each of 24 sectors."""
     sectors = np.arange(TURNS) + np.random.default_rng(seed).uniform(size=(len(images), TURNS))
     degrees = sectors.ravel() * 360 / TURNS
     images, labels = np.repeat(images, TURNS, axis=0), np.repeat(labels, TURNS)
     pixels = [rotate(x, d, reshape=False, order=1).ravel() for x, d in zip(images, degrees)]
-    angle = np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=-1)
-    return [angle.astype("float32"), np.array(pixels, "float32")], labels
+    return [degrees[:, None].astype("float32"), np.array(pixels, "float32")], labels
+
+
+def angle_input():
+    """An input in degrees, and `[cos, sin]` of it: from (1, 0) at 0 to (0, 1) at 90 degrees."""
+    degrees = keras.Input((1,), name="degrees")
+    return degrees, kh.UnitNormEncoding(high=90)(degrees)
 
 
 def hypernetwork():
+    _, angle = angle_input()
     return kh.build(
-        conditioning_size=2,
+        conditioning=angle,
         input_size=PIXELS,
         target_layer_sizes=[(PIXELS, WIDTH), (WIDTH, CLASSES)],
         hidden_sizes=(64, 8),
         hidden_activation="tanh",  # smooth in the angle, which generalizes better than relu here
+        # On the unit circle, biases of size 1 would only take conditions apart less.
+        bias_initializer="zeros",
+        feature_scale=1.0,
     )
 
 
 def dense_network(width, sees_angle=True):
-    angle, pixels = keras.Input((2,), name="conditioning"), keras.Input((PIXELS,), name="pixels")
+    (degrees, angle), pixels = angle_input(), keras.Input((PIXELS,), name="pixels")
     x = keras.layers.Concatenate()([angle, pixels]) if sees_angle else pixels
     x = keras.layers.Dense(width, activation="relu")(x)
-    return keras.Model([angle, pixels], keras.layers.Dense(CLASSES)(x))
+    return keras.Model([degrees, pixels], keras.layers.Dense(CLASSES)(x))
 
 
 def size_matched(parameters):
@@ -126,7 +135,7 @@ def main():
     print(f"\n{'network':16}{'trained':>10}{'in use':>10}{'mult-adds':>11}   test accuracy")
     means = {name: 100 * np.mean(rows) for name, rows in correct.items()}
     # What predictions at one angle need: all weights of a dense network, or the generated ones.
-    generated = kh.target_weights(models[HYPER], np.array([[1, 0]], "float32"))
+    generated = kh.target_weights(models[HYPER], np.zeros((1, 1), "float32"))
     for name, model in models.items():
         arrays = [w[0] for w in generated.values()] if name == HYPER else model.get_weights()
         in_use, products = (sum(w.size for w in arrays if w.ndim >= axes) for axes in (1, 2))

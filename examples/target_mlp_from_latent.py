@@ -5,8 +5,9 @@
 Every latent vector `z = (z0, z1)` stands for one function `sin(a x + b)` of a family, with
 `a = 4 + 2 z0` and `b = pi z1`. The generator learns to turn `z` into a network that computes it.
 The error of the target's output is propagated back through the generated weights into the
-generator, which has the only variables there are: one step of plain gradient descent shows that
-each of them receives a gradient.
+generator, which has the only variables there are. Two steps of plain gradient descent show that
+each of them receives a gradient: the target starts as the same network for every `z`, so that the
+head of the generator moves in the first step, and the hidden layers from the second on.
 
     KERAS_BACKEND=tensorflow python examples/target_mlp_from_latent.py
 """
@@ -72,17 +73,19 @@ def show_weights(model, z, x):
 
 def show_gradients(model, inputs, y):
     """Norm of every variable's gradient: how far one step of SGD moves it, by the step size."""
-    step_size = 1.0  # no less: a tiny step is lost in the rounding of the variables
+    step_size = 0.1
     model.compile(keras.optimizers.SGD(step_size), loss="mse")
-    before = [keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
-    model.train_on_batch(inputs, y)
-    print("\ngradient norms after one batch:")
-    for variable, old in zip(model.trainable_variables, before):
-        norm = np.linalg.norm(keras.ops.convert_to_numpy(variable) - old) / step_size
-        print(f"  {variable.path:32} {variable.shape!s:12} {norm:.2e}")
-        if not norm > 0:
+    values = [[keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]]
+    for _ in range(2):
+        model.train_on_batch(inputs, y)
+        values.append([keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables])
+    print("\ngradient norms in the first step and the second one:")
+    for variable, *steps in zip(model.trainable_variables, *values):
+        norms = [np.linalg.norm(moved) / step_size for moved in np.diff(steps, axis=0)]
+        print(f"  {variable.path:32} {variable.shape!s:12} {norms[0]:.2e}  {norms[1]:.2e}")
+        if not norms[1] > 0:
             raise SystemExit(f"{variable.path} receives no gradient")
-        variable.assign(old)
+        variable.assign(steps[0])
 
 
 def draw(path, model):
@@ -115,7 +118,7 @@ def main():
 
     steps = args.epochs * len(y) // 64
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)), loss="mse"
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(9e-3, steps)), loss="mse"
     )
     before = model.evaluate(test_inputs, test_y, batch_size=256, verbose=0)
     model.fit(inputs, y, batch_size=64, epochs=args.epochs, verbose=0)
