@@ -93,7 +93,7 @@ def _inside(path, start):
 def _form(call):
     form = "factored" if len(call.outputs) > 1 else "flat"
     parts = call.operation.starting_parts()
-    return form if all(part.base is None for part in parts) else f"{form} + frozen base"
+    return form if all(part.base is None for part, _ in parts) else f"{form} + frozen base"
 
 
 def _row(call, targets):

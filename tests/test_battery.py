@@ -47,7 +47,7 @@ TRAINED_POLICIES = POLICIES if BACKEND == "torch" else POLICIES[:1]
 def values_of(layer):
     """The variables of a layer, then the frozen bases of the generators in it."""
     parts = layer.starting_parts() if hasattr(layer, "starting_parts") else []
-    bases = [part.base for part in parts if part.starts_from_base]
+    bases = [part.base for part, _ in parts if part.starts_from_base]
     values = [*layer.weights, *(0.0 if base is None else base for base in bases)]
     return [ref.cast(ops.convert_to_numpy(v)) for v in values]
 

@@ -11,7 +11,7 @@ from tests import reference as ref
 from tests.backend import BACKEND, numpy_of
 from tests.cases import CASES
 from tests.generator_cases import CONDITIONS, IDS, Z, options
-from tests.test_battery import assert_close, every_layer, policy_of, with_equal_bases
+from tests.test_battery import assert_close, every_layer, policy_of
 
 # Without a switch of its own JAX has no float64; Keras' layers then make float32.
 no_float64 = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless asked for")
@@ -63,10 +63,8 @@ if BACKEND != "jax":
 @pytest.mark.parametrize("case", WITH_PARTS, ids=lambda case: case.id)
 @pytest.mark.parametrize(("policy", "of_parts"), PAIRS)
 def test_parts_of_another_policy(case, policy, of_parts, rng):
-    with_equal_bases()
     inputs, full = case.inputs(6, rng), case.layer()
     expected = numpy_of(full(*inputs))
-    with_equal_bases()
     with policy_of(of_parts):
         layer = case.layer()
     layer = with_policy(layer, policy)

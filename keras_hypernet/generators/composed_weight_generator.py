@@ -210,10 +210,10 @@ class ComposedWeightGenerator(Generator):
             own.update((n, x) for n, x in given.items() if n == "condition_id")
         return own
 
-    def starting_parts(self, initialization):
-        starts = self._starts(initialization)
+    def starting_parts(self, initialization=None):
+        starts = {} if initialization is None else self._starts(initialization)
         parts = self.generators.items()
-        return [pair for name, part in parts for pair in part.starting_parts(starts[name])]
+        return [pair for name, part in parts for pair in part.starting_parts(starts.get(name))]
 
     def check_start(self, initialization):
         initialization.check_names(self._pieces_by_name())

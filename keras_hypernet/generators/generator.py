@@ -80,7 +80,7 @@ class Generator(CompositeLayer):
         """`{(id of a layer, variable)}` whose initializers were given, one by one."""
         return set()
 
-    def starting_parts(self, initialization):
+    def starting_parts(self, initialization=None):
         """`[(generator inside, or itself, what an initialization is to it)]`."""
         return [(self, initialization)]
 

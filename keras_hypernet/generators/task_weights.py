@@ -104,7 +104,7 @@ class TaskWeights(Generator):
     def initializers(self, initialization):
         return self.generator.initializers(initialization)
 
-    def starting_parts(self, initialization):
+    def starting_parts(self, initialization=None):
         return self.generator.starting_parts(initialization)
 
     def check_start(self, initialization):
