@@ -234,7 +234,7 @@ BASE = {
     "initialize": lambda: {"generator": hyper(), "initialization": kh.HyperFanIn(seed=3)},
     "initialize_embeddings": lambda: {"layer": hyper(), "seed": 3},
     "output_regularizer": lambda: {
-        "hypernetwork": hyper(),
+        "hypernetwork": hyper(initialization=None),
         "ids": np.array([0, 1, 2]),
         "targets": np.ones((3, 16), "float32"),
         "seed": 3,
@@ -459,7 +459,7 @@ START = {"head_kernel_means", "head_kernel_variances", "head_bias_means", "head_
 CONDITIONAL = {"chunk_embeddings": "conditional", "num_conditions": 3}
 
 MANY = {  # one of which is drawn
-    "hypernetwork": lambda: hyper(50),
+    "hypernetwork": lambda: hyper(50, initialization=None, head_kernel_initializer="he_normal"),
     "ids": np.arange(50),
     "targets": np.ones((50, 16), "float32"),
 }
@@ -529,6 +529,7 @@ OTHER = {
     ("BiasHyperInit", "initializers"): {"kernel": "ones"},
     ("BiasHyperInit", "seed"): 5,
     **{(name, "feature_scale"): Row(0.5) for name in ("WeightGenerator",)},
+    ("build", "running_scale"): False,
     ("hypernetize", "running_scale"): False,
     ("ChunkPlan", "spec"): kh.WeightSpec(
         [{"name": "a/kernel", "shape": (3, 4), "role": "embedding"}]

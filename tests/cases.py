@@ -481,8 +481,8 @@ CONDITIONS = [
 
 
 def of_size_one(values, x):
-    mean_square, _ = values
-    return x / np.sqrt(mean_square)
+    mean_square, batches = values
+    return x / np.sqrt(mean_square) if batches else x
 
 
 def scaled_model():

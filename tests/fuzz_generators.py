@@ -29,9 +29,11 @@ PERCEPTRON = {
     "head_bias_initializer": ["ones"],
     "head_kernel_regularizer": ["l1", keras.regularizers.L1L2(1e-3, 1e-3)],
     "seed": [3],
+    "feature_scale": [1.0, 0.3],
     **REGULARIZED,
 }
-OF_HIDDEN = ("dropout", "batch_normalization", "spectral_normalization")  # of hidden layers
+# Of hidden layers.
+OF_HIDDEN = ("dropout", "batch_normalization", "spectral_normalization", "feature_scale")
 IMAGE = {
     "activation": ["tanh", None],
     "use_bias": [False],
@@ -102,8 +104,10 @@ def perceptron(draw, **given):
     found = {"hidden_sizes": (4,), **draw.options(PERCEPTRON, 0.15), **given}
     if not found["hidden_sizes"]:
         found = {name: value for name, value in found.items() if name not in OF_HIDDEN}
-    if draw.chance(0.3) and found.keys().isdisjoint({"use_bias", "batch_normalization"}):
-        found["initialization"] = draw.named("initialization", INITIALIZATIONS)
+    fans = found.keys().isdisjoint({"use_bias", "batch_normalization"})
+    if draw.chance(0.4):
+        starts = [None, BIAS, kh.BiasHyperInit(seed=3), *(INITIALIZATIONS if fans else [])]
+        found["initialization"] = draw.named("initialization", starts)
     return found
 
 
@@ -142,10 +146,16 @@ def chunk_options(draw, rows):
     return options, given
 
 
+def is_based(options):
+    """Whether a start needs nothing of its generator."""
+    start = options.get("initialization")
+    return start is None or start == BIAS or isinstance(start, kh.BiasHyperInit)
+
+
 def without_initialization(options, perceptron):
-    """Given embeddings cannot be initialized, and one head would make all chunks equal."""
-    if options["chunk_embeddings"] == "given" or perceptron.get("initialization") == BIAS:
-        perceptron.pop("initialization", None)
+    """Hyperfan cannot initialize embeddings that are given."""
+    if options["chunk_embeddings"] == "given" and not is_based(perceptron):
+        perceptron.pop("initialization")
     return {**perceptron, **options}
 
 
@@ -166,7 +176,8 @@ def chunked(draw, spec, rows, **layer):
 def structured(draw, spec, rows, **layer):
     options, given = chunk_options(draw, rows)
     perceptrons = perceptron(draw, use_bias=True)
-    perceptrons.pop("initialization", None)
+    if not is_based(perceptrons):
+        perceptrons.pop("initialization")
     budget = draw.named("budget", [1.0, 0.5, 10**6])
     arguments = {"hidden_sizes": perceptrons["hidden_sizes"]}
     arguments["embedding_size"] = draw.pick([None, 1, 3])

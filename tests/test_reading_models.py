@@ -251,11 +251,12 @@ def test_summary_and_plot(tmp_path):
     assert "hyper_weight_gen_0" in text
     assert "(WeightGenerator)" in text
     assert "hyper_apply_generated_weights" in text
-    assert f"Total params: {25 + 6 * 400 + 25 + 6 * 202:,}" in text
+    running_scale = 2
+    assert f"Total params: {running_scale + 25 + 6 * 400 + 25 + 6 * 202:,}" in text
     dot = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True).to_string()
     for name in ("conditioning", "data_input", "hyper_weight_gen_1"):
         assert name in dot
-    assert dot.count("->") == 5
+    assert dot.count("->") == 6
 
 
 def test_a_table_of_many_layers_is_short():

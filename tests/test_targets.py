@@ -679,6 +679,7 @@ def test_economical_ensemble_of_wide_resnets():
         num_conditions=members,
         hidden_sizes=(),
         use_bias=False,
+        initialization=None,  # no base: kernels are mixtures of templates, and nothing else
     )
     hyper = kh.Hypernetwork(
         kh.ComposedWeightGenerator(
