@@ -25,7 +25,6 @@ def learns(model, data, rate=1e-3):
     inputs, y = data
     model.compile(keras.optimizers.Adam(rate), "mse")
     losses = model.fit(inputs, y, epochs=30, batch_size=32, verbose=0).history["loss"]
-    print("RATIO", losses[-1] / y.var())
     assert losses[-1] < y.var() / 4, losses
 
 
@@ -81,3 +80,30 @@ def test_conditions_that_lie_together():
 def test_a_sine_network():
     keras.utils.set_random_seed(5)
     learns(kh.build(2, 1, sizes(4), activation=kh.sine(6.0)), problem())
+
+
+def encoder(kind):
+    """A conditioning, and the layer that makes it."""
+    if kind == "embedding":
+        return kh.ConditionEmbedding(4, 2)(keras.Input((), dtype="int32"))
+    vectors = keras.Input((2,))
+    if kind == "input":
+        return vectors
+    dense = keras.layers.Dense(2)
+    dense.trainable = kind == "trained"
+    return dense(vectors)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scaled"),
+    [("input", True), ("frozen", True), ("trained", False), ("embedding", False)],
+)
+def test_conditions_that_are_data_are_scaled(kind, scaled):
+    target = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    for model in (
+        kh.build(None, 1, [(1, 1)], [4], conditioning=encoder(kind)),
+        kh.hypernetize(target, conditioning=encoder(kind)),
+    ):
+        assert any(isinstance(layer, kh.RunningScale) for layer in model.layers) == scaled
+    asked = kh.build(None, 1, [(1, 1)], [4], conditioning=encoder(kind), running_scale=not scaled)
+    assert any(isinstance(layer, kh.RunningScale) for layer in asked.layers) != scaled
