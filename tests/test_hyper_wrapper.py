@@ -147,3 +147,13 @@ def dense():
 def test_refused(call, error, message, rng):
     with pytest.raises(error, match=message):
         call(data(rng))
+
+
+def test_a_wrapped_sequential_stays_frozen():
+    layer = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()])
+    wrapper = kh.HyperWrapper(layer)
+    wrapper.trainable = False
+    assert not layer.trainable
+    copy = kh.HyperWrapper.from_config(wrapper.get_config())
+    assert not copy.wrapped_layer().trainable
+    assert not copy.wrapped_layer().layers[0].trainable

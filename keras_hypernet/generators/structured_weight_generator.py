@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_hypernet import _compat, checks
 from keras_hypernet.chunk_plan import ChunkPlan
-from keras_hypernet.generators import options
+from keras_hypernet.generators import inputs, options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
 from keras_hypernet.generators.weight_generator import WeightGenerator
 
@@ -132,8 +132,16 @@ class StructuredWeightGenerator(ChunkedGenerator):
         return slots
 
     def call(self, conditioning, training=None):
-        made = {}
-        for name, chunks in self.generate(conditioning, training).items():
+        made, sets = {}, self.generate(conditioning, training)
+        given = inputs.as_dict(conditioning)
+        if len(given) > 1:  # some kinds may have got those of one row only
+            flat = [ops.reshape(x, (-1, x.shape[1] * x.shape[2])) for x in sets.values()]
+            flat = inputs.share_rows(flat, witnesses=given.values())
+            sets = {
+                name: ops.reshape(x, (-1, *chunks.shape[1:]))
+                for (name, chunks), x in zip(sets.items(), flat)
+            }
+        for name, chunks in sets.items():
             kind = name.removeprefix(INPUT)
             spec = self.plan.kinds[kind].spec
             for tensor, values in zip(spec, _compat.split(chunks, spec.sizes)):

@@ -197,6 +197,8 @@ class HyperWrapper(HyperLayer):
             **config,
             "layer": layer,
             "layer_build": build_of(self.wrapped_layer()),
+            # Some layers, such as `Sequential`, forget it in their own config.
+            "layer_trainable": self.wrapped_layer().trainable,
             "layer_flags": flags_of(self.wrapped_layer()),
             "tensor_names": self.tensor_names,
         }
@@ -207,6 +209,7 @@ class HyperWrapper(HyperLayer):
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         give_unique_path(layer)  # its state keeps its path, and may be loaded twice
         build_as(layer, config.pop("layer_build"))
+        layer.trainable = config.pop("layer_trainable", layer.trainable)
         set_flags(layer, config.pop("layer_flags"))
         names = config.pop("tensor_names")
         wrapper = cls(layer, **config)
