@@ -259,3 +259,22 @@ def test_names_are_numbered_per_process():
     first, second = unique_name("head"), unique_name("head")
     assert first != second
     assert first.startswith("head_")
+
+
+def test_kinds_of_which_one_got_a_single_row(rng):
+    """A row for all and a row for each give a row for each."""
+    plan = kh.plan_chunks([(3, 4), (4,), (5, 6), (6,)], 10**6, hidden_sizes=[4], embedding_size=2)
+    generator = kh.StructuredWeightGenerator(plan, chunk_embeddings="given", hidden_sizes=[4])
+    names = [n for n in generator.accepted_inputs if n.startswith("chunk_embeddings/")]
+    assert len(names) > 1
+    rows = dict(zip(names, [1, *[3] * (len(names) - 1)]))
+    given = {
+        name: rng.normal(size=(rows[name], plan.kinds[name.partition("/")[2]].number, 2)).astype(
+            "float32"
+        )
+        for name in names
+    }
+    full = {name: np.broadcast_to(x, (3, *x.shape[1:])) for name, x in given.items()}
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(generator(given)), ops.convert_to_numpy(generator(full)), rtol=1e-5
+    )
