@@ -263,7 +263,8 @@ def test_names_are_numbered_per_process():
 
 def test_kinds_of_which_one_got_a_single_row(rng):
     """A row for all and a row for each give a row for each."""
-    plan = kh.plan_chunks([(3, 4), (4,), (5, 6), (6,)], 10**6, hidden_sizes=[4], embedding_size=2)
+    spec = kh.WeightSpec.from_shapes([(3, 4), (4,), (5, 6), (6,)])
+    plan = kh.plan_chunks(spec, 10**6, hidden_sizes=[4], embedding_size=2)
     generator = kh.StructuredWeightGenerator(plan, chunk_embeddings="given", hidden_sizes=[4])
     names = [n for n in generator.accepted_inputs if n.startswith("chunk_embeddings/")]
     assert len(names) > 1
