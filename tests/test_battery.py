@@ -280,7 +280,9 @@ def check_fit(model, inputs, y, epochs):
     history = model.fit(inputs, y, batch_size=12, epochs=epochs, verbose=0).history["loss"]
     assert history[-1] < history[0]
     for variable, old in zip(model.trainable_variables, before, strict=True):
-        assert np.any(ops.convert_to_numpy(variable) != old), variable.path
+        # A softmax does not see what is added to all its entries: the gradient is rounding only.
+        rounding = variable.path.endswith("key/bias")
+        assert rounding or np.any(ops.convert_to_numpy(variable) != old), variable.path
 
 
 @every_layer
