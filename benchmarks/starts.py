@@ -77,6 +77,9 @@ class WithHead(kh.BiasHyperInit):
         drawn = self.initializer_of(tensor)(tensor.shape)
         return float(np.var(drawn)) if tensor.role == "kernel" else 0.0
 
+    def arguments(self):
+        return {**super().arguments(), "share": self.share}
+
     def get_config(self):
         return {**super().get_config(), "share": self.share}
 
@@ -92,8 +95,7 @@ class Start:
         """This, with a frozen base of its own."""
         if not isinstance(self.initialization, kh.BiasHyperInit):
             return self
-        config = {**self.initialization.get_config(), "seed": seed}
-        return dataclasses.replace(self, initialization=type(self.initialization)(**config))
+        return dataclasses.replace(self, initialization=self.initialization.copy(seed=seed))
 
     @property
     def of_generator(self):
