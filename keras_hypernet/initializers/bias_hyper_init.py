@@ -117,7 +117,7 @@ class BiasHyperInit(Initialization):
         return fresh(given)
 
     def arguments(self):
-        return {"initializers": self.initializers, "seed": self.seed}
+        return {**self.get_config(), "initializers": self.initializers}  # a subclass has more
 
     def get_config(self):
         serialize = keras.initializers.serialize
