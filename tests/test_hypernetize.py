@@ -227,7 +227,7 @@ def test_replaced_weights_depend_on_the_condition_after_one_step(select, rng):
     compiled(hyper).fit(Batches([z, x], floats(rng, 64, 2), number=1), verbose=0)
     gamma = kh.target_weights(hyper, z)["norm/gamma"]
     assert abs(gamma.mean() - 1) < 0.1  # 1 + change
-    assert 0.001 < gamma.std() < 0.5
+    assert 0.004 < gamma.std() < 0.5
     same = predict(hyper, [np.tile(z[:1], (64, 1)), x])
     assert np.abs(predict(hyper, [z, x]) - same).max() > 1e-2
 
