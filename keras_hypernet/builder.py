@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_hypernet import checks
-from keras_hypernet.conditioning.running_scale import RunningScale, is_data
+from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
 from keras_hypernet.generators import inputs as generator_inputs
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initialization as initializations
@@ -122,7 +122,7 @@ def build(
     positions = None if many else math.prod(data_shape[:-1])
     prefix = f"{name}_" if name else ""
     generated = []
-    if is_data(conditioning) if running_scale is None else running_scale:
+    if is_scaled(conditioning, running_scale):
         scale = RunningScale(dtype=dtype, name=f"{prefix}running_scale" if name else None)
         conditioning = scale(conditioning)
     for i, (spec, (size_in, size_out)) in enumerate(zip(target.layers.values(), sizes)):

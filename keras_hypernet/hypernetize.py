@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_hypernet import _compat, checks
-from keras_hypernet.conditioning.running_scale import RunningScale, is_data
+from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
@@ -245,7 +245,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, running_scale,
     initialization = BiasHyperInit() if initialization is None else initialization
     initialization.check_names([name for target in targets for name in target.spec.names])
     features = conditioning
-    if is_data(conditioning) if running_scale is None else running_scale:
+    if is_scaled(conditioning, running_scale):
         features = RunningScale(name=free_name("running_scale", taken))(features)
     if hidden_sizes:
         trunk = ConditioningFeatures(hidden_sizes, name=free_name("conditioning_features", taken))

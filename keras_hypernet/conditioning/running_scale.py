@@ -12,7 +12,12 @@ from keras_hypernet.naming import give_unique_path
 TOGETHER = 0.02  # spread of conditions, in their size, below which they are hard to tell apart
 
 
-def is_data(tensor):
+def is_scaled(conditioning, asked):
+    """Whether a conditioning gets a `RunningScale`: as asked for, or where it is data."""
+    return _is_data(conditioning) if asked is None else asked
+
+
+def _is_data(tensor):
     """Whether no trained layer makes a KerasTensor: its size is what it is."""
     sources = keras.utils.get_source_inputs(tensor)
     if any(tensor is source for source in sources):

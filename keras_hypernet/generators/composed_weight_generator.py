@@ -10,7 +10,6 @@ from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
-from keras_hypernet.initializers import initialization as initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.spec import WeightSpec
 from keras_hypernet.weights import cast, materialize, split_weights
@@ -215,25 +214,6 @@ class ComposedWeightGenerator(Generator):
         parts = self.generators.items()
         return [pair for name, part in parts for pair in part.starting_parts(starts.get(name))]
 
-    def check_start(self, initialization):
-        initialization.check_names(self._pieces_by_name())
-
-    def start_with(self, initialization):
-        initialization = initializations.get(initialization)
-        if initialization is None:
-            return
-        self.check_start(initialization)
-        starts = self._starts(initialization)
-        for part, generator in self.generators.items():
-            generator.check_start(starts[part])
-        for part, generator in self.generators.items():
-            generator.start_with(starts[part])
-
-    def initializers(self, initialization):
-        starts = self._starts(initialization)
-        parts = self.generators.items()
-        return [slot for name, part in parts for slot in part.initializers(starts[name])]
-
     def _pieces_by_name(self):
         """`{name of a piece, or of a target tensor: [pieces that generators make]}`."""
         made = [f"{part}/{t.name}" for part, g in self.generators.items() for t in g.spec]
@@ -248,6 +228,7 @@ class ComposedWeightGenerator(Generator):
     def _starts(self, initialization):
         """The initialization of each part, by its own names."""
         pieces = self._pieces_by_name()
+        initialization.check_names(pieces)
         return {
             part: initialization.renamed(
                 {

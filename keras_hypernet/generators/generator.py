@@ -74,7 +74,8 @@ class Generator(CompositeLayer):
 
     def initializers(self, initialization):
         """`[(layer, variable, initializer)]` that an initialization gives this generator."""
-        raise NotImplementedError
+        parts = self.starting_parts(initialization)
+        return [slot for part, start in parts for slot in part.initializers(start)]
 
     def given_initializers(self):
         """`{(id of a layer, variable)}` whose initializers were given, one by one."""
@@ -93,13 +94,16 @@ class Generator(CompositeLayer):
         initialization = initializations.get(initialization)
         if initialization is None:
             return
-        if self.built:
-            raise ValueError(
-                "`initialization` must be given before a generator is built; `kh.initialize` draws "
-                f"a built one once more. Received: {self.name}"
-            )
-        self.check_start(initialization)
-        self.initialization = initialization
+        parts = self.starting_parts(initialization)
+        for part, start in parts:
+            if part.built:
+                raise ValueError(
+                    "`initialization` must be given before a generator is built; `kh.initialize` "
+                    f"draws a built one once more. Received: {part.name}"
+                )
+            part.check_start(start)
+        for part, start in parts:
+            part.initialization = start
 
     def features_size(self, conditioning_size):
         """Number of features in factored weights; `None` where weights are flat."""

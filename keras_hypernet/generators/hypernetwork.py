@@ -186,17 +186,8 @@ class Hypernetwork(Generator):
         others = [n for n in self.generator.accepted_inputs if n not in ("noise", "condition_id")]
         return (*noise, *ids, *others)
 
-    def initializers(self, initialization):
-        return self.generator.initializers(initialization)
-
     def starting_parts(self, initialization=None):
         return self.generator.starting_parts(initialization)
-
-    def check_start(self, initialization):
-        self.generator.check_start(initialization)
-
-    def start_with(self, initialization):
-        self.generator.start_with(initialization)
 
     # Inputs.
 

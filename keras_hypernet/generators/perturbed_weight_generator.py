@@ -124,17 +124,8 @@ class PerturbedWeightGenerator(Generator):
     def knows_condition(self, given):
         return self.generator.knows_condition(given)
 
-    def initializers(self, initialization):
-        return self.generator.initializers(initialization)
-
     def starting_parts(self, initialization=None):
         return self.generator.starting_parts(initialization)
-
-    def check_start(self, initialization):
-        self.generator.check_start(initialization)
-
-    def start_with(self, initialization):
-        self.generator.start_with(initialization)
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)

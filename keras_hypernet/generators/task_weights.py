@@ -101,17 +101,8 @@ class TaskWeights(Generator):
     def conditional_variables(self):
         return [self.embedding.table.embeddings, *self.generator.conditional_variables]
 
-    def initializers(self, initialization):
-        return self.generator.initializers(initialization)
-
     def starting_parts(self, initialization=None):
         return self.generator.starting_parts(initialization)
-
-    def check_start(self, initialization):
-        self.generator.check_start(initialization)
-
-    def start_with(self, initialization):
-        self.generator.start_with(initialization)
 
     def check_conditioning(self, ids):
         check_ids(ids, self.num_conditions, self.unknown)

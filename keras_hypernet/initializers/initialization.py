@@ -109,7 +109,6 @@ def initialize(generator, initialization):
             "`generator` must be built: call it on data first, or give it the initialization as "
             f"its argument. Received: generator={generator}"
         )
-    generator.check_start(initialization)
     for part, start in generator.starting_parts(initialization):
         part.check_start(start)
         _check_base(part, start)
