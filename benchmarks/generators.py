@@ -32,7 +32,8 @@ from common import (
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.targets import wide_resnet, wrn_chunking
+from keras_hypernet.chunking import wrn_chunking
+from keras_hypernet.targets import wide_resnet
 
 BACKEND = keras.backend.backend()
 CONDITION = 8  # width of a condition vector, and of a chunk embedding

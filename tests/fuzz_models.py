@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 import keras_hypernet as kh
-from keras_hypernet.naming import unique_name
+from keras_hypernet.utils.naming import unique_name
 from tests import continual_cases
 from tests.fuzz import Case, all_layers, as_numpy, assert_close, call, flags, functional
 from tests.fuzz_generators import OF_HIDDEN, PERCEPTRON, POLICIES, TOLERANCES, Made, layer_sizes

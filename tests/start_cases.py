@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 import keras_hypernet as kh
-from keras_hypernet.weight_tensor import fields_of
-from keras_hypernet.weights import materialize
+from keras_hypernet.weights.forms import materialize
+from keras_hypernet.weights.weight_tensor import fields_of
 
 TENSORS = {
     "a/kernel": ((24, 32), keras.initializers.Orthogonal(gain=2.0)),

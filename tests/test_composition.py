@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.naming import unique_name
+from keras_hypernet.utils.naming import unique_name
 from tests.backend import BACKEND, numpy_of
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.ops import contraction
+from keras_hypernet.ops import contractions
 from keras_hypernet.ops.dense import dense
 from tests import reference as ref
 from tests.backend import BACKEND, gradients, numpy_of
@@ -29,7 +29,7 @@ def targets(draw):
     total = (inputs + use_bias) * units
     x = rng.normal(size=(rows * group, *inner, inputs)).astype("float32")
     if draw(st.booleans()):
-        order = draw(st.sampled_from(contraction.CONTRACTIONS))
+        order = draw(st.sampled_from(contractions.CONTRACTIONS))
         weights = factored(rows, rng, draw(sizes), total)
     else:
         order = draw(st.sampled_from(["auto", "materialize"]))
@@ -74,7 +74,7 @@ def test_any_target_has_the_gradients_of_the_loop(target):
     st.lists(sizes, min_size=2, max_size=4),
     st.integers(1, 3),
     st.integers(1, 3),
-    st.sampled_from(contraction.CONTRACTIONS),
+    st.sampled_from(contractions.CONTRACTIONS),
     st.integers(0, 99),
 )
 def test_any_perceptron_equals_the_loop_over_samples(widths, rows, group, order, seed):
@@ -88,12 +88,12 @@ def test_any_perceptron_equals_the_loop_over_samples(widths, rows, group, order,
 
 
 def test_the_smallest_intermediate_wins():
-    assert contraction.choose(128, 64, 256) == "materialize"
-    assert contraction.choose(512, 10, 32) == "project"
-    assert contraction.choose(16, 512, 64) == "outer"
-    assert contraction.choose(64, 64, 256, positions=1024) == "materialize"
-    assert contraction.choose(784, 400, 10, positions=None) == "materialize"
-    assert contraction.choose(512, 512, 32) == "project"
+    assert contractions.choose(128, 64, 256) == "materialize"
+    assert contractions.choose(512, 10, 32) == "project"
+    assert contractions.choose(16, 512, 64) == "outer"
+    assert contractions.choose(64, 64, 256, positions=1024) == "materialize"
+    assert contractions.choose(784, 400, 10, positions=None) == "materialize"
+    assert contractions.choose(512, 512, 32) == "project"
 
 
 def test_auto_sees_the_positions_that_share_a_row(rng):

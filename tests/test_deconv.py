@@ -10,9 +10,9 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.generators import hyper_image
+from keras_hypernet.generators.blocks import image_plan
+from keras_hypernet.generators.blocks.self_attention import SelfAttention2D
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
-from keras_hypernet.generators.self_attention import SelfAttention2D
 from tests.backend import BACKEND, compiled, gradients, numpy_of
 from tests.reference import transposed_conv
 
@@ -168,8 +168,8 @@ def stored_plans():
 @pytest.mark.parametrize("stored", stored_plans())
 def test_plan_of_the_predecessor(stored):
     count, kernel_size = stored["num_layers"] - 1, stored["kernel_size"]
-    kernels = hyper_image.kernel_sizes_of(kernel_size, count)
-    start, convs = hyper_image.plan(stored["hyper_img_shape"][:2], kernels)
+    kernels = image_plan.kernel_sizes_of(kernel_size, count)
+    start, convs = image_plan.plan(stored["hyper_img_shape"][:2], kernels)
     assert list(start) == stored["fc_spatial"]
     assert [list(conv.strides) for conv in convs] == stored["strides"]
     assert [list(conv.size) for conv in convs] == stored["layer_output_sizes"]
@@ -183,7 +183,7 @@ def test_plan_of_the_predecessor(stored):
 def test_every_plan_makes_its_image():
     for size in range(1, 60):
         for kernel in range(3, 8):
-            (before, _), convs = hyper_image.plan((size, size), [(kernel, kernel)] * 3)
+            (before, _), convs = image_plan.plan((size, size), [(kernel, kernel)] * 3)
             for conv in convs:
                 (start, end), stride = conv.crop[0], conv.strides[0]
                 assert start >= 0

@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
-from keras_hypernet.targets.resnet import resnet
-from keras_hypernet.weights import from_output_first
+from keras_hypernet.targets.resnets import resnet
+from keras_hypernet.weights.forms import from_output_first
 from tests.backend import numpy_of
 
 # All with as many inputs as outputs, so that a wrong axis would fit.

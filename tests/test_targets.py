@@ -14,8 +14,8 @@ from keras import layers, ops
 
 import keras_hypernet as kh
 from keras_hypernet import targets
-from keras_hypernet.chunk_plan import ChunkPlan
-from keras_hypernet.targets.convolutions import Convolutions
+from keras_hypernet.chunking.chunk_plan import ChunkPlan
+from keras_hypernet.targets.parts import Convolutions
 from tests.backend import BACKEND
 
 # Chunk plans are pure Python: what they hold on one backend they hold on all.

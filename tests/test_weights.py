@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.weights import split_layers
+from keras_hypernet.weights.forms import split_layers
 from tests import reference as ref
 from tests.backend import numpy_of, tensors_of
 

@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from keras_hypernet import checks
-from keras_hypernet.rewrite import copy_values
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.copying import copy_values
 
 STARTS = ("initializer", "mean")
 

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_hypernet import checks
 from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, check_ids, look_up
-from keras_hypernet.naming import unique_name
-from keras_hypernet.trainable_flags import CompositeLayer
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.trainable_flags import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

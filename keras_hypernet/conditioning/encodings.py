@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks
-from keras_hypernet.naming import give_unique_path
+from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils.naming import give_unique_path
 
 
 class _CircleEncoding(keras.layers.Layer):
@@ -41,7 +41,7 @@ class _CircleEncoding(keras.layers.Layer):
         self.inputs_size = input_shape[-1]
 
     def call(self, inputs):
-        x = ops.cast(inputs, _compat.full_precision(self.compute_dtype))
+        x = ops.cast(inputs, backend.full_precision(self.compute_dtype))
         angles = self.angles(x)
         outputs = ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
         return ops.cast(outputs, self.compute_dtype)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks
+from keras_hypernet.utils import backend, checks, keras_internals
 
 UNKNOWN = ("error", "mean")
 
@@ -21,7 +21,7 @@ def check_ids(ids, num_conditions, unknown="error", argument="ids"):
     checks.tensor(argument, ids)
     checks.int_tensor(argument, ids)
     checks.rank(argument, ids.shape, 1, hint=" In a model: `keras.Input((), dtype='int32')`.")
-    if unknown == "error" and _compat.is_concrete(ids) and not _all_known(ids, num_conditions):
+    if unknown == "error" and backend.is_concrete(ids) and not _all_known(ids, num_conditions):
         values = ops.convert_to_numpy(ids)
         raise ValueError(
             f"`{argument}` must be in 0 ... {num_conditions - 1} "
@@ -57,7 +57,7 @@ def look_up(lookup, number, ids, mean=None):
         mean: Tensor `(...)` in place of the mean of `lookup`.
     """
     ids = wide(ids)
-    if _compat.is_concrete(ids) and _all_known(ids, number):
+    if backend.is_concrete(ids) and _all_known(ids, number):
         return lookup(ids)
     known = are_known(ids, number)
     rows = lookup(ops.where(known, ids, ops.zeros_like(ids)))
@@ -94,7 +94,7 @@ class IdWatch(keras.layers.Layer):
 
     def notice(self, ids):
         """To be called with the ids of every call."""
-        if not _compat.assigns_in_graph(ids):
+        if not keras_internals.assigns_in_graph(ids):
             return
         unknown = ops.any(ops.logical_not(are_known(ids, self.num_conditions)))
         state = self.seen.state
@@ -108,7 +108,7 @@ class IdWatch(keras.layers.Layer):
     def report(self):
         """Warns if there were unknown ids since the last time."""
         state = self.seen.state
-        if _compat.is_readable(state) and ops.convert_to_numpy(state).any():
+        if keras_internals.is_readable(state) and ops.convert_to_numpy(state).any():
             state.assign(np.zeros(state.shape))
             warnings.warn(
                 f"{self.owner!r} was given ids that are not in 0 ... {self.num_conditions - 1}: "
@@ -135,6 +135,6 @@ class UnknownIds(keras.callbacks.Callback):
     """
 
     def on_predict_end(self, logs=None):
-        for layer in _compat.layers_in(self.model):
+        for layer in keras_internals.layers_in(self.model):
             if isinstance(layer, IdWatch):
                 layer.report()

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks
-from keras_hypernet.naming import give_unique_path
+from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils.naming import give_unique_path
 
 TOGETHER = 0.02  # spread of conditions, in their size, below which they are hard to tell apart
 
@@ -103,7 +103,7 @@ class RunningScale(keras.layers.Layer):
 
     def _look(self, x):
         """Warns, once, of conditions that one number cannot part."""
-        if self._looked or not _compat.is_concrete(x):
+        if self._looked or not backend.is_concrete(x):
             return
         self._looked = True
         values = ops.convert_to_numpy(ops.cast(x, "float32"))

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from keras_hypernet import checks
 from keras_hypernet.continual.continual_model import ContinualModel
-from keras_hypernet.tables import format_table
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.tables import format_table
 
 EVALUATE = ("batch_size", "verbose", "steps", "callbacks")
 

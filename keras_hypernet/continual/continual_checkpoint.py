@@ -6,8 +6,8 @@ import zipfile
 
 import keras
 
-from keras_hypernet import checks
 from keras_hypernet.continual.continual_model import ContinualModel
+from keras_hypernet.utils import checks
 
 
 class ContinualCheckpoint(keras.callbacks.Callback):

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks, graph
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.continual.generated_weights import (
     GeneratedWeights,
@@ -13,15 +12,17 @@ from keras_hypernet.continual.generated_weights import (
     conditioning_of,
     is_float,
 )
-from keras_hypernet.continual.head_masks import heads_of_model, masks_of_model
 from keras_hypernet.continual.held_rows import HeldRows
+from keras_hypernet.continual.masks import heads_of_model, masks_of_model
+from keras_hypernet.continual.memory import FrozenCopy, StoredWeights
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.optimizer_start import OptimizerStart
-from keras_hypernet.continual.output_regularizer import output_regularizer
-from keras_hypernet.continual.targets import FrozenCopy, StoredWeights
+from keras_hypernet.continual.regularizer import output_regularizer
 from keras_hypernet.continual.task_state import TaskState
-from keras_hypernet.naming import unique_name
-from keras_hypernet.trainable_flags import flags_of, set_flags
+from keras_hypernet.models import graph_reader
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 
 TARGETS = ("weights", "copy")
 OPTIONS = (
@@ -129,7 +130,7 @@ class ContinualModel(ModelOfTasks):
         seed=None,
         **kwargs,
     ):
-        graph.check_functional(model)
+        graph_reader.check_functional(model)
         num_tasks = checks.positive_int("num_tasks", num_tasks)
         beta = checks.not_negative("beta", beta)
         checks.choice("targets", targets, TARGETS)
@@ -251,7 +252,7 @@ class ContinualModel(ModelOfTasks):
 
     def _statistics(self):
         """Variables of the target that move without being trained, such as moving means."""
-        parameters = {id(v) for _, v in _compat.parameters(self.model)}
+        parameters = {id(v) for _, v in keras_internals.parameters(self.model)}
         generating = {id(v) for v in self.generated.variables}
         others = [v for v in self.model.variables if id(v) not in parameters | generating]
         return [v for v in others if is_float(v)]

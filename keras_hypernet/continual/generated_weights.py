@@ -5,12 +5,13 @@ from collections import Counter
 import keras
 from keras import ops, tree
 
-from keras_hypernet import _compat, graph, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weight_tensor import fields_of
-from keras_hypernet.weights import materialize, pack_weights
+from keras_hypernet.models import graph_reader
+from keras_hypernet.utils import keras_internals, naming
+from keras_hypernet.weights.forms import materialize, pack_weights
+from keras_hypernet.weights.spec import WeightSpec
+from keras_hypernet.weights.weight_tensor import fields_of
 
 
 class GeneratedWeights:
@@ -31,12 +32,14 @@ class GeneratedWeights:
         self.embedding = embedding
         self.input = conditioning_of(model)
         # What makes weights, and the KerasTensors it is called with.
-        self.sources = [(Assembled(layer), given) for layer, given, _ in graph.layer_weights(model)]
-        self.sources += [(Plain(g), given) for g, given, _ in graph.plain_generators(model)]
+        self.sources = [
+            (Assembled(layer), given) for layer, given, _ in graph_reader.layer_weights(model)
+        ]
+        self.sources += [(Plain(g), given) for g, given, _ in graph_reader.plain_generators(model)]
         self.sources += [
             (GeneratedWeights(inner), fed[conditioning_of(inner).name])
-            for inner, fed in graph.nested_models(model)
-            if graph.conditioning_inputs(inner)
+            for inner, fed in graph_reader.nested_models(model)
+            if graph_reader.conditioning_inputs(inner)
         ]
         flat = tree.flatten([symbols for _, symbols in self.sources])
         self.computed = list({id(t): t for t in flat if t is not self.input}.values())
@@ -66,7 +69,7 @@ class GeneratedWeights:
         self.layers = [layer for layer in (self.embedding, self.graph) if layer is not None]
         self.layers += [layer for source, _ in self.sources for layer in source.layers]
         self.kept = [v for source, _ in self.sources for v in source.kept]
-        inside = [inner for layer in self.layers for inner in _compat.layers_in(layer)]
+        inside = [inner for layer in self.layers for inner in keras_internals.layers_in(layer)]
         generators = [x for x in inside if isinstance(x, Generator)]
         embeddings = [x for x in inside if isinstance(x, ConditionEmbedding)]
         counts = [x.num_conditions for x in generators + embeddings if x.num_conditions]
@@ -125,7 +128,7 @@ class Assembled:
 
 def conditioning_of(model):
     """The one input of a model that its generated weights depend on."""
-    inputs = graph.conditioning_inputs(model)
+    inputs = graph_reader.conditioning_inputs(model)
     if len(inputs) != 1:
         raise ValueError(
             "`model` must generate weights from one input that stands for the task, ids or a "

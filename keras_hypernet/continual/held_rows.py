@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.rewrite import value_of
+from keras_hypernet.utils.copying import value_of
 
 
 class HeldRows(keras.constraints.Constraint):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.naming import unique_name
-from keras_hypernet.rewrite import value_of
+from keras_hypernet.utils.copying import value_of
+from keras_hypernet.utils.naming import unique_name
 
 
 class TaskState(keras.layers.Layer):

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from keras_hypernet.conditioning import inputs
 from keras_hypernet.conditioning.ids import rows_of
-from keras_hypernet.generators import inputs
-from keras_hypernet.naming import unique_name
+from keras_hypernet.utils.naming import unique_name
 
 
 class ChunkSet(keras.layers.Layer):

@@ -4,7 +4,8 @@ import math
 
 import keras
 
-from keras_hypernet.generators import hyper_image, options
+from keras_hypernet.generators import options
+from keras_hypernet.generators.blocks import image_plan
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
 from keras_hypernet.generators.equal_chunks import EqualChunksGenerator, check_chunk_size
 
@@ -77,7 +78,7 @@ class ChunkedDeconvWeightGenerator(EqualChunksGenerator):
         initialization="bias_hyper_init",
         **kwargs,
     ):
-        image_shape = hyper_image.image_shape_of(image_shape)
+        image_shape = image_plan.image_shape_of(image_shape)
         chunk_size = check_chunk_size("pixels of `image_shape`", math.prod(image_shape), spec)
         layer, arguments = options.of_layer(kwargs, DeconvWeightGenerator)
 

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_hypernet import checks
-from keras_hypernet.generators import inputs
+from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
+from keras_hypernet.utils import checks
 
 MODES = ("shared", "conditional", "given")
 

@@ -3,16 +3,16 @@
 import keras
 from keras import ops
 
-from keras_hypernet import checks
-from keras_hypernet.assembly import Assembly, entries_from_config
-from keras_hypernet.fans import ROLES
-from keras_hypernet.generators import inputs
+from keras_hypernet.chunking.assembly import Assembly, entries_from_config
+from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weights import cast, materialize, split_weights
+from keras_hypernet.utils import checks
+from keras_hypernet.weights.fans import ROLES
+from keras_hypernet.weights.forms import cast, materialize, split_weights
+from keras_hypernet.weights.spec import WeightSpec
 
 PLAIN = ("shared", "conditional")
 

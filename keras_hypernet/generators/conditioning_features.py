@@ -2,13 +2,13 @@
 
 import keras
 
-from keras_hypernet import checks
 from keras_hypernet.generators import options
-from keras_hypernet.generators.hidden_layer import checked_scale
-from keras_hypernet.initializers.activations import of_hidden
+from keras_hypernet.generators.blocks.hidden_layer import checked_scale
 from keras_hypernet.initializers.fresh import fresh
-from keras_hypernet.naming import unique_name
-from keras_hypernet.trainable_flags import CompositeLayer
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.activations import of_hidden
+from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.trainable_flags import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

@@ -5,13 +5,14 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import checks
-from keras_hypernet.generators import hyper_image, inputs, self_attention
+from keras_hypernet.conditioning import inputs
+from keras_hypernet.generators.blocks import image_plan, self_attention
+from keras_hypernet.generators.blocks.hidden_layer import HiddenLayer
+from keras_hypernet.generators.blocks.self_attention import SelfAttention2D
+from keras_hypernet.generators.blocks.transposed_conv import TransposedConv
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.hidden_layer import HiddenLayer
-from keras_hypernet.generators.self_attention import SelfAttention2D
-from keras_hypernet.generators.transposed_conv import TransposedConv
 from keras_hypernet.initializers.fresh import fresh
+from keras_hypernet.utils import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -94,10 +95,10 @@ class DeconvWeightGenerator(Generator):
         bias_regularizer=None,
         **kwargs,
     ):
-        image_shape = hyper_image.image_shape_of(image_shape)
+        image_shape = image_plan.image_shape_of(image_shape)
         filters = checks.positive_ints("filters", checks.non_empty_list("filters", filters))
-        kernel_sizes = hyper_image.kernel_sizes_of(kernel_size, len(filters))
-        plan = hyper_image.plan(image_shape[:2], kernel_sizes)
+        kernel_sizes = image_plan.kernel_sizes_of(kernel_size, len(filters))
+        plan = image_plan.plan(image_shape[:2], kernel_sizes)
         attention = self_attention.check_places(attention, filters)
         activation = checks.activation("activation", activation)
         momentum = checks.fraction("momentum", momentum)
@@ -105,7 +106,7 @@ class DeconvWeightGenerator(Generator):
         use_bias = checks.boolean("use_bias", use_bias)
         batch_normalization = checks.boolean("batch_normalization", batch_normalization)
         super().__init__(spec, num_conditions=None, initialization=initialization, **kwargs)
-        hyper_image.check_pixels(image_shape, self.spec.total)
+        image_plan.check_pixels(image_shape, self.spec.total)
         self.image_shape = image_shape
         self.filters = filters
         self.kernel_size = kernel_sizes

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks, naming
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.initializers.fresh import fresh
+from keras_hypernet.utils import checks, keras_internals, naming
 
 
 def initialize_embeddings(
@@ -169,7 +169,7 @@ def _listed(argument, values):
 
 def _tables(layer, which):
     """`(variable, whether it has a row per condition)` of all embeddings inside a layer."""
-    for inside in _compat.layers_in(layer):
+    for inside in keras_internals.layers_in(layer):
         if which == "conditions" and isinstance(inside, ConditionEmbedding) and inside.built:
             yield inside.table.embeddings, True
         if which == "chunks" and isinstance(inside, ChunkSet) and inside.embeddings is not None:

@@ -2,10 +2,10 @@
 
 from keras import ops
 
-from keras_hypernet import checks
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weights import from_output_first
+from keras_hypernet.utils import checks
+from keras_hypernet.weights.forms import from_output_first
+from keras_hypernet.weights.spec import WeightSpec
 
 
 class EqualChunksGenerator(ChunkedGenerator):

@@ -3,14 +3,13 @@
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks, naming
-from keras_hypernet import weights as forms
-from keras_hypernet.conditioning import capacity
+from keras_hypernet.conditioning import capacity, inputs
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
-from keras_hypernet.generators import inputs
-from keras_hypernet.initializers import initialization as initializations
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.trainable_flags import CompositeLayer
+from keras_hypernet.initializers import initializations
+from keras_hypernet.utils import checks, keras_internals, naming
+from keras_hypernet.utils.trainable_flags import CompositeLayer
+from keras_hypernet.weights import forms
+from keras_hypernet.weights.spec import WeightSpec
 
 BASE = "base"  # entry of a file: some of the numbers of a base, to know it by
 
@@ -142,7 +141,7 @@ class Generator(CompositeLayer):
 
         It is then this one that says what unknown ids do, and that watches for them.
         """
-        for layer in _compat.layers_in(part):
+        for layer in keras_internals.layers_in(part):
             if hasattr(layer, "unknown"):
                 layer.owned, layer.unknown = True, self.unknown
 
@@ -186,7 +185,7 @@ class Generator(CompositeLayer):
         self.check_start(self.initialization)
         if self.initialization.has_base and self.starts_from_base:
             base = self.initialization.base(self.spec)
-            self.base = _compat.constant(base) if base.any() else None
+            self.base = keras_internals.constant(base) if base.any() else None
         given = self.given_initializers()
         for layer, variable, initializer in self.initializers(self.initialization):
             if (id(layer), variable) not in given:

@@ -2,14 +2,15 @@
 
 import keras
 
-from keras_hypernet import _compat, checks, fans, naming
+from keras_hypernet.conditioning import inputs
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
-from keras_hypernet.functional_call import functional_call, replacements
-from keras_hypernet.generators import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.weights import materialize
+from keras_hypernet.utils import checks, keras_internals, naming
+from keras_hypernet.utils.functional_call import functional_call, replacements
+from keras_hypernet.weights import fans
+from keras_hypernet.weights.forms import materialize
+from keras_hypernet.weights.spec import WeightSpec
 
 GROUPS = ("unconditional", "conditional")
 
@@ -144,14 +145,14 @@ class Hypernetwork(Generator):
     def _trainable_where(self, conditional):
         tables = [] if self.embedding is None else [self.embedding.table.embeddings]
         wanted = {id(v) for v in [*tables, *self.generator.conditional_variables]}
-        return [v for _, v in _compat.parameters(self) if (id(v) in wanted) == conditional]
+        return [v for _, v in keras_internals.parameters(self) if (id(v) in wanted) == conditional]
 
     def named_variables(self):
         """`{name: trainable variable}`, by names that are the same in every process.
 
         `variables=` and the arguments of `output_regularizer` take tensors by these names.
         """
-        wanted = {id(v) for _, v in _compat.parameters(self)}
+        wanted = {id(v) for _, v in keras_internals.parameters(self)}
         return {n: v for n, v in naming.named_variables(self).items() if id(v) in wanted}
 
     @property
@@ -170,7 +171,7 @@ class Hypernetwork(Generator):
         return WeightSpec(
             [
                 {**fans.describe_variable(owner, v), "name": names[id(v)]}
-                for owner, v in _compat.parameters(self)
+                for owner, v in keras_internals.parameters(self)
                 if id(v) in wanted
             ]
         )

@@ -2,7 +2,7 @@
 
 import inspect
 
-from keras_hypernet import checks
+from keras_hypernet.utils import checks
 
 LAYER = (
     "name",

@@ -2,12 +2,12 @@
 
 import keras
 
-from keras_hypernet import checks
-from keras_hypernet.generators import inputs
+from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
-from keras_hypernet.naming import give_unique_path
-from keras_hypernet.weights import cast, materialize
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.weights.forms import cast, materialize
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

@@ -5,7 +5,7 @@ from keras import ops
 from keras_hypernet.conditioning.ids import rows_of
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.pieces import Samples
-from keras_hypernet.naming import unique_name
+from keras_hypernet.utils.naming import unique_name
 
 
 class PlainWeights(Generator):

@@ -5,11 +5,12 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import _compat, checks
-from keras_hypernet.chunk_plan import ChunkPlan
-from keras_hypernet.generators import inputs, options
+from keras_hypernet.chunking.chunk_plan import ChunkPlan
+from keras_hypernet.conditioning import inputs
+from keras_hypernet.generators import options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
 from keras_hypernet.generators.weight_generator import WeightGenerator
+from keras_hypernet.utils import backend, checks
 
 INPUT = "chunk_embeddings/"
 
@@ -144,7 +145,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         for name, chunks in sets.items():
             kind = name.removeprefix(INPUT)
             spec = self.plan.kinds[kind].spec
-            for tensor, values in zip(spec, _compat.split(chunks, spec.sizes)):
+            for tensor, values in zip(spec, backend.split(chunks, spec.sizes)):
                 made[kind, tensor.name] = values  # (rows, number, size)
         if self.plan.assembly.function:
             flat = self.plan.assembly(self._pieces(made))
@@ -206,7 +207,7 @@ def _cut(kind, tensor, values, plan):
     size, cuts = plan.kinds[kind].spec[tensor].size, plan.cuts(kind, tensor)
     values = ops.reshape(values, (-1, values.shape[1] * size))
     if cuts is not None:
-        pieces = _compat.split(values, [(stop - start) * size for start, stop in cuts])
+        pieces = backend.split(values, [(stop - start) * size for start, stop in cuts])
         return {(kind, tensor, *cut): piece for cut, piece in zip(cuts, pieces)}
     used = {run for runs in plan.runs.values() for run in runs if run[:2] == (kind, tensor)}
     return {run: values[:, run[2] * size : run[3] * size] for run in used}

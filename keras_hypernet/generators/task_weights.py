@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from keras_hypernet import checks
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.conditioning.ids import check_ids, look_up
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.weights import factored_shapes, materialize
+from keras_hypernet.utils import checks
+from keras_hypernet.weights.forms import factored_shapes, materialize
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

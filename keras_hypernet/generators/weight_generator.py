@@ -3,13 +3,14 @@
 import keras
 from keras import ops
 
-from keras_hypernet import checks
-from keras_hypernet.generators import inputs, options
+from keras_hypernet.conditioning import inputs
+from keras_hypernet.generators import options
+from keras_hypernet.generators.blocks.hidden_layer import HiddenLayer, checked_scale
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.hidden_layer import HiddenLayer, checked_scale
 from keras_hypernet.initializers.fresh import fresh
-from keras_hypernet.naming import unique_name
-from keras_hypernet.weights import factored_shapes, specs_of
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.weights.forms import factored_shapes, specs_of
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 
-from keras_hypernet import checks, fans
 from keras_hypernet.initializers import drawing
-from keras_hypernet.initializers.activations import of_hidden
 from keras_hypernet.initializers.fresh import fresh
-from keras_hypernet.initializers.initialization import Initialization
+from keras_hypernet.initializers.initializations import Initialization
 from keras_hypernet.initializers.pieces import Samples
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.activations import of_hidden
+from keras_hypernet.weights import fans
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

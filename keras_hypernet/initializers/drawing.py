@@ -7,8 +7,8 @@ import zlib
 import keras
 import numpy as np
 
-from keras_hypernet import _compat
 from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
+from keras_hypernet.utils import keras_internals
 
 
 def draw(tensor, position, initializer, seed):
@@ -62,7 +62,7 @@ def _draws_as(initializer, known):
 
 
 def _scaled(initializer, shape, rng):
-    fan_in, fan_out = _compat.fans_of(initializer, shape)
+    fan_in, fan_out = keras_internals.fans_of(initializer, shape)
     fan = {"fan_in": fan_in, "fan_out": fan_out}.get(initializer.mode, (fan_in + fan_out) / 2)
     stddev = math.sqrt(initializer.scale / max(1.0, fan))
     if initializer.distribution == "uniform":

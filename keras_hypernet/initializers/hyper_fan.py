@@ -6,9 +6,10 @@ import warnings
 import keras
 import numpy as np
 
-from keras_hypernet import checks
-from keras_hypernet.initializers.initialization import Initialization
+from keras_hypernet.initializers.initializations import Initialization
 from keras_hypernet.initializers.pieces import Pieces
+from keras_hypernet.utils import checks
+from keras_hypernet.weights import fans
 
 # Mean of what is generated at the start where a role is not a kernel or a bias.
 CONSTANTS = {"scale": 1.0, "offset": 0.0, "embedding": 0.0, "other": 0.0}
@@ -216,7 +217,7 @@ class HyperFan(Initialization):
 
     def _overridden(self, name, spec, defaults):
         by_name = self.overrides[name]
-        checks.known_tensors(name, by_name, spec.names)
+        fans.known_tensors(name, by_name, spec.names)
         return np.array(
             [by_name.get(t.name, by_name.get(t.role, d)) for t, d in zip(spec, defaults)]
         )
@@ -235,3 +236,107 @@ class HyperFan(Initialization):
             "distribution": self.distribution,
             "seed": self.seed,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HyperFanIn(HyperFan):
+    """Initializes a generator so that the target starts as by a fan-in initializer.
+
+    With c = 2 ("kaiming") or 1 ("xavier"), a kernel of fan-in i is generated with the variance
+    `c / i`; where its layer has a bias too, each of them gets half: `c / (2 i)` and `c / 2`. Scales
+    start at 1, offsets and other tensors at 0, embeddings with variance 1, the same for all
+    conditions.
+
+    A chunked generator has one head for tensors of many variances. There each chunk's embedding
+    is drawn with the variance that gives its chunk the mean of what its weights want: `c / i` for
+    kernels, `1 / (3 i)` for biases, 1 for other tensors.
+
+    Args:
+        scheme: `"kaiming"`, for ReLU networks, or `"xavier"`, for linear ones.
+        condition_variance, noise_variance: Mean square of the inputs that the generator will get.
+        chunk_embedding_variance: Of the chunk embeddings of a structured generator.
+        head_kernel_means, head_kernel_variances, head_bias_means, head_bias_variances: Dicts of
+            numbers for tensors of the target, by name, or for roles (`kernel`, `bias`, `scale`,
+            `offset`, `embedding`, `other`), in place of the above.
+        target_variances: For chunked generators: dict of wished variances, by name or role.
+        floor: Least variance of a chunk's embedding. A chunk that wants less than what the other
+            inputs give it already gets this, and a warning says what inputs would avoid it.
+        distribution: `"uniform"` or `"normal"`, of the chunk embeddings.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: on arguments outside these choices, on names that are neither a tensor of the
+            target nor a role, for scales without a bias in the head, and for chunked generators
+            with batch normalization or given embeddings.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], initialization=kh.HyperFanIn())
+
+    Reference: Chang et al., 2020, Principled Weight Initialization for Hypernetworks
+    (https://openreview.net/forum?id=H1lma24tPB).
+    """
+
+    def variance(self, tensor, biased):
+        if tensor.role == "bias":
+            return self.gain / 2
+        return self.gain / (tensor.fan_in * (2 if biased else 1))
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HyperFanOut(HyperFan):
+    """Initializes a generator so that the target starts as by a fan-out initializer.
+
+    A kernel with fans (i, o) is generated with the variance `c / o`, a bias of its layer with
+    `c (1 - i / o)` where that is positive, else with none. The rest is as in `HyperFanIn`.
+
+    Args:
+        scheme, condition_variance, noise_variance, chunk_embedding_variance: As in `HyperFanIn`.
+        head_kernel_means, head_kernel_variances, head_bias_means, head_bias_variances: As there.
+        target_variances, floor, distribution, seed: As there.
+
+    Raises:
+        ValueError: as `HyperFanIn`.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], initialization=kh.HyperFanOut())
+
+    Reference: Chang et al., 2020, Principled Weight Initialization for Hypernetworks
+    (https://openreview.net/forum?id=H1lma24tPB).
+    """
+
+    def variance(self, tensor, biased):
+        if tensor.role == "kernel":
+            return self.gain / tensor.fan_out
+        fan_in = tensor.size if tensor.fan_in is None else tensor.fan_in
+        return max(0.0, self.gain * (1 - fan_in / tensor.size))
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HyperFanHarmonic(HyperFan):
+    """Initializes a generator so that the target starts between fan-in and fan-out.
+
+    Variances are the harmonic means `2 / (1 / a + 1 / b)` of those of `HyperFanIn` and
+    `HyperFanOut`: for a kernel alone, that of Glorot's initializer times c. The rest is as there.
+
+    Args:
+        scheme, condition_variance, noise_variance, chunk_embedding_variance: As in `HyperFanIn`.
+        head_kernel_means, head_kernel_variances, head_bias_means, head_bias_variances: As there.
+        target_variances, floor, distribution, seed: As there.
+
+    Raises:
+        ValueError: as `HyperFanIn`.
+
+    Example:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], initialization="hyper_fan_harmonic")
+
+    Reference: Chang et al., 2020, Principled Weight Initialization for Hypernetworks
+    (https://openreview.net/forum?id=H1lma24tPB).
+    """
+
+    def variance(self, tensor, biased):
+        a = HyperFanIn.variance(self, tensor, biased)
+        b = HyperFanOut.variance(self, tensor, biased)
+        return 2 * a * b / (a + b)

@@ -2,10 +2,10 @@
 
 import keras
 
-from keras_hypernet import checks
-from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_dense import HyperDense
 from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.utils import checks
+from keras_hypernet.weights import forms
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

@@ -4,10 +4,10 @@ import inspect
 
 import keras
 
-from keras_hypernet import _compat
-from keras_hypernet.naming import give_unique_path
-from keras_hypernet.rewrite import build_as, build_of, copy_built, copy_of
-from keras_hypernet.trainable_flags import CompositeLayer
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.copying import build_as, build_of, copy_built, copy_of
+from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.trainable_flags import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -74,9 +74,9 @@ def _forgets(layer):
     frozen.trainable = False
     again = copy_of(frozen)
     build_as(again, build_of(layer))
-    return any(inner.trainable for inner in _compat.layers_in(again) if inner.weights) or any(
-        variable.trainable for variable in again.weights
-    )
+    return any(
+        inner.trainable for inner in keras_internals.layers_in(again) if inner.weights
+    ) or any(variable.trainable for variable in again.weights)
 
 
 def _called_like(layer):

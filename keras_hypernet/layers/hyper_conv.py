@@ -1,10 +1,11 @@
 """What the convolutions on generated weights do alike."""
 
-from keras_hypernet import checks, named_weights
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import rows
 from keras_hypernet.ops.conv import conv
 from keras_hypernet.ops.low_rank import last_axis, low_rank
+from keras_hypernet.utils import checks
 
 
 class HyperConvolution(HyperTwin):

@@ -5,13 +5,13 @@ import math
 import keras
 from keras import ops
 
-from keras_hypernet import checks, named_weights
-from keras_hypernet import weights as forms
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_layer import shapes_of
 from keras_hypernet.layers.hyper_twin import HyperTwin
-from keras_hypernet.ops import contraction as contractions
-from keras_hypernet.ops import low_rank, rows
+from keras_hypernet.ops import contractions, low_rank, rows
 from keras_hypernet.ops.dense import dense, shared_dense
+from keras_hypernet.utils import checks
+from keras_hypernet.weights import forms
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

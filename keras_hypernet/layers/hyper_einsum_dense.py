@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from keras_hypernet import _compat, named_weights
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import rows
 from keras_hypernet.ops.einsum import Equation, einsum
+from keras_hypernet.utils import keras_internals
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -33,7 +34,7 @@ class HyperEinsumDense(HyperTwin):
 
     def weight_shapes(self, x_shape):
         twin = self.twin_layer()
-        kernel, bias, _ = _compat.einsum_shapes(
+        kernel, bias, _ = keras_internals.einsum_shapes(
             twin.equation, twin.bias_axes, tuple(x_shape), twin.partial_output_shape
         )
         shapes = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}

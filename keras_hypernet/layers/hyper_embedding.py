@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from keras_hypernet import _compat, named_weights
-from keras_hypernet import weights as forms
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import low_rank, rows
+from keras_hypernet.utils import backend
+from keras_hypernet.weights import forms
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -52,4 +53,4 @@ def _look_up(tables, ids):  # (rows, entries, size), (batch, ...) -> (batch, ...
     if rows.is_shared(tables):
         return ops.take(tables[0], ids, axis=0)
     ids = ops.where(ids < 0, ids + tables.shape[1], ids)
-    return rows.ungroup(_compat.take_per_row(tables, rows.group(ids, rows.count(tables))))
+    return rows.ungroup(backend.take_per_row(tables, rows.group(ids, rows.count(tables))))

@@ -1,8 +1,8 @@
 """What all hyper layers do alike: weights as a call input, checked before a tensor is made."""
 
-from keras_hypernet import checks
-from keras_hypernet import weights as forms
-from keras_hypernet.trainable_flags import CompositeLayer
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.trainable_flags import CompositeLayer
+from keras_hypernet.weights import forms
 
 
 class HyperLayer(CompositeLayer):

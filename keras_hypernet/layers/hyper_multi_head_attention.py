@@ -6,11 +6,12 @@ import string
 import keras
 from keras import ops
 
-from keras_hypernet import _compat, checks, fans
 from keras_hypernet.layers.hyper_einsum_dense import HyperEinsumDense
 from keras_hypernet.layers.hyper_layer import shapes_of
 from keras_hypernet.layers.hyper_twin import HyperTwin
-from keras_hypernet.spec import WeightSpec
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.weights import fans
+from keras_hypernet.weights.spec import WeightSpec
 
 # In the order of the weights of the Keras layer.
 _PARTS = ("query", "key", "gate", "value", "attention_output")
@@ -155,7 +156,7 @@ class HyperMultiHeadAttention(HyperTwin):
             setattr(self, part, layer)
             names = layer.weight_shapes(x_shape)
             layer.build(x_shape, {name: (None, *shape) for name, shape in names.items()})
-        _compat.build_attention(self.attention, len(query_shape) + 1)
+        keras_internals.build_attention(self.attention, len(query_shape) + 1)
 
     def call(
         self,
@@ -174,9 +175,9 @@ class HyperMultiHeadAttention(HyperTwin):
         key = value if key is None else key
         tensors = self.tensors_of(weights)
         # As in Keras: only the mask that the query carries counts, and the projections get none.
-        query_mask = _compat.take_mask(query)
-        _compat.take_mask(value)
-        _compat.take_mask(key)
+        query_mask = keras_internals.take_mask(query)
+        keras_internals.take_mask(value)
+        keras_internals.take_mask(key)
         masks = {"query_mask": query_mask, "value_mask": value_mask, "key_mask": key_mask}
         masks["attention_mask"] = attention_mask
         unmasked = all(mask is None for mask in masks.values())
@@ -184,7 +185,7 @@ class HyperMultiHeadAttention(HyperTwin):
         mask = None
         if not causal_only:
             masks["use_causal_mask"] = use_causal_mask
-            mask = _compat.attention_mask(self.attention, query, value, **masks)
+            mask = keras_internals.attention_mask(self.attention, query, value, **masks)
 
         def project(part, x):
             prefix = f"{part}/"
@@ -192,7 +193,7 @@ class HyperMultiHeadAttention(HyperTwin):
             return getattr(self, part)(x, own)
 
         gate = project("gate", query) if "gate/kernel" in tensors else None
-        y, scores = _compat.attend(
+        y, scores = keras_internals.attend(
             self.attention,
             project("query", query),
             project("key", key),
@@ -204,7 +205,7 @@ class HyperMultiHeadAttention(HyperTwin):
         )
         y = project("attention_output", y if gate is None else ops.multiply(y, gate))
         if query_mask is not None:
-            _compat.set_mask(y, query_mask)
+            keras_internals.set_mask(y, query_mask)
         return (y, scores) if return_attention_scores else y
 
     @property

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_hypernet.layers.hyper_twin import HyperTwin
-from keras_hypernet.naming import unique_name
 from keras_hypernet.ops import rows
+from keras_hypernet.utils.naming import unique_name
 
 
 class HyperNormalization(HyperTwin):

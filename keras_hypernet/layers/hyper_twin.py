@@ -7,10 +7,11 @@ import textwrap
 import keras
 from keras import ops
 
-from keras_hypernet import checks, fans, named_weights
-from keras_hypernet import weights as forms
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.spec import WeightSpec
+from keras_hypernet.utils import checks
+from keras_hypernet.weights import fans, forms
+from keras_hypernet.weights.spec import WeightSpec
 
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "trainable_parts", "autocast")
 _VARIABLES = (

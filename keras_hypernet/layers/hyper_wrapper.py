@@ -5,15 +5,15 @@ import inspect
 import keras
 from keras import ops, tree
 
-from keras_hypernet import _compat, checks
-from keras_hypernet.functional_call import functional_call
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
-from keras_hypernet.named_weights import check_shapes, row_counts, tensors_of
-from keras_hypernet.named_weights import check_weights as check_named
-from keras_hypernet.naming import give_unique_path
-from keras_hypernet.rewrite import build_as, build_of, copy_built
-from keras_hypernet.trainable_flags import flags_of, set_flags
+from keras_hypernet.layers.named_weights import check_shapes, row_counts, tensors_of
+from keras_hypernet.layers.named_weights import check_weights as check_named
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils.copying import build_as, build_of, copy_built
+from keras_hypernet.utils.functional_call import functional_call
+from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -70,11 +70,11 @@ class HyperWrapper(HyperLayer):
                 "`layer` must be built: call it on data, or call its `build` method, first. "
                 f"Received: layer={layer!r}"
             )
-        parameters = [variable for _, variable in _compat.parameters(layer)]
+        parameters = [variable for _, variable in keras_internals.parameters(layer)]
         if not parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
         if kwargs.get("dtype") is None:
-            kwargs["dtype"] = _compat.float_policy(layer.dtype_policy)
+            kwargs["dtype"] = keras_internals.float_policy(layer.dtype_policy)
         self.call = self._called_like(layer)
         super().__init__(shared=True, **kwargs)
         self._held = Held((layer, parameters))
@@ -155,7 +155,7 @@ class HyperWrapper(HyperLayer):
     def save_own_variables(self, store):
         super().save_own_variables(store)
         layer = self.wrapped_layer()
-        for path, arrays in _compat.arrays_of(layer, left_out=layer.variables).items():
+        for path, arrays in keras_internals.arrays_of(layer, left_out=layer.variables).items():
             for key, array in arrays.items():
                 store[_name(path, key)] = array
 
@@ -163,19 +163,19 @@ class HyperWrapper(HyperLayer):
         saved = {name: store[name] for name in set(store.keys())}
         state = {name: array for name, array in saved.items() if _PATH not in name}
         super().load_own_variables(state)
-        arrays = _compat.arrays_of(self.wrapped_layer())
+        arrays = keras_internals.arrays_of(self.wrapped_layer())
         for name in saved.keys() - state.keys():
             path, key = _path_and_key(name)
             arrays.setdefault(path, {})[key] = saved[name]
-        _compat.load_arrays(self.wrapped_layer(), arrays)
+        keras_internals.load_arrays(self.wrapped_layer(), arrays)
         super().load_own_variables(state)  # which a layer may have computed from other arrays
 
     def save_assets(self, folder):
-        _compat.save_assets(self.wrapped_layer(), folder)
+        keras_internals.save_assets(self.wrapped_layer(), folder)
 
     def load_assets(self, folder):
         if folder is not None:
-            _compat.load_assets(self.wrapped_layer(), folder)
+            keras_internals.load_assets(self.wrapped_layer(), folder)
 
     def compute_output_shape(self, x_shape, weights_shape=None, **others):
         others = {name.removesuffix("_shape"): shape for name, shape in others.items()}

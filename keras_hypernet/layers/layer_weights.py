@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet import _compat, checks
-from keras_hypernet import weights as forms
 from keras_hypernet.layers.hyper_twin import mean_over_rows
-from keras_hypernet.naming import give_unique_path
-from keras_hypernet.spec import WeightSpec
-from keras_hypernet.tensor_plan import LOW_RANK, TensorPlan
-from keras_hypernet.trainable_flags import CompositeLayer
-from keras_hypernet.weights import FACTORS
+from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
+from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.trainable_flags import CompositeLayer
+from keras_hypernet.weights import forms
+from keras_hypernet.weights.forms import FACTORS
+from keras_hypernet.weights.spec import WeightSpec
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -148,7 +148,7 @@ class LayerWeights(CompositeLayer):
         pieces = iter(forms.split_layers(changes, sizes))
         start = self._start()
         sizes = [plan.size for plan in self.generated]
-        starts = itertools.repeat(None) if start is None else iter(_compat.split(start, sizes))
+        starts = itertools.repeat(None) if start is None else iter(backend.split(start, sizes))
         for plan in self.plans:
             if plan.mode is None:
                 yield plan, ops.expand_dims(self.kept[plan.local], 0)

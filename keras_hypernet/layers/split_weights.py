@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_hypernet import checks
-from keras_hypernet import weights as forms
+from keras_hypernet.utils import checks
+from keras_hypernet.weights import forms
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

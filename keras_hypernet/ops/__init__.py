@@ -1,1 +1,1 @@
-"""Pure functions of tensors: targets applied with one set of weights per row."""
+"""Pure functions of tensors: what layers do, with weights per row."""

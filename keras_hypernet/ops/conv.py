@@ -6,8 +6,8 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops import rows, windows
+from keras_hypernet.utils import backend
 
 AT_ONCE = 1_000_000  # entries of the slices that are cut out of data at a time
 
@@ -63,11 +63,11 @@ def _matmul_of_slices(pair, strides, dilation_rate):
     batch, *spatial, _ = ops.shape(x)
     size = math.prod(window) * inputs
     positions = rows.per_row(batch, number) * math.prod(spatial)
-    y = _compat.matmul(
-        _compat.reshape(x, (number, positions, size)),
-        _compat.reshape(kernel, (number, size, outputs)),
+    y = backend.matmul(
+        backend.reshape(x, (number, positions, size)),
+        backend.reshape(kernel, (number, size, outputs)),
     )
-    return _compat.reshape(y, (batch, *spatial, outputs))
+    return backend.reshape(y, (batch, *spatial, outputs))
 
 
 def _rows_at_once(x, kernel, strides, dilation_rate):
@@ -76,7 +76,7 @@ def _rows_at_once(x, kernel, strides, dilation_rate):
     A divisor of their number.
     """
     number, *window, inputs, _ = kernel.shape
-    if not (_compat.compiled_by_jax_for_cpu(x) and isinstance(number, int)):
+    if not (backend.compiled_by_jax_for_cpu(x) and isinstance(number, int)):
         return None
     spatial = windows.sizes(x, window, strides, dilation_rate)
     entries = x.shape[0] * math.prod([*spatial, *window, inputs])
@@ -92,16 +92,16 @@ def _split_channels(convolve, groups):
     def split(x, kernel, *options):
         number, *window, inputs, outputs = ops.shape(kernel)
         outputs = outputs // groups
-        kernel = _compat.reshape(kernel, (number, *window, inputs, groups, outputs))
+        kernel = backend.reshape(kernel, (number, *window, inputs, groups, outputs))
         kernel = rows.ungroup(ops.moveaxis(kernel, -2, 1))
         x = rows.group(x, number)
         n, *spatial = ops.shape(x)[1:-1]
-        x = _compat.reshape(x, (number, n, *spatial, groups, inputs))
-        x = _compat.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
+        x = backend.reshape(x, (number, n, *spatial, groups, inputs))
+        x = backend.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
         y = convolve(x, kernel, *options)
         spatial = ops.shape(y)[1:-1]
-        y = _compat.reshape(y, (number, groups, n, *spatial, outputs))
+        y = backend.reshape(y, (number, groups, n, *spatial, outputs))
         y = ops.moveaxis(y, 1, -2)
-        return _compat.reshape(y, (number * n, *spatial, groups * outputs))
+        return backend.reshape(y, (number * n, *spatial, groups * outputs))
 
     return split

@@ -10,9 +10,9 @@ import math
 
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops import rows, windows
 from keras_hypernet.ops.conv import by_slices
+from keras_hypernet.utils import backend
 
 
 def conv_transpose(x, kernel, strides, padding, output_padding, dilation_rate, data_format):
@@ -105,7 +105,7 @@ def _interleave(phases, strides):  # prod(strides) times (batch, *n, c) -> (batc
         return phases[0]
     batch, *spatial, channels = ops.shape(phases[0])
     rank = len(strides)
-    y = _compat.reshape(ops.concatenate(phases, axis=-1), (batch, *spatial, *strides, channels))
+    y = backend.reshape(ops.concatenate(phases, axis=-1), (batch, *spatial, *strides, channels))
     order = [axis for i in range(1, rank + 1) for axis in (i, i + rank)]
     y = ops.transpose(y, (0, *order, 2 * rank + 1))
-    return _compat.reshape(y, (batch, *(n * s for n, s in zip(spatial, strides)), channels))
+    return backend.reshape(y, (batch, *(n * s for n, s in zip(spatial, strides)), channels))

@@ -9,9 +9,9 @@ import math
 
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops.rows import per_row
-from keras_hypernet.weights import is_factored, materialize
+from keras_hypernet.utils import backend
+from keras_hypernet.weights.forms import is_factored, materialize
 
 
 def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
@@ -30,24 +30,24 @@ def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
     rows = ops.shape(weights["features"] if is_factored(weights) else weights)[0]
     lead = ops.shape(x)[:-1]
     positions = per_row(lead[0], rows) * math.prod(lead[1:])
-    grouped = _compat.reshape(x, (rows, positions, inputs))
+    grouped = backend.reshape(x, (rows, positions, inputs))
     if contraction == "materialize":
         many = len(lead) > 1 or (isinstance(positions, int) and positions > 1)
         y = _materialize(grouped, materialize(weights), inputs, units, use_bias, many)
     else:
         flat = _with_one(grouped) if use_bias else grouped
-        flat = _compat.reshape(flat, (rows * positions, inputs + use_bias))
+        flat = backend.reshape(flat, (rows * positions, inputs + use_bias))
         features = _per_position(weights["features"], rows, positions)
         order = {"project": _project, "outer": _outer}[contraction]
         y = order(flat, features, weights["basis"], units)
-        y = y + _compat.matmul(flat, _compat.reshape(weights["offset"], (inputs + use_bias, units)))
-    return _compat.reshape(y, (*lead, units))
+        y = y + backend.matmul(flat, backend.reshape(weights["offset"], (inputs + use_bias, units)))
+    return backend.reshape(y, (*lead, units))
 
 
 def shared_dense(x, weights, inputs, units, use_bias):
     """The same with a single row of weights: the ordinary dense layer."""
-    flat = _compat.reshape(materialize(weights), ((inputs + use_bias) * units,))
-    y = _compat.matmul(x, _compat.reshape(flat[: inputs * units], (inputs, units)))
+    flat = backend.reshape(materialize(weights), ((inputs + use_bias) * units,))
+    y = backend.matmul(x, backend.reshape(flat[: inputs * units], (inputs, units)))
     return y + flat[inputs * units :] if use_bias else y
 
 
@@ -60,33 +60,33 @@ def _per_position(features, rows, positions):  # (rows, k) -> (rows * positions,
         return features
     size = ops.shape(features)[-1]
     features = ops.broadcast_to(ops.expand_dims(features, 1), (rows, positions, size))
-    return _compat.reshape(features, (rows * positions, size))
+    return backend.reshape(features, (rows * positions, size))
 
 
 def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (rows, n, out)
     rows = ops.shape(flat)[0]
     if use_bias and many:
         # With many positions a row, it is the inputs that must not be copied.
-        kernel, bias = _compat.split(flat, [inputs * units, units])
-        y = _compat.matmul(x, _compat.reshape(kernel, (rows, inputs, units)))
+        kernel, bias = backend.split(flat, [inputs * units, units])
+        y = backend.matmul(x, backend.reshape(kernel, (rows, inputs, units)))
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x
-    matmul = _compat.vectors_times_matrices if x.shape[1] == 1 else _compat.matmul
-    return matmul(x, _compat.reshape(flat, (rows, inputs + use_bias, units)))
+    matmul = backend.vectors_times_matrices if x.shape[1] == 1 else backend.matmul
+    return matmul(x, backend.reshape(flat, (rows, inputs + use_bias, units)))
 
 
 def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
     m, inputs = ops.shape(x)
     k = ops.shape(basis)[0]
-    basis = ops.transpose(_compat.reshape(basis, (k, inputs, units)), (1, 0, 2))
-    projected = _compat.matmul(x, _compat.reshape(basis, (inputs, k * units)))
-    projected = _compat.reshape(projected, (m, k, units))
-    return ops.squeeze(_compat.matmul(ops.expand_dims(features, 1), projected), 1)
+    basis = ops.transpose(backend.reshape(basis, (k, inputs, units)), (1, 0, 2))
+    projected = backend.matmul(x, backend.reshape(basis, (inputs, k * units)))
+    projected = backend.reshape(projected, (m, k, units))
+    return ops.squeeze(backend.matmul(ops.expand_dims(features, 1), projected), 1)
 
 
 def _outer(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)
     m, inputs = ops.shape(x)
     k = ops.shape(basis)[0]
     products = ops.expand_dims(features, 2) * ops.expand_dims(x, 1)  # (m, k, in)
-    products = _compat.reshape(products, (m, k * inputs))
-    return _compat.matmul(products, _compat.reshape(basis, (k * inputs, units)))
+    products = backend.reshape(products, (m, k * inputs))
+    return backend.matmul(products, backend.reshape(basis, (k * inputs, units)))

@@ -4,8 +4,8 @@ import math
 
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops import rows, windows
+from keras_hypernet.utils import backend
 
 
 def depthwise_conv(x, kernel, strides, padding, dilation_rate, data_format):
@@ -27,7 +27,7 @@ def depthwise_conv(x, kernel, strides, padding, dilation_rate, data_format):
         return ops.depthwise_conv(x, kernel[0], strides, padding, **options)
     if windows.prefer_groups(kernel):
         number, *window, inputs, multiplier = ops.shape(kernel)
-        kernel = _compat.reshape(kernel, (number, *window, 1, inputs * multiplier))
+        kernel = backend.reshape(kernel, (number, *window, 1, inputs * multiplier))
         return windows.by_groups(x, kernel, strides, padding, dilation_rate, data_format)
     x = windows.channels_last(x, data_format)
     x = windows.pad(x, kernel.shape[1:-2], strides, padding, dilation_rate)
@@ -41,9 +41,9 @@ def _by_slices(x, kernel, strides, dilation_rate):
     slices = windows.slices(x, window, strides, dilation_rate)
     batch, *spatial, _ = ops.shape(slices[0])
     positions = rows.per_row(batch, number) * math.prod(spatial)
-    kernel = _compat.reshape(kernel, (number, math.prod(window), inputs, multiplier))
+    kernel = backend.reshape(kernel, (number, math.prod(window), inputs, multiplier))
     y = 0
     for at, x in enumerate(slices):
-        x = _compat.reshape(x, (number, positions, inputs, 1))
+        x = backend.reshape(x, (number, positions, inputs, 1))
         y = y + x * kernel[:, at : at + 1]  # (rows, positions, in, multiplier)
-    return _compat.reshape(y, (batch, *spatial, inputs * multiplier))
+    return backend.reshape(y, (batch, *spatial, inputs * multiplier))

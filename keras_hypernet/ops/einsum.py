@@ -9,8 +9,8 @@ import string
 
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops import rows
+from keras_hypernet.utils import backend
 
 
 class Equation:
@@ -86,15 +86,15 @@ def einsum(equation, x, kernel):
     x = _transposed(x, e.x, e.x[0] + e.paired + e.positions + e.contracted)
     kernel = _transposed(kernel, "." + e.kernel, "." + e.paired + e.contracted + e.free)
     if e.paired:
-        x = _compat.reshape(x, (number, n, paired, positions * contracted))
+        x = backend.reshape(x, (number, n, paired, positions * contracted))
         x = ops.transpose(x, (0, 2, 1, 3))
-    x = _compat.reshape(x, (number, paired, n * positions, contracted))
-    y = _compat.matmul(x, _compat.reshape(kernel, (number, paired, contracted, free)))
+    x = backend.reshape(x, (number, paired, n * positions, contracted))
+    y = backend.matmul(x, backend.reshape(kernel, (number, paired, contracted, free)))
     if e.paired:
-        y = _compat.reshape(y, (number, paired, n, positions * free))
+        y = backend.reshape(y, (number, paired, n, positions * free))
         y = ops.transpose(y, (0, 2, 1, 3))
     made = e.x[0] + e.paired + e.positions + e.free
-    y = _compat.reshape(y, [sizes[c] for c in made])
+    y = backend.reshape(y, [sizes[c] for c in made])
     return _transposed(y, made, e.y)
 
 

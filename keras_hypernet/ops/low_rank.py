@@ -2,9 +2,9 @@
 
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops.dense import dense, shared_dense
 from keras_hypernet.ops.rows import is_shared
+from keras_hypernet.utils import backend
 
 
 def last_axis(shape, rank):
@@ -29,5 +29,5 @@ def low_rank(linear, x, update, axis=-1):
 def matmul(x, kernel):  # (batch, ..., in), (rows, in, out) -> (batch, ..., out)
     inputs, units = kernel.shape[1:]
     product = shared_dense if is_shared(kernel) else dense
-    flat = _compat.reshape(kernel, (ops.shape(kernel)[0], inputs * units))
+    flat = backend.reshape(kernel, (ops.shape(kernel)[0], inputs * units))
     return product(x, flat, inputs, units, use_bias=False)

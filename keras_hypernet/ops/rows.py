@@ -8,7 +8,7 @@ import operator
 
 from keras import ops
 
-from keras_hypernet import _compat
+from keras_hypernet.utils import backend
 
 
 def is_shared(tensor):
@@ -32,12 +32,12 @@ def group(x, rows):  # (batch, ...) -> (rows, batch // rows, ...)
     """Data by the row of weights that serves it."""
     # Never -1: it would hide rows that do not divide.
     batch, *inner = ops.shape(x)
-    return _compat.reshape(x, (rows, per_row(batch, rows), *inner))
+    return backend.reshape(x, (rows, per_row(batch, rows), *inner))
 
 
 def ungroup(x):  # (rows, n, ...) -> (rows * n, ...)
     rows, n, *inner = ops.shape(x)
-    return _compat.reshape(x, (rows * n, *inner))
+    return backend.reshape(x, (rows * n, *inner))
 
 
 def apply(function, x, tensor, axes):
@@ -52,7 +52,7 @@ def apply(function, x, tensor, axes):
     number, *sizes = ops.shape(tensor)
     sizes = dict(zip(axes, sizes))
     inner = [sizes.get(axis, 1) for axis in range(1, len(x.shape))]
-    tensor = _compat.reshape(tensor, (number, *inner))
+    tensor = backend.reshape(tensor, (number, *inner))
     if is_shared(tensor) or _one_each(x, tensor):
         return function(x, tensor)
     return ungroup(function(group(x, number), ops.expand_dims(tensor, 1)))

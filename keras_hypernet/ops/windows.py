@@ -14,8 +14,8 @@ import itertools
 import keras
 from keras import ops
 
-from keras_hypernet import _compat
 from keras_hypernet.ops import rows
+from keras_hypernet.utils import backend
 
 _GROUPED = {"jax": False, "tensorflow": False, "torch": True}
 
@@ -23,7 +23,7 @@ _GROUPED = {"jax": False, "tensorflow": False, "torch": True}
 def prefer_groups(kernel):
     """Whether to give each row of kernels a group of channels."""
     # No rows at all would be no channels, and PyTorch does not compile an unknown number of them.
-    possible = kernel.shape[0] != 0 and not _compat.torch_compiles()
+    possible = kernel.shape[0] != 0 and not backend.torch_compiles()
     return possible and _GROUPED.get(keras.backend.backend(), False)
 
 
@@ -43,17 +43,17 @@ def by_groups(x, kernel, strides, padding, dilation_rate, data_format):
     back = (1, 0, *axes, 2) if last else there
     x = ops.transpose(rows.group(x, number), there)
     n, _, channels, *spatial = ops.shape(x)
-    x = _compat.reshape(x, (n, number * channels, *spatial))
+    x = backend.reshape(x, (n, number * channels, *spatial))
     # Put in memory as PyTorch keeps kernels, (rows * out, in, *window), or each convolution and
     # each gradient would do it, out of an order that takes several times as long.
     *window, inputs, outputs = kernel.shape[1:]
     kernel = ops.moveaxis(kernel, (-1, -2), (1, 2))
-    kernel = _compat.reshape(kernel, (number * outputs, inputs, *window))
+    kernel = backend.reshape(kernel, (number * outputs, inputs, *window))
     kernel = ops.moveaxis(kernel, (0, 1), (-1, -2))
     options = {"dilation_rate": dilation_rate, "data_format": "channels_first"}
     y = ops.conv(x, kernel, strides, padding, **options)
     _, channels, *spatial = ops.shape(y)
-    y = _compat.reshape(y, (n, number, channels // number, *spatial))
+    y = backend.reshape(y, (n, number, channels // number, *spatial))
     return rows.ungroup(ops.transpose(y, back))
 
 
@@ -95,7 +95,7 @@ def pad_spatial(x, pads):
     crop = [right if isinstance(right, int) and right < 0 else None for _, right in pads]
     pads = [(left, right if cut is None else 0) for (left, right), cut in zip(pads, crop)]
     if any(ops.is_tensor(side) or side != 0 for sides in pads for side in sides):
-        x = _compat.pad(x, ((0, 0), *pads, (0, 0)))
+        x = backend.pad(x, ((0, 0), *pads, (0, 0)))
     return x[(slice(None), *(slice(None, cut) for cut in crop))] if any(crop) else x
 
 

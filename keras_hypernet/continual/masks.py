@@ -1,0 +1,116 @@
+"""`head_masks`: which weights of a target the outputs of a task depend on."""
+
+import keras
+import numpy as np
+
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.weights.spec import WeightSpec
+
+
+def head_masks(spec, heads):
+    """Marks, for each task, the weights that its outputs (its head) depend on.
+
+    All weights but those of the last layer, and of these the ones that lead to the task's outputs.
+    `output_regularizer` takes them as `mask`, so that the heads of other tasks may change.
+
+    Args:
+        spec: The `WeightSpec` of the target, or a list of shapes. Its last layer is the output's:
+            a kernel, `(..., outputs)` or as its layout says, and a bias `(outputs,)` or none.
+        heads: For each task, a list of the indices of its outputs.
+
+    Returns:
+        Array `(tasks, total)` of bools.
+
+    Raises:
+        ValueError: if the last layer is none of outputs or has several kernels, or heads are empty
+            or out of range.
+
+    Example:
+
+    >>> kh.head_masks([(2, 3), (3,)], heads=[[0, 1], [2]]).astype(int)
+    array([[1, 1, 0, 1, 1, 0, 1, 1, 0],
+           [0, 0, 1, 0, 0, 1, 0, 0, 1]])
+
+    Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
+    """
+    spec = WeightSpec.of(spec)
+    last = [tensor for tensor in spec if tensor.layer == list(spec)[-1].layer]
+    kernel, outputs = last[0], last[0].outputs
+    no_kernel = not (kernel.is_matrix and kernel.output_axes)
+    several = [tensor.role for tensor in last].count("kernel") > 1
+    if no_kernel or several or any(tensor.outputs != outputs for tensor in last):
+        raise ValueError(
+            "The last layer of `spec` must be that of the outputs, one kernel `(..., outputs)` (or "
+            "with the outputs where its layout says) and a bias `(outputs,)`: in a recurrent or "
+            "separable layer an output depends on the weights of others. "
+            f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
+        )
+    heads = check_heads(heads, outputs)
+    masks = np.ones((len(heads), spec.total), bool)
+    for mask, head in zip(masks, heads):
+        wanted = np.isin(np.arange(outputs), head)
+        for tensor in last:
+            part = slice(tensor.offset, tensor.offset + tensor.size)
+            mask[part] = _along_outputs(wanted, tensor).ravel()
+    return masks
+
+
+def _along_outputs(values, tensor):  # (outputs,) -> shape of the tensor
+    rank = len(tensor.shape)
+    axes = [axis % rank for axis in tensor.output_axes]
+    shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
+    return np.broadcast_to(values.reshape(shape), tensor.shape)
+
+
+def check_heads(heads, outputs):
+    """Lists of indices of outputs, one per task, as tuples."""
+    found = []
+    for i, head in enumerate(checks.non_empty_list("heads", heads)):
+        head = checks.non_empty_list(f"heads[{i}]", head)
+        head = tuple(checks.count(f"heads[{i}]", index) for index in head)
+        if len(set(head)) < len(head) or max(head) >= outputs:
+            raise ValueError(
+                f"`heads[{i}]` must have different indices of the {outputs} outputs. "
+                f"Received: {list(head)}"
+            )
+        found.append(head)
+    return tuple(found)
+
+
+def heads_of_model(heads, num_tasks, model):
+    """Heads of the tasks that a model with one output has room for, all of one length."""
+    if len(model.outputs) != 1:
+        raise ValueError(f"`heads` are of a model with one output. Received: {len(model.outputs)}")
+    heads = check_heads(heads, model.outputs[0].shape[-1])
+    sizes = {len(head) for head in heads}
+    if len(heads) != num_tasks or len(sizes) > 1:
+        raise ValueError(
+            f"`heads` must have one list for each of the {num_tasks} tasks, all of one length. "
+            f"Received: {len(heads)} of the lengths {sorted(sizes)}"
+        )
+    return heads
+
+
+def masks_of_model(spec, heads, model):
+    """`head_masks` for the weights of a model, whose last layer must make its outputs."""
+    if _is_softmax(keras_internals.producer(model.outputs[0])):
+        raise ValueError(
+            "With `heads`, `model` must return logits: a softmax over the outputs of all tasks "
+            "makes each depend on all. Give the loss `from_logits=True`, and the last layer no "
+            "activation."
+        )
+    made, returned = list(spec)[-1].outputs, model.outputs[0].shape[-1]
+    if made != returned:
+        raise ValueError(
+            "With `heads`, the last layer of `model` with weights must have an output for each of "
+            f"the {returned} entries on the last axis of what the model returns. Received: a "
+            f"layer {list(spec)[-1].layer!r} with {made}"
+        )
+    return head_masks(spec, heads)
+
+
+def _is_softmax(layer):
+    """Whether the layer that makes a model's outputs, hyper layer or not, ends in a softmax."""
+    layer = layer.twin_layer() if hasattr(layer, "twin_layer") else layer
+    activation = getattr(layer, "activation", None)
+    return isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax

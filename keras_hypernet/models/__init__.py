@@ -1,0 +1,10 @@
+"""Whole models: made, hypernetized, read, described and specialized."""
+
+from keras_hypernet.models.builder import apply_generated_weights as apply_generated_weights
+from keras_hypernet.models.builder import build as build
+from keras_hypernet.models.builder import build_weight_generator as build_weight_generator
+from keras_hypernet.models.describer import describe as describe
+from keras_hypernet.models.hypernetizer import hypernetize as hypernetize
+from keras_hypernet.models.more_conditions import with_conditions as with_conditions
+from keras_hypernet.models.specializer import specialize as specialize
+from keras_hypernet.models.weight_reader import target_weights as target_weights

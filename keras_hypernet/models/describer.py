@@ -1,0 +1,111 @@
+"""`describe`: what generates what in a model."""
+
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.models import graph_reader
+from keras_hypernet.models.call_graph import CallGraph
+from keras_hypernet.utils.tables import format_table
+
+COLUMNS = (
+    "generator",
+    "target",
+    "shapes",
+    "form",
+    "contraction",
+    "parameters",
+    "weights",
+    "compression",
+)
+
+
+class Description(list):
+    """Rows of `describe`, one dict per generator; prints as a table."""
+
+    def __repr__(self):
+        rows = [COLUMNS]
+        for row in self:
+            cells = {
+                **row,
+                "target": _shortened(row["target"].split(", "), ", "),
+                "shapes": _shortened([str(s).replace(" ", "") for s in row["shapes"]], " "),
+                "parameters": f"{row['parameters']:,}",
+                "weights": f"{row['weights']:,}",
+                "compression": f"{row['compression']:.3g}x",
+            }
+            rows.append([str(cells[column]) for column in COLUMNS])
+        return format_table(rows)
+
+    __str__ = __repr__
+
+
+def _shortened(words, separator):
+    """The first words, and how many there are where these are not all."""
+    if len(words) <= 4:
+        return separator.join(words)
+    return separator.join([*words[:3], f"... {len(words)} in all"])
+
+
+def describe(model):
+    """A table of the generators of a functional model.
+
+    Args:
+        model: Functional model with generators, such as `build` returns; they may sit in nested
+            models.
+
+    Returns:
+        List of dicts that prints as a table, one row per generator: `generator` and `target`
+        (names of the generator and of the layer that its weights go to, through whatever stands
+        between them), `shapes` of the tensors, `form` (flat or factored, and whether a frozen base
+        is added), `contraction` that static shapes choose, `parameters` of the generator,
+        `weights` that it generates for one condition, and `compression`: weights divided by
+        parameters.
+
+    Raises:
+        ValueError: if the model is not functional.
+
+    Example:
+
+    >>> kh.describe(kh.build(4, 3, [(3, 8)], hidden_sizes=[64]))  # doctest: +ELLIPSIS
+    generator     target  shapes      form  contraction  parameters  weights  compression
+    weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
+    """
+    graph_reader.check_functional(model)
+    calls = CallGraph(model)
+    targets = {}
+    for hyper in calls.calls_of(HyperLayer):
+        for name, order, weights in hyper.operation.targets(hyper.argument("weights")):
+            for generator in calls.before(weights, stop=Generator)[0]:
+                where = _inside(hyper.path, generator.path)
+                targets.setdefault(generator.name, {})["/".join((*where, name))] = order
+    rows = []
+    for call in calls.calls_of(Generator):
+        row = _row(call, targets.get(call.name, {}))
+        if row not in rows:
+            rows.append(row)
+    return Description(rows)
+
+
+def _inside(path, start):
+    """A path of nested models, without those that another one begins with."""
+    return path[len(start) :] if path[: len(start)] == start else path
+
+
+def _form(call):
+    form = "factored" if len(call.outputs) > 1 else "flat"
+    parts = call.operation.starting_parts()
+    return form if all(part.base is None for part, _ in parts) else f"{form} + frozen base"
+
+
+def _row(call, targets):
+    generator = call.operation
+    parameters = generator.count_params()
+    return {
+        "generator": call.name,
+        "target": ", ".join(targets) or "-",
+        "shapes": generator.spec.shapes,
+        "form": _form(call),
+        "contraction": ", ".join(dict.fromkeys(filter(None, targets.values()))) or "-",
+        "parameters": parameters,
+        "weights": generator.spec.total,
+        "compression": generator.spec.total / parameters,
+    }

@@ -1,0 +1,324 @@
+"""`hypernetize`: any Keras model as a hypernetwork."""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
+from keras_hypernet.generators.conditioning_features import ConditioningFeatures
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.weight_generator import WeightGenerator
+from keras_hypernet.initializers import initializations
+from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
+from keras_hypernet.layers.split_weights import SplitWeights
+from keras_hypernet.layers.tensor_plan import LOW_RANK, MODES
+from keras_hypernet.models.graph_walk import input_like
+from keras_hypernet.models.graph_writer import GraphWriter
+from keras_hypernet.models.target_layer import select_targets
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils.naming import free_name, unique_name
+from keras_hypernet.weights.forms import materialize
+from keras_hypernet.weights.spec import WeightSpec
+from keras_hypernet.weights.weight_tensor import fields_of
+
+FREEZE = (None, "base", "all")
+
+
+def hypernetize(
+    model,
+    conditioning_size=None,
+    conditioning=None,
+    generator=None,
+    select=None,
+    mode="replace",
+    rank=None,
+    freeze=None,
+    shared=False,
+    hidden_sizes=None,
+    initialization=None,
+    running_scale=None,
+):
+    """Gives a Keras model a conditioning: some or all of its weights are generated from it.
+
+    The given model is left as it is; the new one has copies of its layers, under their names. A
+    copy has all that a file holds of its layer; of what two layers hold each copy has its own. A
+    nested model stays one, unless it shares layers with the rest: then these stand in its place.
+
+    Args:
+        model: Built Keras model: functional or sequential, nested models included. Layers without
+            a hyper layer of their own (recurrent, composite and custom ones) and subclassed models
+            need `shared=True`.
+        conditioning_size: Width of a new input `conditioning`. Or else:
+        conditioning: What the generator takes: a KerasTensor, floating `(rows, size)`, or whatever
+            a given `generator` takes. Where it is computed, the layers before it train with the
+            rest, and the model's first inputs are the ones that it is computed from.
+        generator: `None` for a trunk of dense layers and one linear head per target layer. Or a
+            function of a `WeightSpec` that returns a generator of this package, or a generator,
+            whose total must be that of the selected weights. What is generated for a scale that
+            starts as ones is its distance from 1.
+        select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
+            layer class, a function of a variable, or a list of these. The name of a `Sequential`,
+            which its paths begin with, may be left out. `None` is all that are trainable, or for
+            `"low_rank"` all that it can update, if no kernel of a dense layer is left out. The
+            others stay ordinary weights with their values.
+        mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
+            generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
+            which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
+            and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
+            given one, for every condition.
+        rank: Rank of `"low_rank"` updates; 4 by default.
+        freeze: What of the given model is held. `None`: no more than was frozen before; a base is
+            frozen if one of the selected weights of its layer was. `"base"`: the trained values
+            that changes are added to. `"all"`: everything, also what is not selected, and
+            statistics: nothing but the generator trains, with the layers in front of it. A layer
+            whose file would forget it (`MultiHeadAttention`, most custom ones) then stands inside
+            a layer of this package that does not.
+        shared: Whether a batch has a single condition: then the ordinary Keras operations run.
+            A static row count of 1 in `conditioning` has the same effect.
+        hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
+        initialization: How the generator starts, as in `WeightGenerator`; names of tensors are
+            paths of the model's variables. `None` is `BiasHyperInit`, by which each tensor starts
+            by its own layer's initializer and changes start at zero, or what a given generator has.
+        running_scale: Whether a `RunningScale` in front of the trunk brings conditions of any size
+            to size 1. `None` is yes, without a given generator and unless trained layers make the
+            conditioning.
+
+    Returns:
+        A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
+        `model`. Rows of the conditioning divide the rows of the data: data row `b` has condition
+        `b // (batch // rows)`.
+
+    Raises:
+        ValueError: if the model is not built, nothing is selected, a layer cannot take weights per
+            row or has a constraint on a selected weight, a generator's total does not fit, or an
+            argument has no meaning in the mode.
+        TypeError: on arguments of other types.
+
+    Weight regularizers of the target apply to what is generated, mean over rows, for which the
+    weights of that layer are built for every row.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="conv")])
+    >>> hyper = kh.hypernetize(model, conditioning_size=2)
+    >>> y = hyper([np.ones((5, 2), "float32"), np.ones((5, 8, 8, 1), "float32")])
+    >>> keras.ops.shape(y)
+    (5, 6, 6, 4)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106); FiLM, which is
+    `select=["*/gamma", "*/beta"]`: Perez et al., 2018 (https://arxiv.org/abs/1709.07871); low rank:
+    Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
+    """
+    rank = _checked_mode(mode, rank)
+    _check_freeze(freeze, mode)
+    hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
+    _check_running_scale(running_scale, generator)
+    initialization = initializations.get(initialization)
+    shared = checks.boolean("shared", shared)
+    source = _functional(model)
+    taken = {operation.name for operation in keras_internals.functional(source).operations}
+    conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
+    taken |= _names_in_graph(sources, conditioning)
+    shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
+    targets = select_targets(source, select, mode, rank, shared, freeze, taken)
+    if generator is None:
+        weights = _default(
+            conditioning, targets, hidden_sizes, initialization, running_scale, taken
+        )
+    else:
+        weights = _given(conditioning, targets, generator, initialization, mode, taken)
+    weights = {id(target.layer): made for target, made in zip(targets, weights)}
+    for target in targets:
+        target.assign()
+    given = {id(tensor) for tensor in sources}  # a conditioning may be made of the model's input
+    inputs = tree.map_structure(
+        lambda tensor: tensor if id(tensor) in given else input_like(tensor),
+        keras_internals.functional(source).input,
+    )
+    own = {id(tensor) for tensor in tree.flatten(inputs)}
+    sources = [tensor for tensor in sources if id(tensor) not in own]
+    writer = GraphWriter(source, targets, held=freeze == "all")
+    outputs = writer.outputs(source, tree.flatten(inputs), weights)
+    writer.copy_values()
+    _check_all_generated(targets)
+    name = unique_name(f"hyper_{model.name}")
+    inputs = [*sources, *tree.flatten(inputs)]
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
+
+
+def _checked_mode(mode, rank):
+    checks.choice("mode", mode, MODES)
+    if mode == LOW_RANK:
+        rank = checks.positive_int("rank", 4 if rank is None else rank)
+    elif rank is not None:
+        raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
+    return rank
+
+
+def _check_freeze(freeze, mode):
+    if checks.choice("freeze", freeze, FREEZE) == "base" and mode == "replace":
+        raise ValueError(
+            "`freeze='base'` needs a base, which mode='replace' has not: use mode='delta' or "
+            "'low_rank', or freeze='all' for what is not selected. "
+            "Received: freeze='base', mode='replace'"
+        )
+
+
+def _checked_hidden_sizes(hidden_sizes, generator):
+    if hidden_sizes is not None and generator is not None:
+        raise ValueError(
+            "`hidden_sizes` is of the default generator: with a `generator`, give them to that one "
+            "(`generator=lambda spec: kh.WeightGenerator(spec, hidden_sizes=...)`). "
+            f"Received: hidden_sizes={hidden_sizes!r}, generator={generator!r}"
+        )
+    return checks.positive_ints("hidden_sizes", (32,) if hidden_sizes is None else hidden_sizes)
+
+
+def _check_running_scale(running_scale, generator):
+    if running_scale is None:
+        return
+    if generator is not None:
+        raise ValueError(
+            "`running_scale` is of the default generator: with a `generator`, put a "
+            "`kh.RunningScale` in front of it (`conditioning=kh.RunningScale()(x)`). "
+            f"Received: running_scale={running_scale!r}, generator={generator!r}"
+        )
+    checks.boolean("running_scale", running_scale)
+
+
+def _functional(model):
+    """The model, or a functional one around a subclassed one."""
+    checks.instance("model", model, keras.Model)
+    if not model.built:
+        raise ValueError(
+            "`model` must be built: give it a `keras.Input` or call it on data first. "
+            f"Received: model={model!r}"
+        )
+    if keras_internals.functional(model) is not None:
+        return model
+    shapes = model.get_build_config() or {}
+    shape = shapes.get("input_shape")
+    if shape is None:
+        raise ValueError(
+            "A subclassed `model` must take a single input here. Call it on its `keras.Input`s and "
+            f"give the functional model around it. Received: model={model!r}, built for {shapes}"
+        )
+    inputs = keras.Input(tuple(shape)[1:])
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
+def _conditioning(size, conditioning, taken):
+    """`(what the generator takes, the inputs that it is computed from)`."""
+    if (size is None) == (conditioning is None):
+        raise ValueError(
+            "Either `conditioning_size` or `conditioning` must be given, not both. Received: "
+            f"conditioning_size={size}, conditioning={conditioning}"
+        )
+    if size is not None:
+        size = checks.positive_int("conditioning_size", size)
+        conditioning = keras.Input((size,), name=free_name("conditioning", taken))
+    tensors = tree.flatten(conditioning)
+    if not tensors or not all(keras.utils.is_keras_tensor(tensor) for tensor in tensors):
+        raise TypeError(
+            "`conditioning` must be a KerasTensor, such as `keras.Input((4,))` or what a layer "
+            f"makes of it, or a dict of them. Received: {conditioning!r}"
+        )
+    sources = {id(x): x for tensor in tensors for x in keras.utils.get_source_inputs(tensor)}
+    return conditioning, list(sources.values())
+
+
+def _names_in_graph(sources, tensors):
+    """Names of what a conditioning is computed by."""
+    return {operation.name for operation in keras.Model(sources, tensors).operations}
+
+
+def _default(conditioning, targets, hidden_sizes, initialization, running_scale, taken):
+    """One trunk and one linear head per target layer."""
+    if not keras.utils.is_keras_tensor(conditioning):
+        raise TypeError(
+            "`conditioning` must be a single KerasTensor for the default generator. "
+            f"Received: {conditioning!r}"
+        )
+    checks.float_tensor("conditioning", conditioning)
+    checks.rank("conditioning", conditioning.shape, 2)
+    checks.known_last_axis("conditioning", conditioning.shape)
+    initialization = BiasHyperInit() if initialization is None else initialization
+    initialization.check_names([name for target in targets for name in target.spec.names])
+    features = conditioning
+    if is_scaled(conditioning, running_scale):
+        features = RunningScale(name=free_name("running_scale", taken))(features)
+    if hidden_sizes:
+        trunk = ConditioningFeatures(hidden_sizes, name=free_name("conditioning_features", taken))
+        features = trunk(features)
+        initialization = initialization.for_inputs(trunk.feature_scale)
+    weights = []
+    for i, target in enumerate(targets):
+        head = WeightGenerator(
+            target.spec,
+            hidden_sizes=(),
+            initialization=initialization.only(target.spec.names, i),
+            factored=target.factored(features.shape[-1]),
+            name=free_name(f"{target.layer.name}_generator", taken),
+        )
+        made = head(features)  # under the names of the variables already
+        plain = target.layer_weights.changes_nothing
+        weights.append(made if plain else target.layer_weights(made))
+    return weights
+
+
+def _joined(targets):
+    """The `WeightSpec` of all that is generated."""
+    return WeightSpec([fields_of(tensor) for target in targets for tensor in target.spec])
+
+
+def _given(conditioning, targets, generator, initialization, mode, taken):
+    """A given generator, its weights cut for the layers."""
+    spec = _joined(targets)
+    if not isinstance(generator, Generator):
+        made_by_function = callable(generator) and not isinstance(generator, keras.layers.Layer)
+        generator = generator(spec) if made_by_function else generator
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            "`generator` must be a generator of this package, such as `kh.WeightGenerator`, or a "
+            "function of a `WeightSpec` that returns one. Received: "
+            f"{generator!r} of type {type(generator).__name__}"
+        )
+    if generator.spec.total != spec.total:
+        raise ValueError(
+            f"`generator` must make the {spec.total} selected weights. Received: one that makes "
+            f"{generator.spec.total}. A function of the spec fits always: "
+            "`generator=lambda spec: kh.WeightGenerator(spec)`"
+        )
+    generator.start_with(initialization)
+    weights = generator(conditioning)
+    if mode != "replace":
+        changes = spec.split(_example(generator, conditioning))
+        for target in targets:
+            target.layer_weights.gate(changes)
+    if len(targets) == 1:
+        return [targets[0].layer_weights(weights)]
+    totals = [target.spec.total for target in targets]
+    split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
+    return [target.layer_weights(cut) for target, cut in zip(targets, split(weights))]
+
+
+def _example(generator, conditioning):
+    """What a generator makes of random conditions at the start, `(rows, total)`."""
+    rng = np.random.default_rng(0)
+
+    def draw(tensor):
+        shape = [64 if size is None else size for size in tensor.shape]
+        floating = keras.backend.is_float_dtype(tensor.dtype)
+        sizes = 10 ** rng.uniform(-2, 2, size=shape[:1] + [1] * (len(shape) - 1))
+        drawn = sizes * rng.normal(size=shape) if floating else np.zeros(shape)
+        return ops.convert_to_tensor(drawn, tensor.dtype)
+
+    made = generator(tree.map_structure(draw, conditioning))
+    return ops.convert_to_numpy(materialize(made))
+
+
+def _check_all_generated(targets):
+    """Every selected weight got a place in the graph."""
+    missing = [path for target in targets if not target.hyper.built for path in target.paths]
+    if missing:
+        raise ValueError(f"These weights have no place in the graph of the model: {missing}")

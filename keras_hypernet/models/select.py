@@ -1,0 +1,116 @@
+"""Which of a model's weights are generated: names and choices."""
+
+import difflib
+import fnmatch
+from collections import Counter
+
+import keras
+
+from keras_hypernet.utils import keras_internals
+
+
+class Parameters:
+    """The parameters of a model, each with the layer of the graph that has it and its path.
+
+    Where two variables have one path, as layers of nested models may, both are prefixed with the
+    name of their nested model.
+
+    Args:
+        model: A functional or sequential model.
+
+    `layers` is `[layer of the graph]`, nested models opened, each once. `of(layer)` is
+    `[(owner, variable)]`. `path(variable)` is its name.
+    """
+
+    def __init__(self, model):
+        self.layers, self._where, self._paths, self._name = [], {}, {}, model.name
+        self._collect(model, ())
+        variables = [v for layer in self.layers for _, v in self.of(layer)]
+        unique = {id(v): v for v in variables}
+        shared = Counter(v.path for v in unique.values())
+        for layer in self.layers:
+            for _, v in self.of(layer):
+                prefix = self._where[id(layer)] if shared[v.path] > 1 else ()
+                self._paths.setdefault(id(v), "/".join((*prefix, v.path)))
+        self.variables = list(unique.values())
+
+    def _collect(self, model, where):
+        for operation, *_ in keras_internals.nodes(model):
+            if not isinstance(operation, keras.layers.Layer) or id(operation) in self._where:
+                continue
+            self._where[id(operation)] = where
+            if keras_internals.functional(operation) is not None:
+                self._collect(operation, (*where, operation.name))
+            else:
+                self.layers.append(operation)
+
+    def of(self, layer):
+        return keras_internals.parameters(layer)
+
+    def path(self, variable):
+        return self._paths[id(variable)]
+
+    def selected(self, select):
+        """Ids of the variables that are selected.
+
+        Args:
+            select: `None` for what is trainable, or a glob pattern on paths, a layer class, a
+                function of a variable, or a list of these.
+        """
+        if select is None:
+            found = {id(v) for v in self.variables if v.trainable}
+            if not found:
+                raise ValueError(
+                    "`model` has no trainable weights, which `select=None` would select. Name "
+                    "those that are to be generated: `select='*'` is all of them."
+                )
+            return found
+        choices = list(select) if isinstance(select, (list, tuple, set)) else [select]
+        found = set()
+        for choice in choices:
+            chosen = self._chosen(choice)
+            if not chosen:
+                raise ValueError(self._nothing(choice))
+            found |= chosen
+        if not found:
+            raise ValueError(self._nothing(select))
+        return found
+
+    def _chosen(self, choice):
+        if isinstance(choice, str):
+            return {
+                id(v)
+                for v in self.variables
+                if any(fnmatch.fnmatchcase(path, choice) for path in self._names(v))
+            }
+        if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
+            return {
+                id(v)
+                for layer in self.layers
+                for inner in keras_internals.layers_in(layer)
+                if isinstance(inner, choice)
+                for _, v in self.of(inner)
+            }
+        if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
+            return {id(v) for v in self.variables if choice(v)}
+        raise TypeError(
+            "`select` must be a glob pattern on variable paths, a layer class, a function of a "
+            f"variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
+        )
+
+    def _names(self, variable):
+        """The path, and that without the name of a `Sequential`, which Keras puts before it."""
+        path = self.path(variable)
+        return path, path.removeprefix(f"{self._name}/")
+
+    def _nothing(self, choice):
+        paths = [self.path(v) for v in self.variables]
+        nearest = difflib.get_close_matches(str(choice).strip("*/"), _parts(paths), n=1, cutoff=0.5)
+        hint = f" The nearest is {nearest[0]!r}." if isinstance(choice, str) and nearest else ""
+        return f"`select` selects nothing.{hint} There are: {paths}. Received: select={choice!r}"
+
+
+def _parts(paths):
+    """Paths, and all that a pattern may name of them."""
+    parts = [path.split("/") for path in paths]
+    return list(dict.fromkeys(paths + ["/".join(p[i:]) for p in parts for i in range(1, len(p))]))

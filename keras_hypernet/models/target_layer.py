@@ -1,0 +1,200 @@
+"""`TargetLayer`: one layer of a model whose weights are to be generated."""
+
+import keras
+
+from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
+from keras_hypernet.layers.hyper_wrapper import HyperWrapper
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
+from keras_hypernet.models.select import Parameters
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.copying import assign, copy_built, value_of
+from keras_hypernet.utils.naming import free_name
+from keras_hypernet.weights import fans
+
+
+class TargetLayer:
+    """A layer of a target model, what is generated for it, and the hyper layer in its place.
+
+    Args:
+        layer: The built Keras layer.
+        name: Of the `LayerWeights`.
+        parameters: The `Parameters` of its model.
+        selected: Ids of the variables that are generated.
+        mode, rank: As in `hypernetize`.
+        shared: Whether there is one set of weights for the whole batch.
+        freeze: As in `hypernetize`.
+    """
+
+    def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze):
+        self.layer = layer
+        self.held = freeze == "all"
+        self.owned = parameters.of(layer)
+        self.paths = [parameters.path(variable) for _, variable in self.owned]
+        self.hyper = self._hyper(shared)
+        plans = [
+            self._plan(
+                owner, variable, path, local, mode if id(variable) in selected else None, rank
+            )
+            for (owner, variable), path, local in zip(
+                self.owned, self.paths, self.hyper.tensor_names, strict=True
+            )
+        ]
+        self.layer_weights = LayerWeights(
+            plans,
+            freeze_base=freeze is not None,
+            dtype=keras_internals.float_policy(layer.dtype_policy),
+            name=name,
+        )
+
+    @property
+    def spec(self):
+        """The `WeightSpec` of what is generated."""
+        return self.layer_weights.generated_spec
+
+    def factored(self, features):
+        """Whether factored weights save work: the layer contracts them, or a base is added."""
+        shapes = {plan.local: plan.shape for plan in self.layer_weights.generated}
+        contracted = not self.hyper.shared and self.hyper.contracts(shapes, features)
+        return contracted or self.layer_weights.has_base
+
+    def _hyper(self, shared):
+        twin = twin_of(self.layer)
+        if twin is not None:
+            return twin.like(self.layer, shared)
+        if shared:
+            return HyperWrapper(
+                copy_built(self.layer), name=self.layer.name, trainable=self.layer.trainable
+            )
+        raise ValueError(
+            f"The layer {self.layer.name!r} of class {type(self.layer).__name__} cannot take a set "
+            "of weights for every row. Give `shared=True`, for one condition a batch, or leave the "
+            f"layer out with `select`. It has: {self.paths}"
+        )
+
+    def _plan(self, owner, variable, path, local, mode, rank):
+        described = fans.describe_variable(owner, variable)
+        described["initializer"] = keras.initializers.serialize(described["initializer"])
+        if mode and variable.constraint is not None:
+            raise ValueError(
+                f"{path} has a constraint, which generated weights cannot keep to: leave it out "
+                f"with `select`, or build the model without. Received: {variable.constraint}"
+            )
+        update = {}
+        if mode == LOW_RANK:
+            if not isinstance(self.hyper, HyperTwin):
+                raise ValueError(
+                    f"{path} is of a {type(self.layer).__name__}, which takes no update of low "
+                    "rank: leave it out with `select`, or use mode='delta'."
+                )
+            down, up = self.hyper.updates(local, described["shape"], rank)
+            equation = self.hyper.update_equation(local, described["shape"])
+            update = {"down": down, "up": up, "equation": equation}
+        regularizer, constraint = variable.regularizer, variable.constraint
+        return TensorPlan(
+            **{**described, "name": path},
+            local=local,
+            mode=mode,
+            **update,
+            regularizer=regularizer and keras.regularizers.serialize(regularizer),
+            constraint=constraint and keras.constraints.serialize(constraint),
+            trainable=variable.trainable and not (self.held and mode is None),
+        )
+
+    def assign(self):
+        """Gives base, kept weights and state the values of the target."""
+        values = {path: value_of(variable) for (_, variable), path in zip(self.owned, self.paths)}
+        self.layer_weights.assign(values)
+
+    def assign_state(self):
+        """Gives the hyper layer, once built, the state of the target."""
+        owned = {id(variable) for _, variable in self.owned}
+        state = [v for v in self.layer.variables if id(v) not in owned]
+        assign(state, list(self.hyper.variables), self.layer)
+
+
+def select_targets(model, select, mode, rank, shared, freeze, taken):
+    """The `TargetLayer`s of the layers of a model that have selected weights.
+
+    `taken`: names that no `LayerWeights` gets.
+    """
+    parameters = Parameters(model)
+    if not parameters.variables:
+        raise ValueError(f"`model` must have weights to generate. Received: model={model!r}")
+    selected = parameters.selected(select)
+    if select is None and mode == LOW_RANK:
+        selected &= _updatable(parameters)
+        _check_no_kernel_left_out(parameters, selected)
+        if not selected:
+            raise ValueError(
+                "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
+            )
+    return [
+        TargetLayer(
+            layer,
+            free_name(f"{layer.name}_weights", taken),
+            parameters,
+            selected,
+            mode,
+            rank,
+            shared,
+            freeze,
+        )
+        for layer in parameters.layers
+        if any(id(variable) in selected for _, variable in parameters.of(layer))
+    ]
+
+
+def twin_of(layer):
+    """The class of the hyper layer in a layer's place; `None` if there is none.
+
+    An adapter or quantized kernels are more than the hyper layer's tensors.
+    """
+    changed = getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
+    return None if changed else TWINS.get(type(layer))
+
+
+def _updatable(parameters):
+    """Ids of the variables that an update of low rank can be made for."""
+    found = set()
+    for layer in parameters.layers:
+        twin = twin_of(layer)
+        if twin is None:
+            continue
+        hyper = twin.like(layer)
+        for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names, strict=True):
+            try:
+                hyper.updates(local, tuple(variable.shape), 1)
+            except ValueError:
+                continue
+            found.add(id(variable))
+    return found
+
+
+def _check_no_kernel_left_out(parameters, selected):
+    """Raises where a trained kernel of a dense layer, wherever it is, would not be updated."""
+    inside = {id(x): x for layer in parameters.layers for x in keras_internals.layers_in(layer)}
+    left = [
+        path
+        for dense in inside.values()
+        if isinstance(dense, (keras.layers.Dense, keras.layers.EinsumDense))
+        for path in _kernels(dense, parameters, selected)
+    ]
+    if left:
+        names = [parameters.path(v) for v in parameters.variables if id(v) in selected]
+        how = f"leave them out with `select={names}`" if names else "there are no others in `model`"
+        raise ValueError(
+            "`mode='low_rank'` cannot update kernels of dense layers inside blocks and wrappers, "
+            f"of subclasses, or with adapters or quantization: {how}. Left out would be "
+            f"{len(left)}: {left if len(left) <= 4 else [*left[:3], '...']}"
+        )
+
+
+def _kernels(dense, parameters, selected):
+    """Paths of the trained kernels of a dense layer that are not selected."""
+    paths = {id(v): parameters.path(v) for _, v in parameters.of(dense)}
+    kernels = [v for v in dense.weights if v.name == "kernel"]
+    trained = any(v.trainable and "kernel" in v.name for v in dense.weights)
+    if dense.trainable and (trained or dense.quantization_mode):
+        return [paths.get(id(v), v.path) for v in kernels if id(v) not in selected]
+    return []

@@ -1,0 +1,214 @@
+"""What is done another way on one backend than on others; an unknown backend uses `keras.ops`."""
+
+import keras
+from keras import ops
+
+
+def torch_compiles():
+    """Whether `torch.compile` is tracing."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
+def is_concrete(tensor):
+    """Whether the values of a tensor can be read now: not while a graph is built or traced."""
+    if isinstance(tensor, keras.KerasTensor):
+        return False
+    if torch_compiles():
+        return False
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not (tf.is_tensor(tensor) and tf.is_symbolic_tensor(tensor))
+    if backend == "torch":
+        import torch
+
+        return not (torch.is_tensor(tensor) and tensor.device.type == "meta")
+    return True
+
+
+def compiled_by_jax_for_cpu(tensor):
+    """Whether what is done with a tensor is about to be compiled by JAX for a CPU."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return isinstance(tensor, jax.core.Tracer) and jax.default_backend() == "cpu"
+
+
+def keeps_variables_by_path():
+    """Whether variables of one path hide each other from what trains them."""
+    return keras.backend.backend() == "torch" and not torch_compiles()
+
+
+def full_precision(dtype):
+    """The dtype for what half precision is too coarse for: float64 of float64, else float32.
+
+    `keras.backend.result_type` makes float32 of float64 on PyTorch.
+    """
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def split(tensor, sizes):
+    """Cuts the last axis of a tensor into pieces of the given sizes.
+
+    `keras.ops.split` reads the sizes back from a tensor on PyTorch, which neither exports nor
+    compiles, and needs a static axis on TensorFlow.
+    """
+    if len(sizes) == 1:
+        return [tensor]
+    backend = keras.backend.backend()
+    if not isinstance(tensor, keras.KerasTensor):
+        if backend == "torch":
+            import torch
+
+            return torch.split(tensor, sizes, dim=-1)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            return tf.split(tensor, sizes, axis=-1)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return keras.ops.split(tensor, ends, axis=-1)
+
+
+def reshape(tensor, shape):
+    """`keras.ops.reshape` to a shape of sizes.
+
+    On PyTorch that looks for KerasTensors among the sizes, for ten times as long as a reshape
+    takes, and small models spend a good part of a step on it.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(tensor):
+            return torch.reshape(tensor, shape)
+    return keras.ops.reshape(tensor, shape)
+
+
+def pad(tensor, widths):
+    """`keras.ops.pad` with zeros, `(left, right)` for each axis.
+
+    That makes an operation anew for each call, which breaks the graph of `torch.compile`.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(tensor):
+            return torch.nn.functional.pad(tensor, [n for width in widths[::-1] for n in width])
+    return keras.ops.pad(tensor, widths)
+
+
+def matmul(x1, x2):
+    """`keras.ops.matmul`, which makes float32 of float64 on PyTorch."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.is_tensor(x1) and x1.dtype == x2.dtype == torch.float64:
+            return torch.matmul(x1, x2)
+    return keras.ops.matmul(x1, x2)
+
+
+def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (rows, 1, out)
+    """`keras.ops.matmul`, with a gradient that XLA is fast at.
+
+    Of the matrices it is an outer product, which XLA on a CPU takes for a matrix product, for
+    three times as long as the multiplication takes that this asks JAX for.
+    """
+    if keras.backend.backend() != "jax":
+        return matmul(x, matrices)
+    import jax
+    import jax.numpy as jnp
+
+    product = jax.custom_jvp(jnp.matmul)
+
+    @product.defjvp
+    def tangent(primals, tangents):
+        of_matrices = jnp.swapaxes(primals[0], 1, 2) * tangents[1]
+        change = jnp.matmul(tangents[0], primals[1]) + of_matrices.sum(axis=1, keepdims=True)
+        return jnp.matmul(*primals), change
+
+    return product(x, matrices)
+
+
+def sum_in_turn(function, values, state, number):
+    """`(sum of function(values, state, i)[0] for i below number, the last state)`, in a loop.
+
+    `function` returns a scalar of float32 and the next state. Nothing that it makes is kept for
+    the gradient for `values`: it is made once more there.
+
+    Args:
+        function: As above, of a scalar integer tensor `i`.
+        values, state: Lists of tensors.
+        number: Number of turns.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return _sum_in_turn_tensorflow(function, values, state, number)
+
+    def step(carry, i):
+        total, state = carry
+        change, state = keras.remat(function)(values, state, i)
+        return (total + change, state), None
+
+    start = keras.ops.zeros((), "float32"), state
+    return keras.ops.scan(step, start, keras.ops.arange(number, dtype="int32"))[0]
+
+
+def _sum_in_turn_tensorflow(function, values, state, number):
+    """The gradient of TensorFlow's loop would keep a copy of `values` for every turn."""
+    import tensorflow as tf
+
+    def loop(turn, carry):
+        def body(i, carry):
+            return i + 1, turn(carry, i)
+
+        # Without a greatest number of turns XLA does not compile it.
+        bounds = {"maximum_iterations": number, "parallel_iterations": 1}
+        return tf.while_loop(lambda i, _: i < number, body, (0, carry), **bounds)[1]
+
+    @tf.custom_gradient
+    def total(*values):
+        def forward(carry, i):
+            change, state = function(list(values), carry[1:], i)
+            return [carry[0] + change, *state]
+
+        def gradient(of_total, *_):
+            def backward(carry, i):
+                with tf.GradientTape() as tape:
+                    tape.watch(values)
+                    change, state = function(list(values), carry[len(values) :], i)
+                options = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
+                found = tape.gradient(change, values, of_total, **options)
+                return [*(sum(pair) for pair in zip(carry, found)), *state]
+
+            return loop(backward, [*map(tf.zeros_like, values), *state])[: len(values)]
+
+        return tuple(loop(forward, [tf.zeros(()), *state])), gradient
+
+    made, *state = total(*values)
+    return made, state
+
+
+def take_per_row(tables, ids):
+    """`(rows, entries, size)`, `(rows, ...)` -> `(rows, ..., size)`.
+
+    Ids from 0; another one does what it does in `keras.ops.take`, and never reads another row.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # XLA clamps ids, so that into one long table they would lead to another row.
+        return tf.gather(tables, ids, axis=1, batch_dims=1)
+    rows, entries, size = ops.shape(tables)
+    starts = ops.reshape(ops.arange(rows, dtype=ids.dtype) * entries, (rows, *[1] * (ids.ndim - 1)))
+    inside = ops.logical_and(ids >= 0, ids < entries)
+    ids = ops.where(inside, ids + starts, rows * entries)
+    taken = ops.take(ops.reshape(tables, (rows * entries, size)), ids, axis=0)
+    return ops.reshape(taken, (*ops.shape(ids), size))  # JAX loses axes where there are no rows

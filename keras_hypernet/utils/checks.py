@@ -1,0 +1,358 @@
+"""Argument checks: each names the argument, the rule and what was received."""
+
+import difflib
+import itertools
+import math
+import numbers
+import operator
+
+import keras
+import numpy as np
+
+SEEDS = 2**31  # what random generators of all backends take
+
+
+def positive_int(argument, value):
+    """A positive integer of any integer type (NumPy's too), as an `int`."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
+        return operator.index(value)
+    error = ValueError if isinstance(value, numbers.Integral) else TypeError
+    raise error(
+        f"`{argument}` must be a positive integer. "
+        f"Received: {argument}={value!r} of type {type(value).__name__}"
+    )
+
+
+def count(argument, value):
+    """Zero or a positive integer, as an `int`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{argument}` must be zero or a positive integer. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    if value < 0:
+        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
+    return operator.index(value)
+
+
+def integer(argument, value):
+    """An integer of any integer type, as an `int`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{argument}` must be an integer. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return operator.index(value)
+
+
+def boolean(argument, value):
+    """`True` or `False`, NumPy's too, as a `bool`."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"`{argument}` must be True or False. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return bool(value)
+
+
+def seed(argument, value, generator=False):
+    """`None` or an integer that seeds may be; with `generator`, also a `SeedGenerator`."""
+    if value is None or (generator and isinstance(value, keras.random.SeedGenerator)):
+        return value
+    rule = "None or an integer from 0 to 2**31 - 1"
+    if generator:
+        rule = "None, an integer from 0 to 2**31 - 1 or a `keras.random.SeedGenerator`"
+    error = f"`{argument}` must be {rule}. Received: {argument}={value!r}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{error} of type {type(value).__name__}")
+    if not 0 <= value < SEEDS:
+        raise ValueError(error)
+    return operator.index(value)
+
+
+def next_seed(value, i):
+    """The i-th of the seeds that follow one, or `None`."""
+    return None if value is None else (value + i) % SEEDS
+
+
+def name(argument, value):
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{argument}` must be a non-empty string. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    if not value:
+        raise ValueError(f"`{argument}` must be a non-empty string. Received: {argument}=''")
+    return value
+
+
+def names(argument, values):
+    """Names, such as the keys of a dict: strings that are not empty."""
+    for value in values:
+        if not isinstance(value, str) or not value:
+            error = ValueError if isinstance(value, str) else TypeError
+            raise error(
+                f"Names in `{argument}` must be non-empty strings. "
+                f"Received: {value!r} of type {type(value).__name__}"
+            )
+
+
+def positive_ints(argument, values):
+    """A list or tuple, possibly empty, of positive integers, as a tuple."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list of positive integers. "
+            f"Received: {argument}={values!r} of type {type(values).__name__}"
+        )
+    return tuple(positive_int(f"{argument}[{i}]", value) for i, value in enumerate(values))
+
+
+def non_empty_list(argument, values):
+    """A non-empty list or tuple."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list. "
+            f"Received: {argument}={values!r} of type {type(values).__name__}"
+        )
+    if not values:
+        raise ValueError(f"`{argument}` must not be empty. Received: {argument}={values!r}")
+    return values
+
+
+def shape(argument, value):
+    """A full shape: a tuple of positive integers, `()` for a scalar."""
+    return positive_ints(argument, value)
+
+
+def layer_sizes(argument, values):
+    """A non-empty list of `(in, out)` pairs that chain, as a tuple of pairs."""
+    pairs = []
+    for i, pair in enumerate(non_empty_list(argument, values)):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(
+                f"`{argument}` must be a list of pairs (in, out). "
+                f"Received: {argument}[{i}]={pair!r}"
+            )
+        pairs.append(positive_ints(f"{argument}[{i}]", pair))
+    for i, ((_, given), (taken, _)) in enumerate(itertools.pairwise(pairs)):
+        if given != taken:
+            raise ValueError(
+                f"`{argument}` must chain: layer {i + 1} takes {taken} inputs but layer {i} "
+                f"gives {given}. Received: {argument}={values!r}"
+            )
+    return tuple(pairs)
+
+
+def exact_keys(argument, received, expected):
+    """A dict with the given keys and no others."""
+    if set(received) != set(expected):
+        missing = sorted(set(expected) - set(received))
+        unknown = sorted(set(received) - set(expected), key=str)
+        hint = nearest(unknown[0], missing) if unknown else ""
+        raise ValueError(
+            f"`{argument}` must have exactly the spec's names. "
+            f"Missing: {missing}. Received unknown: {unknown}.{hint}"
+        )
+
+
+def known_keys(argument, received, known):
+    """Keys of a dict, or a list of names, that are all known."""
+    known = list(known)
+    unknown = [key for key in received if key not in known]
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must have only the keys {known}. "
+            f"Received: {unknown}.{nearest(unknown[0], known)}"
+        )
+
+
+def nearest(given, known):
+    """A hint at what may have been meant, for the end of an error."""
+    found = difflib.get_close_matches(str(given), [str(name) for name in known], n=1, cutoff=0.5)
+    return f" The nearest is {found[0]!r}." if found else ""
+
+
+def choice(argument, value, allowed):
+    """One of the allowed strings, or `None` where that is allowed."""
+    if not isinstance(value, (str, type(None))) or value not in allowed:
+        raise ValueError(f"`{argument}` must be one of {allowed}. Received: {argument}={value!r}")
+    return value
+
+
+def fraction(argument, value):
+    """A number in `[0, 1)`."""
+    if not 0 <= number(argument, value) < 1:
+        raise ValueError(f"`{argument}` must be in [0, 1). Received: {argument}={value!r}")
+    return float(value)
+
+
+def number(argument, value):
+    """A real number, neither infinite nor NaN."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"`{argument}` must be a number. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"`{argument}` must be finite. Received: {argument}={value!r}")
+    return float(value)
+
+
+def number_or_numbers(argument, value):
+    """A number, or a tuple of numbers from a list or an array with one for each entry."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return number(argument, value)
+    return tuple(
+        number(f"{argument}[{i}]", x) for i, x in enumerate(non_empty_list(argument, value))
+    )
+
+
+def positive_number(argument, value):
+    """A number above zero."""
+    if not number(argument, value) > 0:
+        raise ValueError(f"`{argument}` must be above zero. Received: {argument}={value!r}")
+    return float(value)
+
+
+def not_negative(argument, value):
+    """A number of zero or above."""
+    if not number(argument, value) >= 0:
+        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
+    return float(value)
+
+
+def instance(argument, value, kind):
+    """An object of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{argument}` must be a {kind.__name__}. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+    return value
+
+
+def numbers_by_name(argument, numbers_):
+    """A dict of names to numbers, or `None` for an empty one."""
+    if numbers_ is None:
+        return {}
+    if not isinstance(numbers_, dict):
+        raise TypeError(
+            f"`{argument}` must be a dict of numbers by name or role. "
+            f"Received: {argument}={numbers_!r}"
+        )
+    names(argument, numbers_)
+    return {key: number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
+
+
+def flags(argument, value):
+    """A dict of booleans by name, or `None` for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"`{argument}` must be a dict of booleans by name. Received: {argument}={value!r}"
+        )
+    names(argument, value)
+    return {key: boolean(f"{argument}[{key!r}]", flag) for key, flag in value.items()}
+
+
+def activation(argument, value):
+    """A Keras activation from its name, a callable or `None`."""
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{argument}` must be a Keras activation's name, a callable or None. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
+def initializer(argument, value):
+    """A Keras initializer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.initializers)
+
+
+def regularizer(argument, value):
+    """A Keras regularizer from its name, config or itself; `None` stays."""
+    return _from_keras(argument, value, keras.regularizers)
+
+
+def from_keras(**arguments):
+    """Keras initializers and regularizers, by the arguments that they are given as."""
+    kinds = {"initializer": initializer, "regularizer": regularizer}
+    return {name: kinds[name.rpartition("_")[2]](name, x) for name, x in arguments.items()}
+
+
+def _from_keras(argument, value, module):
+    try:
+        return module.get(value)
+    except (ValueError, TypeError) as error:
+        kind = module.__name__.rpartition(".")[2].removesuffix("s")
+        raise type(error)(
+            f"`{argument}` must be a Keras {kind}, its name or its config. "
+            f"Received: {argument}={value!r}"
+        ) from error
+
+
+def array(argument, value):
+    """A tensor of the backend from numbers in any form; a KerasTensor stays."""
+    if keras.utils.is_keras_tensor(value):
+        return value
+    try:
+        return keras.ops.convert_to_tensor(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(
+            f"`{argument}` must be a tensor or an array of numbers. "
+            f"Received: {type(value).__name__}"
+        ) from error
+
+
+def tensor(argument, value):
+    """Something with a shape and a dtype."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(
+            f"`{argument}` must be a tensor or a NumPy array. Received: {type(value).__name__}"
+        )
+
+
+def float_tensor(argument, tensor, hint=""):
+    """A tensor (or array) of a floating dtype."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
+
+
+def int_tensor(argument, tensor):
+    """A tensor (or array) of an integer dtype."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_int_dtype(dtype):
+        raise TypeError(f"`{argument}` must have an integer dtype. Received: dtype={dtype}")
+
+
+def rank(argument, received, expected, hint=""):
+    """A shape of a given rank."""
+    if len(received) != expected:
+        raise ValueError(
+            f"`{argument}` must have {expected} ax{'i' if expected == 1 else 'e'}s. "
+            f"Received: shape {tuple(received)}.{hint}"
+        )
+
+
+def last_axis(argument, received, expected):
+    """A shape whose last entry is `expected`, as far as both are known."""
+    if None not in (received[-1], expected) and received[-1] != expected:
+        raise ValueError(
+            f"`{argument}` must have {expected} entries on its last axis. "
+            f"Received: shape {tuple(received)}"
+        )
+
+
+def known_last_axis(argument, received):
+    """A shape whose last entry is known."""
+    if received[-1] is None:
+        raise ValueError(
+            f"The last axis of `{argument}` must be known. Received: shape {tuple(received)}"
+        )

@@ -1,0 +1,130 @@
+"""Copies of layers: a new one from a config, built and with the values of the given one."""
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.trainable_flags import flags_of, set_flags
+
+
+def copy_of(operation):
+    """A new layer or operation with the same config; its variables are drawn anew."""
+    try:
+        return operation.__class__.from_config(operation.get_config())
+    except Exception as error:
+        raise ValueError(
+            f"`model` must have layers that their config can make anew. {operation.name!r} of "
+            f"class {type(operation).__name__} cannot: {error}"
+        ) from error
+
+
+def copy_built(layer):
+    """A new layer with the same config, built, with the same values."""
+    copy = copy_of(layer)
+    build_as(copy, build_of(layer))
+    copy_values(layer, copy)
+    return copy
+
+
+def build_of(layer):
+    """A config of how a layer was built: by a call, if it was called on KerasTensors."""
+    call = keras_internals.first_call(layer)
+    if call is None:
+        return {"build": layer.get_build_config()}
+    return {"call": keras.saving.serialize_keras_object(tree.map_structure(_symbol_config, call))}
+
+
+def build_as(layer, config):
+    """Builds a layer made anew from its config, as `build_of` the old one says.
+
+    A call also makes what a `build` leaves to it.
+    """
+    if "call" in config:
+        args, kwargs = _symbols(keras.saving.deserialize_keras_object(config["call"]))
+        layer(*args, **kwargs)
+        return
+    shape = (config["build"] or {}).get("input_shape")
+    if not keras_internals.has_build(layer) and shape and not tree.is_nested(shape[0]):
+        layer(keras.Input(tuple(shape)[1:]))
+    elif not layer.built:
+        layer.build_from_config(config["build"])
+
+
+_SYMBOL = "keras_tensor"
+
+
+def _symbol_config(leaf):
+    symbolic = keras.utils.is_keras_tensor(leaf)
+    return {_SYMBOL: {"shape": list(leaf.shape), "dtype": leaf.dtype}} if symbolic else leaf
+
+
+def _symbols(nest):
+    """The nest, with KerasTensors where their configs were."""
+    if isinstance(nest, dict):
+        if _SYMBOL in nest:
+            return keras.KerasTensor(**nest[_SYMBOL])
+        return {name: _symbols(entry) for name, entry in nest.items()}
+    return type(nest)(map(_symbols, nest)) if isinstance(nest, (list, tuple)) else nest
+
+
+def copy_values(layer, copy, fit=None):
+    """Gives a layer the state of another one, variables or not, and trains the same ones.
+
+    Args:
+        layer: The layer that has the values.
+        copy: One made of its config.
+        fit: Function of a value and of the copy's present one that returns what the copy gets;
+            `None` where their shapes are equal.
+    """
+    values = [value_of(variable) for variable in layer.variables]
+    if fit is not None:
+        values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
+    check_same(values, copy.variables, layer)
+    try:
+        keras_internals.copy_state(layer, copy, fit)
+    except Exception as error:
+        raise ValueError(
+            "A layer must be one that can be saved, for a copy of it is given what a file holds. "
+            f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
+        ) from error
+    # Files hold no state of random generators, and adapters as one with their kernel.
+    assign(values, copy.variables, layer)
+    set_flags(copy, flags_of(layer))
+    for given, variable in zip(layer.variables, copy.variables):
+        if variable.trainable != given.trainable:  # no config says it of single variables
+            variable.trainable = given.trainable
+
+
+def check_same(values, variables, layer):
+    """Raises where variables of a copy have not the shapes of those of its layer."""
+    if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
+        raise ValueError(
+            f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
+            f"has other variables: {[v.path for v in variables]}"
+        )
+
+
+def assign(values, variables, layer):
+    """Sets variables, state of random generators included, to values."""
+    check_same(values, variables, layer)
+    for value, variable in zip(values, variables):
+        variable.assign(value_of(value))
+
+
+def assign_parts(layer, parameters, state, trainable=()):
+    """Sets a built layer's parameters and the rest of its variables to values.
+
+    `trainable` are the flags of the parameters, where they are not those of the layer.
+    """
+    owned = [variable for _, variable in keras_internals.parameters(layer)]
+    ids = {id(variable) for variable in owned}
+    assign(parameters, owned, layer)
+    assign(state, [v for v in layer.variables if id(v) not in ids], layer)
+    for variable, flag in zip(owned, trainable):
+        variable.trainable = variable.trainable and flag
+
+
+def value_of(variable):
+    """A copy of a variable's value: JAX frees what a variable held when it is trained."""
+    return np.array(keras.ops.convert_to_numpy(variable))

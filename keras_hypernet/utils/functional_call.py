@@ -1,0 +1,142 @@
+"""A layer run on given tensors in place of its variables."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_hypernet.utils import backend, checks, keras_internals
+
+
+def functional_call(layer, replaced, function, owner=None):
+    """What `function()`, which calls the layer or its parts, returns with other variables.
+
+    An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
+    is passed on, and state and losses that came up inside are written back.
+
+    Args:
+        layer: The built layer whose variables the function reads.
+        replaced: `[(variable, tensor)]`.
+        function: Callable without arguments.
+        owner: The layer that losses are added to; `None` is `layer`.
+    """
+    outputs, losses = run(layer, replaced, function)
+    for loss in losses:
+        (owner or layer).add_loss(loss)
+    return outputs
+
+
+def run(layer, replaced, function):
+    """`(outputs, losses)` of a functional call."""
+    variables, values, state = _read(layer, replaced)
+    outputs, new, losses = _pure(variables, state, function)(*values)
+    before = {id(value) for value in values}
+    for variable, value in zip(state, new):
+        # What is assigned in place, though it did not change, has no gradient on PyTorch.
+        if id(value) not in before:
+            variable.assign(value)
+    return outputs, losses
+
+
+def run_in_turn(layer, replaced, function, number):
+    """Sum of `function(i)` for `i` below a number, each computed by itself.
+
+    Nothing inside is kept for the gradient: it is computed once more there. A loop of the backend
+    keeps a compiler from computing several at a time.
+
+    Args:
+        layer, replaced: As in `functional_call`.
+        function: From a scalar integer tensor to a scalar of float32.
+        number: Number of turns.
+    """
+    variables, values, state = _read(layer, replaced)
+    moving = {id(v) for v in state}
+    held = [v for v in variables if id(v) not in moving]
+    # Copies: no loop should read variables themselves.
+    now = {id(v): ops.copy(value) for v, value in zip(variables, values)}
+    values, start = [now[id(v)] for v in held], [now[id(v)] for v in state]
+
+    def one(values, moved, i):
+        pure = _pure([*held, *state], state, lambda: function(i))
+        return pure(*values, *moved)[:2]
+
+    total, new = backend.sum_in_turn(one, values, start, number)
+    for variable, value in zip(state, new):
+        variable.assign(value)
+    return total
+
+
+def _read(layer, replaced):
+    """`(variables, their values in a call, those that it may change)`."""
+    given = {id(variable): tensor for variable, tensor in replaced}
+    variables = list(layer.variables)
+    with keras_internals.without_autocast():
+        values = [given.get(id(v), v.value) for v in variables]
+    inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
+    fixed = {id(v) for each in inside for _, v in keras_internals.parameters(each)} | given.keys()
+    return variables, values, [v for v in variables if id(v) not in fixed]
+
+
+def _pure(variables, state, function):
+    """A function from values of variables to `(outputs, new state, losses)`."""
+
+    def pure(*values):
+        with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
+            outputs = function()
+        return outputs, [scope.get_current_value(v) for v in state], list(scope.losses)
+
+    return pure
+
+
+def replacements(tensors, groups, named):
+    """`[(variable, tensor)]` from tensors by name.
+
+    Args:
+        tensors: `{name: tensor}`, where a name is that of a group, whose variables the tensor
+            `(1, total)` has one after another, or that of a single variable.
+        groups: `{name: [variables]}`.
+        named: `{name: variable}`; those in no group cannot be replaced.
+    """
+    if not isinstance(tensors, dict):
+        raise TypeError(
+            f"`variables` must be a dict of tensors by name. Received: {type(tensors).__name__}. "
+            'Several inputs are one dict: `{"condition_id": ids, "noise": noise}`.'
+        )
+    replaceable = {id(variable) for group in groups.values() for variable in group}
+    named = {name: variable for name, variable in named.items() if id(variable) in replaceable}
+    pairs = []
+    for name, tensor in tensors.items():
+        if name in groups:
+            pairs += zip(groups[name], _cut(name, tensor, groups[name]))
+        elif name in named:
+            _check_shape(name, tensor, (tuple(named[name].shape),))
+            pairs.append((named[name], tensor))
+        else:
+            raise ValueError(
+                f"`variables` must have names of {[*groups, *named]}. "
+                f"Received: {name!r}.{checks.nearest(name, [*groups, *named])}"
+            )
+    if len({id(variable) for variable, _ in pairs}) < len(pairs):
+        raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")
+    return pairs
+
+
+def _cut(name, tensor, variables):
+    """A flat tensor -> one tensor for each variable."""
+    sizes = [math.prod(variable.shape) for variable in variables]
+    _check_shape(name, tensor, ((1, sum(sizes)), (sum(sizes),)))
+    pieces = backend.split(ops.reshape(tensor, (sum(sizes),)), sizes) if sizes else []
+    return [ops.reshape(piece, v.shape) for piece, v in zip(pieces, variables)]
+
+
+def _check_shape(name, tensor, allowed):
+    if not any(_fits(tuple(tensor.shape), shape) for shape in allowed):
+        raise ValueError(
+            f"`variables[{name!r}]` must have the shape {allowed[0]}: one set for the whole batch. "
+            f"Received: shape {tuple(tensor.shape)}"
+        )
+
+
+def _fits(received, shape):
+    same_rank = len(received) == len(shape)
+    return same_rank and all(r in (n, None) for r, n in zip(received, shape))
