@@ -7,7 +7,6 @@ from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.ops import rows
 from keras_hypernet.ops.einsum import Equation, einsum
-from keras_hypernet.utils import keras_internals
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -32,18 +31,15 @@ class HyperEinsumDense(HyperTwin):
     def tensor_names(self):
         return ["kernel"] if self.twin_layer().bias_axes is None else ["kernel", "bias"]
 
+    def equation_of(self, rank=None):
+        """The equation on data of a rank."""
+        return Equation(self.twin_layer().equation, rank)
+
     def weight_shapes(self, x_shape):
         twin = self.twin_layer()
-        kernel, bias, _ = keras_internals.einsum_shapes(
-            twin.equation, twin.bias_axes, tuple(x_shape), twin.partial_output_shape
-        )
-        shapes = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
-        equation = Equation(twin.equation, len(x_shape))
-        if bias is not None and equation.y[0] in twin.bias_axes:
-            raise ValueError(
-                "`bias_axes` must not have the batch. "
-                f"Received: bias_axes={twin.bias_axes!r}, equation={twin.equation!r}"
-            )
+        equation = self.equation_of(len(x_shape))
+        found = equation.weight_shapes(x_shape, twin.partial_output_shape, twin.bias_axes)
+        shapes = dict(zip(self.tensor_names, found, strict=True))
         for name, shape in shapes.items():
             if None in shape:
                 raise ValueError(
@@ -55,32 +51,25 @@ class HyperEinsumDense(HyperTwin):
 
     def compute_output_shape(self, x_shape, weights_shape=None):
         # Not the twin's, which gives two or more elided axes in reverse and others as None.
-        equation = Equation(self.twin_layer().equation, len(x_shape))
-        kernel = zip(equation.kernel, self.weight_shapes(x_shape)["kernel"])
-        sizes = {**dict(zip(equation.x, x_shape)), **dict(kernel)}
-        return tuple(sizes[c] for c in equation.y)
+        kernel_shape = self.weight_shapes(x_shape)["kernel"]
+        return self.equation_of(len(x_shape)).output_shape(x_shape, kernel_shape)
 
     def updates(self, name, shape, rank):
         if name != "kernel":
             return super().updates(name, shape, rank)
-        return self._kernel_equation().update_shapes(shape, rank)
+        return self.equation_of().update_shapes(shape, rank)
 
     def update_equation(self, name, shape):
-        return self._kernel_equation().of_low_rank()[2]
-
-    def _kernel_equation(self):
-        """The equation on data of the least rank: what it does to the kernel is the same."""
-        equation = self.twin_layer().equation
-        return Equation(equation, sum(c.isalpha() for c in equation.split(",")[0]) + 1)
+        return self.equation_of().of_low_rank()[2]
 
     def build(self, x_shape, weights_shape):
         super().build(x_shape, weights_shape)
-        equation = Equation(self.twin_layer().equation, len(x_shape))
+        equation = self.equation_of(len(x_shape))
         axes = {i: x_shape[i] for i, c in enumerate(equation.x) if c in equation.kernel}
         self.input_spec = keras.InputSpec(ndim=len(x_shape), axes=axes)
 
     def apply(self, x, tensors):
-        x, equation = _without_lost_axes(x, Equation(self.twin_layer().equation, len(x.shape)))
+        x, equation = _without_lost_axes(x, self.equation_of(len(x.shape)))
         kernel = tensors["kernel"]
         if named_weights.is_update(kernel):
             narrow, up, _ = equation.of_low_rank()
