@@ -35,6 +35,7 @@ import keras_hypernet as kh
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.pieces import Pieces
+from keras_hypernet.utils import keras_internals
 from keras_hypernet.weights.weight_tensor import fields_of
 
 ROWS, BATCH, STEPS, LAST, SEEDS, RATES = 2048, 32, 500, 50, 3, (1e-4, 1e-3, 1e-2)
@@ -438,7 +439,7 @@ def trained(models, inputs, y):
     optimizer = keras.optimizers.Adam(RATES[0])
     optimizer.build(model.trainable_variables)
     state = [v.value for v in optimizer.variables]
-    (rate_at,) = [i for i, v in enumerate(optimizer.variables) if v is optimizer._learning_rate]
+    rate_at = [v.name for v in optimizer.variables].index("learning_rate")
     based = [_generators_with_base(m) for m in models]
 
     def loss(trainable, other, bases, rows):
@@ -489,7 +490,7 @@ def _one_or_list(inputs):
 
 def _generators_with_base(model):
     found = {}
-    for layer in model._flatten_layers():
+    for layer in keras_internals.layers_in(model):
         if isinstance(layer, Generator) and layer.base is not None:
             found[id(layer)] = layer
     return list(found.values())

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.weights import fans
 
 
 def draw(tensor, position, initializer, seed):
@@ -62,7 +62,7 @@ def _draws_as(initializer, known):
 
 
 def _scaled(initializer, shape, rng):
-    fan_in, fan_out = keras_internals.fans_of(initializer, shape)
+    fan_in, fan_out = _fans(initializer, shape)
     fan = {"fan_in": fan_in, "fan_out": fan_out}.get(initializer.mode, (fan_in + fan_out) / 2)
     stddev = math.sqrt(initializer.scale / max(1.0, fan))
     if initializer.distribution == "uniform":
@@ -70,6 +70,14 @@ def _scaled(initializer, shape, rng):
     if initializer.distribution == "untruncated_normal":
         return rng.normal(0.0, stddev, shape)
     return rng.truncated(0.0, stddev / TRUNCATED_STDDEV, shape)
+
+
+def _fans(initializer, shape):
+    """Fans as the initializer counts them, which a layer may have told it the axes for."""
+    axes = initializer.input_axes, initializer.output_axes
+    if None in axes:
+        return fans.of_shape(shape)
+    return [math.prod(shape[axis] for axis in each) for each in axes]
 
 
 TRUNCATED_STDDEV = 0.87962566103423978  # of a normal distribution cut at 2

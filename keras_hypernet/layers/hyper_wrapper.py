@@ -9,7 +9,7 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.hyper_twin import Held
 from keras_hypernet.layers.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.layers.named_weights import check_weights as check_named
-from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils import checks, keras_internals, keras_saving
 from keras_hypernet.utils.copying import build_as, build_of, copy_built
 from keras_hypernet.utils.functional_call import functional_call
 from keras_hypernet.utils.naming import give_unique_path
@@ -155,7 +155,7 @@ class HyperWrapper(HyperLayer):
     def save_own_variables(self, store):
         super().save_own_variables(store)
         layer = self.wrapped_layer()
-        for path, arrays in keras_internals.arrays_of(layer, left_out=layer.variables).items():
+        for path, arrays in keras_saving.arrays_of(layer, left_out=layer.variables).items():
             for key, array in arrays.items():
                 store[_name(path, key)] = array
 
@@ -163,19 +163,19 @@ class HyperWrapper(HyperLayer):
         saved = {name: store[name] for name in set(store.keys())}
         state = {name: array for name, array in saved.items() if _PATH not in name}
         super().load_own_variables(state)
-        arrays = keras_internals.arrays_of(self.wrapped_layer())
+        arrays = keras_saving.arrays_of(self.wrapped_layer())
         for name in saved.keys() - state.keys():
             path, key = _path_and_key(name)
             arrays.setdefault(path, {})[key] = saved[name]
-        keras_internals.load_arrays(self.wrapped_layer(), arrays)
+        keras_saving.load_arrays(self.wrapped_layer(), arrays)
         super().load_own_variables(state)  # which a layer may have computed from other arrays
 
     def save_assets(self, folder):
-        keras_internals.save_assets(self.wrapped_layer(), folder)
+        keras_saving.save_assets(self.wrapped_layer(), folder)
 
     def load_assets(self, folder):
         if folder is not None:
-            keras_internals.load_assets(self.wrapped_layer(), folder)
+            keras_saving.load_assets(self.wrapped_layer(), folder)
 
     def compute_output_shape(self, x_shape, weights_shape=None, **others):
         others = {name.removesuffix("_shape"): shape for name, shape in others.items()}

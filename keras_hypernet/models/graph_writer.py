@@ -11,7 +11,7 @@ from keras_hypernet.models.graph_walk import (
     nested_inputs,
     walk,
 )
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils import keras_internals, keras_saving
 from keras_hypernet.utils.copying import copy_of, copy_values
 from keras_hypernet.utils.naming import free_name, unique_name
 
@@ -130,7 +130,7 @@ def sharing_models(model):
     return {
         nested
         for layer, found in places.values()
-        if len({around[-1:] for around in found}) > 1 and keras_internals.is_saved(layer)
+        if len({around[-1:] for around in found}) > 1 and keras_saving.is_saved(layer)
         for around in found
         for nested in around
     }

@@ -13,7 +13,6 @@ from keras import ops
 from keras_hypernet.ops import rows
 from keras_hypernet.utils import backend
 
-
 # An ellipsis stands on one side of the data's axes, and on the same side of the output's.
 _FORM = re.compile(r"(\.{3})?([a-zA-Z]+)(\.{3})?,([a-zA-Z]+)->(?(1)\.{3})([a-zA-Z]+)(?(3)\.{3})")
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils import keras_internals, keras_saving
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 
 
@@ -82,7 +82,7 @@ def copy_values(layer, copy, fit=None):
         values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
     check_same(values, copy.variables, layer)
     try:
-        keras_internals.copy_state(layer, copy, fit)
+        keras_saving.copy_state(layer, copy, fit)
     except Exception as error:
         raise ValueError(
             "A layer must be one that can be saved, for a copy of it is given what a file holds. "

@@ -1,12 +1,25 @@
-"""The only place that touches private parts of Keras."""
+"""Private parts of Keras; `keras_saving` has those that files are made of. No other file has any.
 
-import tempfile
+`tests/test_keras_internals.py` has them in a table with what they take, and says in a sentence
+what a new Keras lacks. Most of them then raise here too. These do something else in silence, so
+the tests look at what they do:
+
+    Layer._parent_path      Paths of variables are no longer unique, and PyTorch trains wrongly.
+    "current_call_ctx"      Keras' own variables of one path are no longer refused in training.
+    Sequential._functional  A sequential model is taken for one without a graph.
+
+The rest raises:
+
+    Layer._flatten_layers, _trainable_variables, _non_trainable_variables
+    Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
+    Variable._value, AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
+    MultiHeadAttention._build_attention, _compute_attention, _compute_attention_mask
+    torch.core.get_device, torch.core.DEFAULT_DEVICE
+    saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
+"""
 
 import keras
-import numpy as np
 from keras import ops
-from keras.src.initializers import random_initializers
-from keras.src.saving import saving_lib
 
 from keras_hypernet.utils.backend import is_concrete
 
@@ -109,11 +122,6 @@ def constant(array):
         return ops.convert_to_tensor(array)
 
 
-def fans_of(initializer, shape):
-    """The fans that an initializer of scaled variance reads from a shape."""
-    return random_initializers.compute_fans(shape, initializer.input_axes, initializer.output_axes)
-
-
 def calls_in(model, operation):
     """The calls of an operation in a functional model: `[(args, kwargs, outputs)]`."""
     nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}
@@ -149,21 +157,17 @@ def without_autocast():
     return AutocastScope(None)
 
 
-def context_arguments(layer):
-    """Names of the arguments that a call hands on to all layers inside, such as `training`."""
-    return set(layer._call_context_args)
-
-
 def float_policy(policy):
     """A dtype policy without the quantization that it has, if it has any."""
     quantized = getattr(policy, "quantization_mode", None) is not None
-    return keras.dtype_policies.get(policy._source_name) if quantized else policy
+    return keras.dtype_policies.get(policy.get_config()["source_name"]) if quantized else policy
 
 
 def functional(model):
     """The functional model that a model is or, where it is sequential, has inside; else `None`."""
-    inner = model if hasattr(model, "_nodes_by_depth") else getattr(model, "_functional", None)
-    return inner if isinstance(model, keras.Model) else None
+    if not isinstance(model, keras.Model):
+        return None
+    return model if isinstance(model, keras.Function) else getattr(model, "_functional", None)
 
 
 def nodes(model):
@@ -180,18 +184,9 @@ def nodes(model):
     ]
 
 
-def einsum_shapes(equation, bias_axes, x_shape, output_shape):
-    """Shapes of the kernel, of the bias (or `None`) and of the output of an `EinsumDense`."""
-    from keras.src.layers.core.einsum_dense import _analyze_einsum_string
-
-    found = _analyze_einsum_string(equation, bias_axes, x_shape, output_shape)
-    kernel, bias, output = found[:3]
-    return tuple(kernel), None if bias is None else tuple(bias), tuple(output)
-
-
 def has_build(layer):
     """Whether a layer has a `build` of its own, not that of all layers, which builds nothing."""
-    return not getattr(type(layer).build, "_is_default", False)
+    return type(layer).build is not keras.layers.Layer.build
 
 
 def build_attention(layer, rank):
@@ -225,88 +220,3 @@ def set_mask(tensor, mask):
     from keras.src import backend
 
     backend.set_keras_mask(tensor, mask)
-
-
-class _Arrays(dict):
-    """What one object saves: arrays by key. A copy, for JAX frees what a variable held."""
-
-    def __init__(self, left_out=()):
-        super().__init__()
-        self.left_out = left_out
-
-    def __setitem__(self, key, value):
-        if id(value) not in self.left_out:
-            super().__setitem__(key, np.array(keras.ops.convert_to_numpy(value)))
-
-
-class _Memory(saving_lib.NpzIOStore):
-    """A file's arrays in memory: `{path of an object inside: {key: array}}`."""
-
-    def __init__(self, contents, left_out=()):
-        self.contents = contents
-        self.left_out = left_out
-
-    def make(self, path, metadata=None):
-        self.contents[path] = _Arrays(self.left_out)
-        return self.contents[path]
-
-    def get(self, path):
-        return self.contents.get(path, {})
-
-    def has_path(self, path):
-        return any(f"{saved}/".startswith(f"{path}/") for saved in self.contents)
-
-
-def has_assets(layer):
-    """Whether a layer, or one inside it, saves files beside its arrays."""
-    return any(hasattr(inner, "save_assets") for inner in layers_in(layer))
-
-
-def is_saved(layer):
-    """Whether a file holds anything of a layer beside its config."""
-    return bool(layer.weights or arrays_of(layer)) or has_assets(layer)
-
-
-def arrays_of(layer, left_out=()):
-    """The arrays that a `.keras` file holds of a layer: `{path of a part of it: {key: array}}`.
-
-    Args:
-        layer: The layer.
-        left_out: Variables that are not wanted.
-    """
-    arrays = {}
-    store = _Memory(arrays, {id(variable) for variable in left_out})
-    saving_lib._save_state(layer, store, None, "", set())
-    return {path: dict(entry) for path, entry in arrays.items() if entry}
-
-
-def load_arrays(layer, arrays):
-    """Gives a layer what `arrays_of` found, as loading a file does."""
-    saving_lib._load_state(layer, _Memory(arrays), None, "", visited_saveables=set())
-
-
-def save_assets(layer, folder):
-    """Writes the files that a layer saves beside its arrays into a folder."""
-    saving_lib._save_state(layer, None, saving_lib.DiskIOStore(folder, mode="r"), "", set())
-
-
-def load_assets(layer, folder):
-    """Gives a layer what `save_assets` has written."""
-    store = saving_lib.DiskIOStore(folder, mode="r")
-    saving_lib._load_state(layer, None, store, "", visited_saveables=set())
-
-
-def copy_state(layer, copy, fit=None):
-    """Gives a layer all that a `.keras` file would hold of another one, as loading it does.
-
-    `fit` as in `copying.copy_values`.
-    """
-    arrays = arrays_of(layer)
-    if fit is not None:
-        for path, fresh in arrays_of(copy).items():
-            arrays[path] = {key: fit(arrays[path][key], fresh[key]) for key in fresh}
-    load_arrays(copy, arrays)
-    if has_assets(layer):
-        with tempfile.TemporaryDirectory() as folder:
-            save_assets(layer, folder)
-            load_assets(copy, folder)
