@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops, tree
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
 from tests.whole_models import settle
 
@@ -116,7 +117,7 @@ class Case:
         """Freezes something, or nothing; what was frozen by it."""
         before = flags(self.model)
         graph = [layer for layer in all_layers(self.model) if layer.weights]
-        inside = [x for own in own_layers(self.model) for x in own._flatten_layers(False)]
+        inside = [x for own in own_layers(self.model) for x in keras_internals.layers_in(own)[1:]]
         inside = [layer for layer in inside if layer.weights]
         variables = [v for own in own_layers(self.model) for v in own.trainable_variables]
         kinds = {"model": [self.model], "layer": graph, "inside": inside, "variable": variables}

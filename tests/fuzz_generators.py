@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests.fuzz import Case, as_numpy, assert_close, call, functional
 
 CONDITIONS = 3
@@ -363,7 +364,7 @@ class Made:
         self.generator, self.given = kinds[kind](draw, spec, rows, **layer)
         draws = [
             x
-            for x in self.generator._flatten_layers()
+            for x in keras_internals.layers_in(self.generator)
             if isinstance(x, kh.PerturbedWeightGenerator)
         ]
         self.random = bool(draws) and not any(name == "noise" for name in self.given)

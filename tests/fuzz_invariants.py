@@ -10,6 +10,7 @@ from keras import tree
 
 import keras_hypernet as kh
 from keras_hypernet.generators.generator import Generator
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
 from tests.fuzz import (
     LAYERS,
@@ -103,7 +104,9 @@ def frozen(case, made):
 
 def _kept_flags(model):
     """Without those inside Keras' own attention, whose files forget them."""
-    attention = [x for x in model._flatten_layers() if type(x) is keras.layers.MultiHeadAttention]
+    attention = [
+        x for x in keras_internals.layers_in(model) if type(x) is keras.layers.MultiHeadAttention
+    ]
     inside = {id(v) for layer in attention for v in layer.variables}
     return [v.trainable for v in model.variables if id(v) not in inside]
 
@@ -129,10 +132,10 @@ def own_paths(model):
 def shapes(case, made):
     """What is said of every output of this package's layers is what comes out."""
     calls = [
-        (layer, node.arguments.args, node.arguments.kwargs, node.output_tensors)
+        (layer, *call)
         for layer in own_layers(case.model)
-        for node in layer._inbound_nodes
         if layer in case.model.layers
+        for call in keras_internals.calls_in(case.model, layer)
     ]
     said = [tensor for *_, outputs in calls for tensor in outputs]
     if not said:

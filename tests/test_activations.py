@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests.backend import compiled, gradients, numpy_of, tensors_of
 from tests.test_dtypes import FLOAT64
 
@@ -191,7 +192,7 @@ def test_baked_into_a_plain_model(name, rng, tmp_path):
     plain.save(tmp_path / "plain.keras")
     loaded = keras.saving.load_model(tmp_path / "plain.keras", safe_mode=True)
     np.testing.assert_array_equal(numpy_of(loaded(x)), numpy_of(plain(x)))
-    found = [getattr(x, "activation", None) for x in loaded._flatten_layers()]
+    found = [getattr(x, "activation", None) for x in keras_internals.layers_in(loaded)]
     assert SINE in found
 
 

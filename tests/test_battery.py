@@ -10,6 +10,7 @@ import pytest
 from keras import ops, tree
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests import reference as ref
 from tests.backend import BACKEND, compiled, gradients, is_float, numpy_of, tensors_of
 from tests.cases import CASES
@@ -203,7 +204,7 @@ def flags_of(layer):
 
 def freezings(layer):
     """Ways to freeze a layer, in whole or in part."""
-    inside = list(layer._flatten_layers(include_self=False))
+    inside = keras_internals.layers_in(layer)[1:]
     yield "all", lambda: setattr(layer, "trainable", False)
     if inside and layer.trainable_variables:
         yield "a sublayer", lambda: setattr(inside[len(inside) // 2], "trainable", False)

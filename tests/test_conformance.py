@@ -14,6 +14,7 @@ from keras_hypernet.layers.hyper_group_normalization import HyperGroupNormalizat
 from keras_hypernet.layers.hyper_layer_normalization import HyperLayerNormalization
 from keras_hypernet.layers.hyper_multi_head_attention import HyperMultiHeadAttention
 from keras_hypernet.layers.hyper_prelu import HyperPReLU
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND, compiled, numpy_of
 from tests.conformance import (
     Run,
@@ -131,7 +132,7 @@ def test_embedding_masks_and_ids_outside_of_the_table(rng):
     x = np.array([[0, 2], [-1, 1]], "int32")
     y = layer(x, weights)
     np.testing.assert_array_equal(ops.convert_to_numpy(y)[..., 0], [[1, 3], [6, 5]])
-    np.testing.assert_array_equal(ops.convert_to_numpy(y._keras_mask), x != 0)
+    np.testing.assert_array_equal(ops.convert_to_numpy(keras_internals.take_mask(y)), x != 0)
     for outside in (3, -4, 5):
         x[0, 0] = outside
         if BACKEND == "jax":
@@ -158,7 +159,9 @@ def test_attention_uses_the_masks_of_its_data_as_keras_does(rng):
     for rows in (1, 4):
         y = layer(table(ids), np.repeat(weights, rows, 0), table(ids[:, :2]))
         assert_close(*map(numpy_of, (y, expected)), 1e-5)
-        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (y._keras_mask, ids != 0)))
+        np.testing.assert_array_equal(
+            *map(ops.convert_to_numpy, (keras_internals.take_mask(y), ids != 0))
+        )
     x, w = keras.Input((3,), dtype="int32"), keras.Input((weights.shape[1],))
     model = keras.Model([x, w], layer(table(x), w, table(x[:, :2])))
     found = model([ids, np.repeat(weights, 4, 0)])

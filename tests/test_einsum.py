@@ -43,8 +43,6 @@ EQUATIONS = [
 ]
 
 
-
-
 def shapes_of_keras(layer):
     return [tuple(variable.shape) for variable in layer.weights]
 

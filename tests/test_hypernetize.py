@@ -7,6 +7,7 @@ from keras import layers, ops, tree
 
 import keras_hypernet as kh
 from keras_hypernet.generators.generator import Generator
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND, numpy_of
 from tests.whole_models import (
     SIZE,
@@ -856,7 +857,7 @@ def test_what_is_hard_to_save_and_to_load(name, select, rng, tmp_path):
     if twice:  # Each copy has a table, and Keras gives both one path.
         with pytest.raises(ValueError, match=r"more than once: \['table/embeddings'\]"):
             hyper([z, x], training=True)
-    elif not any(isinstance(layer, layers.Dropout) for layer in model._flatten_layers()):
+    elif not any(isinstance(layer, layers.Dropout) for layer in keras_internals.layers_in(model)):
         assert_close(*numpy_of([hyper([z, x], training=True), model(x, training=True)]))
     before = numpy_of(hyper([z, x]))
     hyper.save(tmp_path / "hyper.keras")

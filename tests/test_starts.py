@@ -6,6 +6,7 @@ import pytest
 
 import keras_hypernet as kh
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
+from keras_hypernet.utils import keras_internals
 from tests.backend import gradients, numpy_of
 from tests.start_cases import BASED, GENERATORS, ORDINARY, Flat, composed, three_conditions
 
@@ -232,9 +233,9 @@ def test_older_files_have_neither_scale_nor_base(name):
     generator = type(new).from_config(older(new.get_config()))
     weights = numpy_of(generator(three_conditions(name)))
     assert 0 < np.abs(weights).max() < 0.01 * 5 + 1e-6
-    inside = [x for x in generator._flatten_layers() if isinstance(x, kh.WeightGenerator)]
+    inside = [x for x in keras_internals.layers_in(generator) if isinstance(x, kh.WeightGenerator)]
     assert {x.feature_scale for x in inside} == {1.0}
-    assert all(x.base is None for x in generator._flatten_layers() if hasattr(x, "base"))
+    assert all(x.base is None for x in keras_internals.layers_in(generator) if hasattr(x, "base"))
 
 
 def test_features_of_older_models_have_no_scale():

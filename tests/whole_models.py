@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers, tree
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
 
 SIZE = 3  # of conditionings
@@ -287,7 +288,7 @@ class Leaves(layers.Layer):
 
 def adapted(layer):
     """A layer of which all that is inside has state unlike that of a new one."""
-    for inner in layer._flatten_layers():
+    for inner in keras_internals.layers_in(layer):
         if isinstance(inner, layers.Normalization):
             inner.adapt(np.array([[9.0, 1.0, -3.0], [11.0, 2.0, 5.0]], "float32"))
         elif isinstance(inner, Counted):
