@@ -314,3 +314,30 @@ def unbuilt(spec=SPEC, **options):
 def test_mistakes(call, exception, message):
     with pytest.raises(exception, match=message):
         call()
+
+
+NAMED = {
+    "bias_hyper_init": kh.BiasHyperInit,
+    "hyper_fan_harmonic": kh.HyperFanHarmonic,
+    "hyper_fan_in": kh.HyperFanIn,
+    "hyper_fan_out": kh.HyperFanOut,
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_name_is_the_class_of_this_package_whatever_others_define(name):
+    ours = NAMED[name]
+    type(ours.__name__, (ours.__mro__[1],), {})  # of the same name
+    type("Other", (ours,), {})  # of which ours is the base
+    found = kh.WeightGenerator([(3, 4), (4,)], initialization=name).initialization
+    assert type(found) is ours
+
+
+def test_classes_of_others_are_given_as_objects():
+    class Other(kh.HyperFanIn):
+        pass
+
+    given = Other()
+    assert kh.WeightGenerator([(3, 4)], initialization=given).initialization is given
+    with pytest.raises(ValueError, match=r"'hyper_fan_in', 'hyper_fan_out'.*'other'"):
+        kh.WeightGenerator([(3, 4)], initialization="other")

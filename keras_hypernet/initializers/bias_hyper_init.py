@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_hypernet.initializers import drawing
 from keras_hypernet.initializers.fresh import fresh
-from keras_hypernet.initializers.initializations import Initialization
+from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Samples
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_hidden
@@ -77,8 +77,8 @@ class BiasHyperInit(Initialization):
         head = generator.head
         slots.append((head, "kernel", keras.initializers.Zeros()))
         if generator.use_bias:
-            start = Samples(spec, [self.initializer_of(tensor) for tensor in spec])
-            slots.append((head, "bias", keras.initializers.Zeros() if based else start))
+            samples = Samples(spec, [self.initializer_of(tensor) for tensor in spec])
+            slots.append((head, "bias", keras.initializers.Zeros() if based else samples))
         return slots
 
     def of_chunks(self, chunks, spec, sizes):

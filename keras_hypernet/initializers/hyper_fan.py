@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_hypernet.initializers.initializations import Initialization
+from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Pieces
 from keras_hypernet.utils import checks
 from keras_hypernet.weights import fans
