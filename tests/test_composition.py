@@ -255,10 +255,44 @@ def test_paths_of_keras_that_train_wrongly_are_refused(rng, tmp_path):
         np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def test_names_are_numbered_per_process():
-    first, second = unique_name("head"), unique_name("head")
-    assert first != second
-    assert first.startswith("head_")
+def test_names_in_paths_are_numbered_per_process():
+    names = [unique_name("head"), unique_name("head")]
+    keras.utils.clear_session()
+    names.append(unique_name("head"))
+    assert len(set(names)) == 3
+    assert names[0].startswith("head_")
+
+
+def test_names_in_no_path_are_numbered_per_session():
+    """As Keras' own: a script gives the same names again after `clear_session`."""
+    found = []
+    for _ in range(2):
+        keras.utils.clear_session()
+        model, second = (kh.hypernetize(target(), 4) for _ in range(2))
+        assert model.name != second.name
+        found.append([model.name, second.name, *(layer.name for layer in model.layers)])
+    assert found[0] == found[1]
+    path = {name for v in model.variables for name in v.path.split("/")}
+    assert not path & {model.name, *(x.name for x in model.inputs)}
+
+
+@pytest.mark.parametrize("how", ["made", "loaded", "hypernetized"])
+def test_models_from_before_and_after_a_cleared_session_train_in_one_graph(how, rng, tmp_path):
+    small("file").save(tmp_path / "file.keras")
+    made = {
+        "made": lambda: small("made"),
+        "loaded": lambda: keras.saving.load_model(tmp_path / "file.keras"),
+        "hypernetized": lambda: kh.hypernetize(target(keras.layers.BatchNormalization()), 4),
+    }[how]
+    before = made()
+    keras.utils.clear_session()
+    after = made()
+    model = twice_in_one_graph(before, after)
+    paths = [v.path for v in model.variables]
+    assert len(set(paths)) == len(paths)
+    if BACKEND == "torch":
+        inputs, y = data(rng)
+        assert gradients_of_two_steps_are_equal(model, inputs, y)
 
 
 def test_kinds_of_which_one_got_a_single_row(rng):

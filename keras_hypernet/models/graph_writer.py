@@ -13,7 +13,7 @@ from keras_hypernet.models.graph_walk import (
 )
 from keras_hypernet.utils import keras_internals, keras_saving
 from keras_hypernet.utils.copying import copy_of, copy_values
-from keras_hypernet.utils.naming import free_name, unique_name
+from keras_hypernet.utils.naming import free_name, session_name
 
 
 class GraphWriter:
@@ -154,4 +154,4 @@ def names_in_one_graph(model, opened):
 
 
 def _weights_input(tensor):
-    return input_like(tensor, name=unique_name("weights"))
+    return input_like(tensor, name=session_name("weights"))

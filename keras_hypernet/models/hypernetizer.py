@@ -16,7 +16,7 @@ from keras_hypernet.models.graph_walk import input_like
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.models.target_layer import select_targets
 from keras_hypernet.utils import checks, keras_internals
-from keras_hypernet.utils.naming import free_name, unique_name
+from keras_hypernet.utils.naming import free_name, session_name
 from keras_hypernet.weights.forms import materialize
 from keras_hypernet.weights.spec import WeightSpec
 from keras_hypernet.weights.weight_tensor import fields_of
@@ -141,7 +141,7 @@ def hypernetize(
     outputs = writer.outputs(source, tree.flatten(inputs), weights)
     writer.copy_values()
     _check_all_generated(targets)
-    name = unique_name(f"hyper_{model.name}")
+    name = session_name(f"hyper_{model.name}")
     inputs = [*sources, *tree.flatten(inputs)]
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 

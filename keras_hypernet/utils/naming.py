@@ -3,12 +3,17 @@
 PyTorch keeps parameters by their path: two variables of one path train wrongly in one graph, in
 silence. So every variable of this package lies in a sublayer, or under a path, that is numbered
 per process. A number is no part of a config: a loaded or cloned layer gets a new one.
+
+`keras.utils.clear_session` starts the numbers of models and inputs again, which are in no path, but
+not those of paths: a model from before it may be put into one graph with one from after it.
 """
 
 import collections
 import itertools
 import re
 import weakref
+
+import keras
 
 from keras_hypernet.utils import backend, keras_internals
 
@@ -17,8 +22,13 @@ _checked = weakref.WeakKeyDictionary()  # model -> id of the optimizer that it h
 
 
 def unique_name(stem):
-    """A name that no other layer of this process has."""
+    """A name that no other layer of this process has, for what is in the paths of variables."""
     return f"{stem}_{next(_numbers[stem])}"
+
+
+def session_name(stem):
+    """A name that nothing else has since `keras.utils.clear_session`, for what is in no path."""
+    return f"{stem}_{keras.backend.get_uid(stem) - 1}"
 
 
 def give_unique_path(layer):
@@ -40,15 +50,15 @@ def check_paths():
     if _checked.get(model) == optimizer:
         return
     counts = collections.Counter(v.path for v in model.trainable_variables)
-    shared = [path for path, count in counts.items() if count > 1]
-    if shared:
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
         raise ValueError(
             f"The trained variables of {model.name!r} must have paths of their own on PyTorch, "
             "where Keras trains those of one path wrongly. It is so where a model is loaded twice. "
             "Give the layers of one of them other names: `other = keras.models.clone_model(model, "
             "clone_function=lambda layer: type(layer).from_config({**layer.get_config(), 'name': "
             "f'other_{layer.name}'}))`, then `other.set_weights(model.get_weights())`. "
-            f"Received, more than once: {shared}"
+            f"Received, more than once: {repeated}"
         )
     _checked[model] = optimizer
 
