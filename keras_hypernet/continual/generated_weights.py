@@ -119,7 +119,7 @@ class Assembled:
 
     def __init__(self, layer):
         self.name, self.layer, self.layers = layer.name, layer, [layer]
-        self.kept = list(layer.kept.values())
+        self.kept = list(layer.ordinary.values())
         self.weight_spec = WeightSpec([fields_of(plan) for plan in layer.generated])
 
     def __call__(self, generated, training):

@@ -118,7 +118,7 @@ class ApplyGeneratedWeights(HyperLayer):
             plain.append((dense, *values))
         return plain
 
-    def targets(self, weights):
+    def contractions_of(self, weights):
         if not isinstance(weights, (list, tuple)):
             weights = [weights] * len(self.dense_layers)
         return [

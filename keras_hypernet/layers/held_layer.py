@@ -55,7 +55,7 @@ class HeldLayer(CompositeLayer):
         return cls(layer, **config)
 
 
-def held_copy(operation):
+def freezable_copy(operation):
     """A copy of a layer or operation; once it is frozen, it is so in files and copies too."""
     forgets = isinstance(operation, keras.layers.Layer) and _forgets(operation)
     return HeldLayer(copy_built(operation)) if forgets else copy_of(operation)

@@ -1,4 +1,4 @@
-"""What the convolutions on generated weights do alike."""
+"""The base of the convolutions on generated weights."""
 
 from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_twin import HyperTwin

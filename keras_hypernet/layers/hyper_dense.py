@@ -155,7 +155,7 @@ class HyperDense(HyperTwin):
         per_row = max(1, x_shape[0] // rows) if x_shape[0] and rows else 1
         return per_row * math.prod(x_shape[1:-1])
 
-    def targets(self, weights):
+    def contractions_of(self, weights):
         return [(self.name, self.chosen_contraction(), weights)]
 
     def get_config(self):

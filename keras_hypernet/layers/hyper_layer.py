@@ -1,8 +1,17 @@
-"""What all hyper layers do alike: weights as a call input, checked before a tensor is made."""
+"""The base of all hyper layers: weights as a call input, checked before a tensor is made."""
 
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.trainable_flags import CompositeLayer
 from keras_hypernet.weights import forms
+
+
+class Untracked:
+    """Keeps an attribute out of sight of everything that tracks or saves layers."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
 
 
 class HyperLayer(CompositeLayer):
@@ -70,7 +79,7 @@ class HyperLayer(CompositeLayer):
         """
         return False
 
-    def targets(self, weights):
+    def contractions_of(self, weights):
         """`[(name of the target layer, contraction, its weights)]`, to describe a graph."""
         return [(self.name, "materialize", weights)]
 

@@ -1,4 +1,4 @@
-"""What the hyper layers that normalize do alike."""
+"""The base of the hyper layers that normalize."""
 
 import keras
 from keras import ops

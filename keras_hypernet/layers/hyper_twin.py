@@ -1,4 +1,4 @@
-"""What the hyper layers that mirror a Keras layer, their twin, do alike."""
+"""The base of the hyper layers that mirror a Keras layer, their twin."""
 
 import inspect
 import string
@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_hypernet.layers import named_weights
-from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
 from keras_hypernet.utils import checks
 from keras_hypernet.weights import fans, forms
 from keras_hypernet.weights.spec import WeightSpec
@@ -55,15 +55,6 @@ _REFERENCE = "Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
 
 # Keras class -> hyper layer class.
 TWINS = {}
-
-
-class Held:
-    """Keeps a layer out of sight of everything that tracks or saves layers."""
-
-    __slots__ = ("layer",)
-
-    def __init__(self, layer):
-        self.layer = layer
 
 
 class _OfClass:
@@ -115,11 +106,11 @@ class HyperTwin(HyperLayer):
         self.input_spec = twin.input_spec
         self.autocast = self.autocast and twin.autocast
         self.supports_masking = twin.supports_masking
-        self._held = Held(twin)
+        self._twin = Untracked(twin)
         self._shapes = None
 
     @classmethod
-    def like(cls, layer, shared=False):
+    def from_layer(cls, layer, shared=False):
         """The hyper layer with a Keras layer's name and arguments, without its regularizers."""
         config = {name: value for name, value in layer.get_config().items() if _taken(name)}
         for name in config:
@@ -129,7 +120,7 @@ class HyperTwin(HyperLayer):
 
     def twin_layer(self):
         """The Keras layer that this one behaves like: its arguments, and no weights."""
-        return self._held.layer
+        return self._twin.value
 
     def spec(self, x_shape):
         """The `WeightSpec` of what is to be generated, for data of a shape."""

@@ -5,8 +5,7 @@ import inspect
 import keras
 from keras import ops, tree
 
-from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.hyper_twin import Held
+from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
 from keras_hypernet.layers.named_weights import check_shapes, row_counts, tensors_of
 from keras_hypernet.layers.named_weights import check_weights as check_named
 from keras_hypernet.utils import checks, keras_internals, keras_saving
@@ -77,7 +76,7 @@ class HyperWrapper(HyperLayer):
             kwargs["dtype"] = keras_internals.float_policy(layer.dtype_policy)
         self.call = self._called_like(layer)
         super().__init__(shared=True, **kwargs)
-        self._held = Held((layer, parameters))
+        self._wrapped = Untracked((layer, parameters))
         self._shapes = {f"{i}_{v.name}": tuple(v.shape) for i, v in enumerate(parameters)}
         owned = {id(variable) for variable in parameters}
         self.state = [v for v in layer.variables if id(v) not in owned]
@@ -91,7 +90,7 @@ class HyperWrapper(HyperLayer):
 
     def wrapped_layer(self):
         """The layer inside. Its parameters have no meaning."""
-        return self._held.layer[0]
+        return self._wrapped.value[0]
 
     @property
     def tensor_names(self):
@@ -118,7 +117,7 @@ class HyperWrapper(HyperLayer):
         return call
 
     def call(self, x, weights, *args, **kwargs):
-        layer, parameters = self._held.layer
+        layer, parameters = self._wrapped.value
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
         y = functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)

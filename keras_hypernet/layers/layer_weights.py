@@ -43,12 +43,12 @@ class LayerWeights(CompositeLayer):
         super().__init__(**kwargs)
         give_unique_path(self)
         self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
-        self.gate_starts = gates
+        self.initial_gates = gates
         self.freeze_base = checks.boolean("freeze_base", freeze_base)
         self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
         self.has_base = any(plan.mode != "replace" for plan in self.generated)
         self.base = self.gates = None
-        self.kept = {}
+        self.ordinary = {}
         self.regularizers = {p.local: keras.regularizers.get(p.regularizer) for p in self.plans}
 
     @property
@@ -65,21 +65,21 @@ class LayerWeights(CompositeLayer):
         )
 
     @property
-    def shifted(self):
+    def has_addend(self):
         """Whether something is added to what is generated."""
-        return self.has_base or any(plan.start for plan in self.generated)
+        return self.has_base or any(plan.addend for plan in self.generated)
 
     @property
     def changes_nothing(self):
         """Whether its weights are what is generated, and there is nothing more to know of them."""
         trained = all(plan.trainable for plan in self.plans)
-        return self.whole and trained and not (self.gate_starts or self.shifted)
+        return self.whole and trained and not (self.initial_gates or self.has_addend)
 
     @property
     def trainable_flags(self):
         """For each tensor of the layer, in order, whether it is trained as an ordinary weight."""
         return [
-            plan.trainable if plan.mode is not None else self.kept[plan.local].trainable
+            plan.trainable if plan.mode is not None else self.ordinary[plan.local].trainable
             for plan in self.plans
         ]
 
@@ -90,13 +90,15 @@ class LayerWeights(CompositeLayer):
             self.base = self.add_weight(
                 (total,), initializer="zeros", trainable=trained, name="base"
             )
-        if self.gate_starts:
+        if self.initial_gates:
             self.gates = self.add_weight(
-                (len(self.generated),), initializer=self._gate_starts, name="gates"
+                (len(self.generated),),
+                initializer=lambda _, dtype: ops.convert_to_tensor(self.initial_gates, dtype),
+                name="gates",
             )
         for plan in self.plans:
             if plan.mode is None:
-                self.kept[plan.local] = self.add_weight(
+                self.ordinary[plan.local] = self.add_weight(
                     plan.shape,
                     initializer="zeros",
                     trainable=plan.trainable,
@@ -105,16 +107,13 @@ class LayerWeights(CompositeLayer):
                     name=plan.local.replace("/", "_"),
                 )
 
-    def _gate_starts(self, shape, dtype=None):
-        return ops.convert_to_tensor(self.gate_starts, dtype)
-
-    def gate(self, changes):
+    def add_gates(self, changes):
         """Adds gates before it is built, from `{path: change at the start (rows, *shape)}`.
 
         A change that is zero needs no gate to start so, and would never move behind a closed one.
         """
-        starts = [float(_is_zero(plan, changes)) for plan in self.generated]
-        self.gate_starts = None if all(starts) else starts
+        gates = [float(_is_zero(plan, changes)) for plan in self.generated]
+        self.initial_gates = None if all(gates) else gates
 
     def assign(self, values):
         """Sets the base and the tensors that are not generated, from arrays by path."""
@@ -123,12 +122,12 @@ class LayerWeights(CompositeLayer):
             self.base.assign(np.concatenate(flat))
         for plan in self.plans:
             if plan.mode is None:
-                self.kept[plan.local].assign(values[plan.name])
+                self.ordinary[plan.local].assign(values[plan.name])
 
     def call(self, generated):
-        changes = self._gated(generated)
+        changes = self._times_gates(generated)
         if self.whole:
-            return _plus(changes, self._start())
+            return _plus(changes, self._addend())
         tensors = {}
         for plan, entry in self._entries(changes):
             if plan.mode is not None and plan.regularizer is not None:
@@ -139,37 +138,37 @@ class LayerWeights(CompositeLayer):
 
     def tensors(self, generated):
         """`{path: tensor (rows, *shape)}` of what is generated."""
-        pairs = self._entries(self._gated(generated))
+        pairs = self._entries(self._times_gates(generated))
         return {plan.name: plan.tensor(entry) for plan, entry in pairs if plan.mode is not None}
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""
         sizes = [size for plan in self.generated for size in plan.part_sizes()]
         pieces = iter(forms.split_layers(changes, sizes))
-        start = self._start()
+        addend = self._addend()
         sizes = [plan.size for plan in self.generated]
-        starts = itertools.repeat(None) if start is None else iter(backend.split(start, sizes))
+        addends = itertools.repeat(None) if addend is None else iter(backend.split(addend, sizes))
         for plan in self.plans:
             if plan.mode is None:
-                yield plan, ops.expand_dims(self.kept[plan.local], 0)
+                yield plan, ops.expand_dims(self.ordinary[plan.local], 0)
             elif plan.mode == LOW_RANK:
-                yield plan, plan.update(next(starts), next(pieces), next(pieces))
+                yield plan, plan.update(next(addends), next(pieces), next(pieces))
             else:
-                entry = _plus(next(pieces), next(starts))
+                entry = _plus(next(pieces), next(addends))
                 factored = isinstance(entry, dict) and plan.regularizer is None
                 yield plan, entry if factored else plan.tensor(entry)
 
-    def _start(self):  # (total,), or None where it is zero
-        if not self.shifted:
+    def _addend(self):  # (total,), or None where it is zero
+        if not self.has_addend:
             return None
         if self.has_base:
             return ops.copy(ops.cast(self.base, self.compute_dtype))
         dtype = self.compute_dtype
-        return ops.concatenate([ops.full((p.size,), p.start, dtype) for p in self.generated])
+        return ops.concatenate([ops.full((p.size,), p.addend, dtype) for p in self.generated])
 
-    def _gated(self, generated):
+    def _times_gates(self, generated):
         generated = forms.cast(generated, self.compute_dtype)  # `tensors` is called past autocast
-        if not self.gate_starts:
+        if not self.initial_gates:
             return generated
         dtype, spread = self.compute_dtype, []
         gates = ops.cast(self.gates, dtype)
@@ -205,7 +204,7 @@ class LayerWeights(CompositeLayer):
         return {
             **super().get_config(),
             "plans": [plan.get_config() for plan in self.plans],
-            "gates": self.gate_starts,
+            "gates": self.initial_gates,
             "freeze_base": self.freeze_base,
         }
 
@@ -229,10 +228,10 @@ def _is_zero(plan, changes):
     return any(zero)
 
 
-def _plus(weights, start):
-    """Flat or factored weights `+ start (total,)`, if there is any."""
-    if start is None:
+def _plus(weights, addend):
+    """Flat or factored weights `+ addend (total,)`, if there is any."""
+    if addend is None:
         return weights
     if isinstance(weights, dict):
-        return {**weights, "offset": weights["offset"] + start}
-    return weights + start
+        return {**weights, "offset": weights["offset"] + addend}
+    return weights + addend

@@ -66,8 +66,8 @@ class TensorPlan:
         return math.prod(self.shape)
 
     @property
-    def start(self):
-        """What a change is added to where nothing trained exists."""
+    def addend(self):
+        """The number that a change is added to where there is no trained base."""
         return 1.0 if self.mode == "replace" and self._is_ones else 0.0
 
     @property
@@ -87,7 +87,7 @@ class TensorPlan:
                 for factor, part in (("down", down), ("up", up))
             ]
         # What is added to a base, or to ones, starts at 0.
-        added = self.mode == "delta" or self.start
+        added = self.mode == "delta" or self.addend
         role = "offset" if added and self.role == "scale" else self.role
         initializer = "zeros" if added else self.initializer
         part = {"name": self.name, "shape": self.shape, "role": role, "layout": self.layout}

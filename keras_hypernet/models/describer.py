@@ -73,7 +73,7 @@ def describe(model):
     calls = CallGraph(model)
     targets = {}
     for hyper in calls.calls_of(HyperLayer):
-        for name, order, weights in hyper.operation.targets(hyper.argument("weights")):
+        for name, order, weights in hyper.operation.contractions_of(hyper.argument("weights")):
             for generator in calls.before(weights, stop=Generator)[0]:
                 where = _inside(hyper.path, generator.path)
                 targets.setdefault(generator.name, {})["/".join((*where, name))] = order

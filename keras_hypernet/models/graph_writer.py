@@ -3,7 +3,7 @@
 import keras
 from keras import tree
 
-from keras_hypernet.layers.held_layer import held_copy, layer_inside
+from keras_hypernet.layers.held_layer import freezable_copy, layer_inside
 from keras_hypernet.models.graph_walk import (
     first_argument,
     input_like,
@@ -90,7 +90,7 @@ class GraphWriter:
         if id(operation) in self.replaced:
             return self.replaced[id(operation)]
         if id(operation) not in self.copies:
-            copy = held_copy(operation) if self.held else copy_of(operation)
+            copy = freezable_copy(operation) if self.held else copy_of(operation)
             copy.name = self.names.get(id(operation), copy.name)
             self.copies[id(operation)] = (operation, copy)
         return self.copies[id(operation)][1]

@@ -294,7 +294,7 @@ def _given(conditioning, targets, generator, initialization, mode, taken):
     if mode != "replace":
         changes = spec.split(_example(generator, conditioning))
         for target in targets:
-            target.layer_weights.gate(changes)
+            target.layer_weights.add_gates(changes)
     if len(targets) == 1:
         return [targets[0].layer_weights(weights)]
     totals = [target.spec.total for target in targets]

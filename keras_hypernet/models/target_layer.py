@@ -61,7 +61,7 @@ class TargetLayer:
     def _hyper(self, shared):
         twin = twin_of(self.layer)
         if twin is not None:
-            return twin.like(self.layer, shared)
+            return twin.from_layer(self.layer, shared)
         if shared:
             return HyperWrapper(
                 copy_built(self.layer), name=self.layer.name, trainable=self.layer.trainable
@@ -161,7 +161,7 @@ def _updatable(parameters):
         twin = twin_of(layer)
         if twin is None:
             continue
-        hyper = twin.like(layer)
+        hyper = twin.from_layer(layer)
         for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names, strict=True):
             try:
                 hyper.updates(local, tuple(variable.shape), 1)

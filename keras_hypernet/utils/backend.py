@@ -157,8 +157,8 @@ def sum_in_turn(function, values, state, number):
         change, state = keras.remat(function)(values, state, i)
         return (total + change, state), None
 
-    start = keras.ops.zeros((), "float32"), state
-    return keras.ops.scan(step, start, keras.ops.arange(number, dtype="int32"))[0]
+    initial = keras.ops.zeros((), "float32"), state
+    return keras.ops.scan(step, initial, keras.ops.arange(number, dtype="int32"))[0]
 
 
 def _sum_in_turn_tensorflow(function, values, state, number):

@@ -50,17 +50,17 @@ def run_in_turn(layer, replaced, function, number):
         number: Number of turns.
     """
     variables, values, state = _read(layer, replaced)
-    moving = {id(v) for v in state}
-    held = [v for v in variables if id(v) not in moving]
+    in_state = {id(v) for v in state}
+    fixed = [v for v in variables if id(v) not in in_state]
     # Copies: no loop should read variables themselves.
     now = {id(v): ops.copy(value) for v, value in zip(variables, values)}
-    values, start = [now[id(v)] for v in held], [now[id(v)] for v in state]
+    values, initial = [now[id(v)] for v in fixed], [now[id(v)] for v in state]
 
-    def one(values, moved, i):
-        pure = _pure([*held, *state], state, lambda: function(i))
-        return pure(*values, *moved)[:2]
+    def one(values, now, i):
+        pure = _pure([*fixed, *state], state, lambda: function(i))
+        return pure(*values, *now)[:2]
 
-    total, new = backend.sum_in_turn(one, values, start, number)
+    total, new = backend.sum_in_turn(one, values, initial, number)
     for variable, value in zip(state, new):
         variable.assign(value)
     return total
