@@ -56,11 +56,7 @@ class BiasHyperInit(Initialization):
 
     def __init__(self, initializers=None, seed=None):
         initializers = {} if initializers is None else initializers
-        if not isinstance(initializers, dict):
-            raise TypeError(
-                "`initializers` must be a dict by name or role. "
-                f"Received: initializers={initializers!r}"
-            )
+        checks.require_kind(dict, "initializers", "be a dict by name or role", initializers)
         checks.names("initializers", initializers)
         self.initializers = {
             name: checks.initializer(f"initializers[{name!r}]", initializer)

@@ -12,46 +12,45 @@ import numpy as np
 SEEDS = 2**31  # what random generators of all backends take
 
 
+def require(fits, argument, rule, value, error=ValueError):
+    """Raises an error that names the argument, the rule and what was received."""
+    if not fits:
+        raise error(
+            f"`{argument}` must {rule}. "
+            f"Received: {argument}={value!r} of type {type(value).__name__}"
+        )
+
+
+def require_kind(kinds, argument, rule, value):
+    """Raises where a value is of another type; booleans are no numbers."""
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    require(fits, argument, rule, value, TypeError)
+
+
 def positive_int(argument, value):
     """A positive integer of any integer type (NumPy's too), as an `int`."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
-        return operator.index(value)
-    error = ValueError if isinstance(value, numbers.Integral) else TypeError
-    raise error(
-        f"`{argument}` must be a positive integer. "
-        f"Received: {argument}={value!r} of type {type(value).__name__}"
-    )
+    value = integer(argument, value, "be a positive integer")
+    require(value > 0, argument, "be a positive integer", value)
+    return value
 
 
 def count(argument, value):
     """Zero or a positive integer, as an `int`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"`{argument}` must be zero or a positive integer. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
-    if value < 0:
-        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
-    return operator.index(value)
+    value = integer(argument, value, "be zero or a positive integer")
+    require(value >= 0, argument, "not be negative", value)
+    return value
 
 
-def integer(argument, value):
+def integer(argument, value, rule="be an integer"):
     """An integer of any integer type, as an `int`."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"`{argument}` must be an integer. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
+    require_kind(numbers.Integral, argument, rule, value)
     return operator.index(value)
 
 
 def boolean(argument, value):
     """`True` or `False`, NumPy's too, as a `bool`."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(
-            f"`{argument}` must be True or False. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
+    fits = isinstance(value, (bool, np.bool_))
+    require(fits, argument, "be True or False", value, TypeError)
     return bool(value)
 
 
@@ -59,15 +58,12 @@ def seed(argument, value, generator=False):
     """`None` or an integer that seeds may be; with `generator`, also a `SeedGenerator`."""
     if value is None or (generator and isinstance(value, keras.random.SeedGenerator)):
         return value
-    rule = "None or an integer from 0 to 2**31 - 1"
+    rule = "be None or an integer from 0 to 2**31 - 1"
     if generator:
-        rule = "None, an integer from 0 to 2**31 - 1 or a `keras.random.SeedGenerator`"
-    error = f"`{argument}` must be {rule}. Received: {argument}={value!r}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{error} of type {type(value).__name__}")
-    if not 0 <= value < SEEDS:
-        raise ValueError(error)
-    return operator.index(value)
+        rule = "be None, an integer from 0 to 2**31 - 1 or a `keras.random.SeedGenerator`"
+    value = integer(argument, value, rule)
+    require(0 <= value < SEEDS, argument, rule, value)
+    return value
 
 
 def next_seed(value, i):
@@ -77,13 +73,8 @@ def next_seed(value, i):
 
 def name(argument, value):
     """A string that is not empty."""
-    if not isinstance(value, str):
-        raise TypeError(
-            f"`{argument}` must be a non-empty string. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
-    if not value:
-        raise ValueError(f"`{argument}` must be a non-empty string. Received: {argument}=''")
+    require_kind(str, argument, "be a non-empty string", value)
+    require(value, argument, "be a non-empty string", value)
     return value
 
 
@@ -100,23 +91,14 @@ def names(argument, values):
 
 def positive_ints(argument, values):
     """A list or tuple, possibly empty, of positive integers, as a tuple."""
-    if not isinstance(values, (list, tuple)):
-        raise TypeError(
-            f"`{argument}` must be a list of positive integers. "
-            f"Received: {argument}={values!r} of type {type(values).__name__}"
-        )
+    require_kind((list, tuple), argument, "be a list of positive integers", values)
     return tuple(positive_int(f"{argument}[{i}]", value) for i, value in enumerate(values))
 
 
 def non_empty_list(argument, values):
     """A non-empty list or tuple."""
-    if not isinstance(values, (list, tuple)):
-        raise TypeError(
-            f"`{argument}` must be a list. "
-            f"Received: {argument}={values!r} of type {type(values).__name__}"
-        )
-    if not values:
-        raise ValueError(f"`{argument}` must not be empty. Received: {argument}={values!r}")
+    require_kind((list, tuple), argument, "be a list", values)
+    require(values, argument, "not be empty", values)
     return values
 
 
@@ -135,12 +117,9 @@ def layer_sizes(argument, values):
                 f"Received: {argument}[{i}]={pair!r}"
             )
         pairs.append(positive_ints(f"{argument}[{i}]", pair))
-    for i, ((_, given), (taken, _)) in enumerate(itertools.pairwise(pairs)):
-        if given != taken:
-            raise ValueError(
-                f"`{argument}` must chain: layer {i + 1} takes {taken} inputs but layer {i} "
-                f"gives {given}. Received: {argument}={values!r}"
-            )
+    for i, ((_, outputs), (inputs, _)) in enumerate(itertools.pairwise(pairs)):
+        rule = f"chain: layer {i + 1} takes {inputs} inputs but layer {i} gives {outputs}"
+        require(inputs == outputs, argument, rule, values)
     return tuple(pairs)
 
 
@@ -175,27 +154,21 @@ def nearest(given, known):
 
 def choice(argument, value, allowed):
     """One of the allowed strings, or `None` where that is allowed."""
-    if not isinstance(value, (str, type(None))) or value not in allowed:
-        raise ValueError(f"`{argument}` must be one of {allowed}. Received: {argument}={value!r}")
+    fits = isinstance(value, (str, type(None))) and value in allowed
+    require(fits, argument, f"be one of {allowed}", value)
     return value
 
 
 def fraction(argument, value):
     """A number in `[0, 1)`."""
-    if not 0 <= number(argument, value) < 1:
-        raise ValueError(f"`{argument}` must be in [0, 1). Received: {argument}={value!r}")
+    require(0 <= number(argument, value) < 1, argument, "be in [0, 1)", value)
     return float(value)
 
 
 def number(argument, value):
     """A real number, neither infinite nor NaN."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"`{argument}` must be a number. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
-    if not math.isfinite(value):
-        raise ValueError(f"`{argument}` must be finite. Received: {argument}={value!r}")
+    require_kind(numbers.Real, argument, "be a number", value)
+    require(math.isfinite(value), argument, "be finite", value)
     return float(value)
 
 
@@ -212,51 +185,38 @@ def number_or_numbers(argument, value):
 
 def positive_number(argument, value):
     """A number above zero."""
-    if not number(argument, value) > 0:
-        raise ValueError(f"`{argument}` must be above zero. Received: {argument}={value!r}")
+    require(number(argument, value) > 0, argument, "be above zero", value)
     return float(value)
 
 
 def not_negative(argument, value):
     """A number of zero or above."""
-    if not number(argument, value) >= 0:
-        raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value!r}")
+    require(number(argument, value) >= 0, argument, "not be negative", value)
     return float(value)
 
 
 def instance(argument, value, kind):
     """An object of a class."""
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"`{argument}` must be a {kind.__name__}. "
-            f"Received: {argument}={value!r} of type {type(value).__name__}"
-        )
+    require_kind(kind, argument, f"be a {kind.__name__}", value)
     return value
 
 
-def numbers_by_name(argument, numbers_):
+def numbers_by_name(argument, value):
     """A dict of names to numbers, or `None` for an empty one."""
-    if numbers_ is None:
-        return {}
-    if not isinstance(numbers_, dict):
-        raise TypeError(
-            f"`{argument}` must be a dict of numbers by name or role. "
-            f"Received: {argument}={numbers_!r}"
-        )
-    names(argument, numbers_)
-    return {key: number(f"{argument}[{key!r}]", x) for key, x in numbers_.items()}
+    return _by_name(argument, value, "numbers by name or role", number)
 
 
 def flags(argument, value):
     """A dict of booleans by name, or `None` for an empty one."""
+    return _by_name(argument, value, "booleans by name", boolean)
+
+
+def _by_name(argument, value, what, check):
     if value is None:
         return {}
-    if not isinstance(value, dict):
-        raise TypeError(
-            f"`{argument}` must be a dict of booleans by name. Received: {argument}={value!r}"
-        )
+    require_kind(dict, argument, f"be a dict of {what}", value)
     names(argument, value)
-    return {key: boolean(f"{argument}[{key!r}]", flag) for key, flag in value.items()}
+    return {key: check(f"{argument}[{key!r}]", entry) for key, entry in value.items()}
 
 
 def activation(argument, value):
