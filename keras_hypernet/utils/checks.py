@@ -29,9 +29,10 @@ def require_kind(kinds, argument, rule, value):
 
 def positive_int(argument, value):
     """A positive integer of any integer type (NumPy's too), as an `int`."""
-    value = integer(argument, value, "be a positive integer")
-    require(value > 0, argument, "be a positive integer", value)
-    return value
+    rule = "be a positive integer"
+    require(isinstance(value, numbers.Integral), argument, rule, value, TypeError)
+    require(value > 0 and not isinstance(value, bool), argument, rule, value)
+    return operator.index(value)
 
 
 def count(argument, value):
