@@ -32,7 +32,7 @@ from common import (
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.chunking import wrn_chunking
+from keras_hypernet.chunking import wide_resnet_chunking
 from keras_hypernet.targets import wide_resnet
 
 BACKEND = keras.backend.backend()
@@ -83,7 +83,7 @@ LOADS = {
         chunk_filters=(32, 16, 8),
     ),
     "wrn": Load(  # the convolutions of WRN-28-10
-        lambda: wrn_chunking(wide_resnet(n=4, k=10)),
+        lambda: wide_resnet_chunking(wide_resnet(n=4, k=10)),
         rows=1,
         features=4,
         chunk_size=200_000,
@@ -105,7 +105,7 @@ SMALL = {
         chunk_filters=(8,),
     ),
     "wrn": Load(
-        lambda: wrn_chunking(wide_resnet(n=1, k=1)),
+        lambda: wide_resnet_chunking(wide_resnet(n=1, k=1)),
         rows=2,
         features=4,
         chunk_size=8000,

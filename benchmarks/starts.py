@@ -36,7 +36,6 @@ from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.pieces import Pieces
 from keras_hypernet.utils import keras_internals
-from keras_hypernet.weights.weight_tensor import fields_of
 
 ROWS, BATCH, STEPS, LAST, SEEDS, RATES = 2048, 32, 500, 50, 3, (1e-4, 1e-3, 1e-2)
 WIDTH, HIDDEN, TASKS, IMAGE = 16, 32, 16, 8
@@ -296,7 +295,7 @@ def structured(spec, start):
 
 def composed(spec, start):
     """Two perceptrons, each for one half of the layers."""
-    tensors = [fields_of(tensor) for tensor in spec]
+    tensors = list(spec)
     half = len(tensors) // 4 * 2
     parts = {"lower": tensors[:half], "upper": tensors[half:]}
     return kh.ComposedWeightGenerator(

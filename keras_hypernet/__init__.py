@@ -4,7 +4,7 @@ from keras_hypernet import targets as targets
 from keras_hypernet.chunking import ChunkPlan as ChunkPlan
 from keras_hypernet.chunking import plan_chunks as plan_chunks
 from keras_hypernet.chunking import resnet_chunking as resnet_chunking
-from keras_hypernet.chunking import wrn_chunking as wrn_chunking
+from keras_hypernet.chunking import wide_resnet_chunking as wide_resnet_chunking
 from keras_hypernet.conditioning import ConditionEmbedding as ConditionEmbedding
 from keras_hypernet.conditioning import FourierFeatures as FourierFeatures
 from keras_hypernet.conditioning import GroupedDataset as GroupedDataset
@@ -138,6 +138,6 @@ __all__ = [
     "split_weights",
     "target_weights",
     "targets",
+    "wide_resnet_chunking",
     "with_conditions",
-    "wrn_chunking",
 ]

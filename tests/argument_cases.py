@@ -21,7 +21,7 @@ from keras import layers, ops
 import keras_hypernet as kh
 from tests.backend import gradients
 
-IN_TARGETS = ("parameters_of", "plan_table", "resnet", "wide_resnet")
+IN_OTHERS = ("ChunkPlan.parameters", "ChunkPlan.table", "targets.resnet", "targets.wide_resnet")
 
 
 def public(name):
@@ -32,7 +32,7 @@ def parameters(name):
     return inspect.signature(public(name)).parameters
 
 
-NAMES = [*(n for n in kh.__all__ if n != "targets"), *(f"targets.{n}" for n in IN_TARGETS)]
+NAMES = [*(n for n in kh.__all__ if n != "targets"), *IN_OTHERS]
 NAMES = [name for name in NAMES if parameters(name)]
 
 
@@ -251,9 +251,9 @@ BASE = {
     "split_weights": lambda: {"weights": np.ones((2, 16), "float32"), "spec": SHAPES},
     "target_weights": lambda: {"model": built(), "conditioning": CONDITIONING},
     "with_conditions": lambda: {"model": two_tables(), "num_conditions": 6},
-    "wrn_chunking": lambda: {"model": network("wide_resnet")},
-    "targets.parameters_of": lambda: {"plan": plan()},
-    "targets.plan_table": lambda: {"plan": plan()},
+    "wide_resnet_chunking": lambda: {"model": network("wide_resnet")},
+    "ChunkPlan.parameters": lambda: {"self": plan()},
+    "ChunkPlan.table": lambda: {"self": plan()},
     "targets.resnet": lambda: NETWORK,
     "targets.wide_resnet": lambda: {**NETWORK, "k": 1},
 }
@@ -433,9 +433,9 @@ RESULTS = {
     "split_weights": of_arrays("split_weights"),
     "target_weights": of_arrays("target_weights"),
     "with_conditions": enlarged,
-    "wrn_chunking": printed("wrn_chunking"),
-    "targets.parameters_of": printed("targets.parameters_of"),
-    "targets.plan_table": printed("targets.plan_table"),
+    "wide_resnet_chunking": printed("wide_resnet_chunking"),
+    "ChunkPlan.parameters": printed("ChunkPlan.parameters"),
+    "ChunkPlan.table": printed("ChunkPlan.table"),
     "targets.resnet": of_model("targets.resnet"),
     "targets.wide_resnet": of_model("targets.wide_resnet"),
 }
@@ -670,12 +670,12 @@ OTHER = {
     ("with_conditions", "start"): "mean",
     ("with_conditions", "freeze"): "all",
     ("with_conditions", "layers"): ["users"],
-    ("wrn_chunking", "model"): lambda: network("wide_resnet", dropout=0.5, use_bias=True),
-    ("targets.parameters_of", "plan"): lambda: plan((5, 4)),
-    ("targets.plan_table", "plan"): lambda: plan((5, 4)),
-    ("wrn_chunking", "normalization"): True,
+    ("wide_resnet_chunking", "model"): lambda: network("wide_resnet", dropout=0.5, use_bias=True),
+    ("ChunkPlan.parameters", "self"): lambda: plan((5, 4)),
+    ("ChunkPlan.table", "self"): lambda: plan((5, 4)),
+    ("wide_resnet_chunking", "normalization"): True,
 }
-for _name in ("targets.parameters_of", "targets.plan_table"):
+for _name in ("ChunkPlan.parameters", "ChunkPlan.table"):
     OTHER.update({(_name, "input_size"): 2, (_name, "num_conditions"): 3})
 for _name in ("targets.resnet", "targets.wide_resnet"):
     _values = {"n": 2, "filters": (2, 2, 4, 8), "input_shape": (9, 9, 1), "num_classes": 4}

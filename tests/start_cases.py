@@ -5,7 +5,6 @@ import numpy as np
 
 import keras_hypernet as kh
 from keras_hypernet.weights.forms import materialize
-from keras_hypernet.weights.weight_tensor import fields_of
 
 TENSORS = {
     "a/kernel": ((24, 32), keras.initializers.Orthogonal(gain=2.0)),
@@ -21,7 +20,7 @@ ORDINARY = kh.WeightSpec(
 
 
 def part_of_ordinary(*names):
-    return kh.WeightSpec([fields_of(ORDINARY[name]) for name in names])
+    return kh.WeightSpec([ORDINARY[name] for name in names])
 
 
 def one_chunk():

@@ -137,7 +137,16 @@ OTHERS = {
     *("kinds", "kwargs", "layer", "layers", "mask", "mode", "model", "normalization"),
     *("options", "output_layer", "output_padding", "output_shape", "padding"),
     *("part_inputs", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
-    *("select", "shared_axes", "sliding_window", "spec", "start", "target", "target_layer_sizes"),
+    *(
+        "select",
+        "self",
+        "shared_axes",
+        "sliding_window",
+        "spec",
+        "start",
+        "target",
+        "target_layer_sizes",
+    ),
     *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances", "low", "high"),
@@ -149,7 +158,7 @@ EXCEPTIONS = {
     ("ComposedWeightGenerator", "shared"): None,
     ("GroupedDataset", "seed"): "size",
     ("plan_chunks", "verbose"): "boolean",
-    ("wrn_chunking", "normalization"): "boolean",
+    ("wide_resnet_chunking", "normalization"): "boolean",
 }
 
 

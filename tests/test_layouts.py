@@ -141,8 +141,8 @@ def test_chunks_are_cut_along_the_outputs_of_every_layout():
 def test_networks_are_chunked_alike_in_every_layout(gcd):
     model = resnet(n=1, filters=(2, 2, 4, 6), input_shape=(8, 8, 1), normalization=None)
     spec = kh.WeightSpec.from_model(model)
-    for chunking in (kh.resnet_chunking, kh.wrn_chunking):
-        if chunking is kh.wrn_chunking:
+    for chunking in (kh.resnet_chunking, kh.wide_resnet_chunking):
+        if chunking is kh.wide_resnet_chunking:
             options = {"n": 1, "k": 1, "filters": (6, 4, 6, 10), "input_shape": (8, 8, 1)}
             spec = kh.WeightSpec.from_model(kh.targets.wide_resnet(**options))
         ours, theirs = chunking(spec, gcd), chunking(turned(spec), gcd)

@@ -1,6 +1,4 @@
 import json
-import pathlib
-import re
 
 import keras
 import numpy as np
@@ -223,10 +221,3 @@ def test_bad_arrays(spec):
         spec.pack({k: v for k, v in parts.items() if k != "layer_0/bias"})
     with pytest.raises(ValueError, match=r"unknown: \['layer_9'\]"):
         spec.pack_layers({"layer_9": np.zeros(3)})
-
-
-def test_only_utils_touch_a_backend_or_private_keras():
-    private = re.compile(r"keras\.src|^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
-    sources = pathlib.Path(kh.__file__).parent.rglob("*.py")
-    found = {path.parent.name for path in sources if private.search(path.read_text())}
-    assert found == {"utils"}

@@ -52,8 +52,8 @@ def spec_of_net(text):
 def chunking(net, kwargs):
     spec, gcd = spec_of_net(json.dumps(net)), kwargs.get("gcd_chunking", False)
     if net["cls"] == "ResNet":
-        return targets.resnet_chunking(spec, gcd)
-    return targets.wrn_chunking(
+        return kh.resnet_chunking(spec, gcd)
+    return kh.wide_resnet_chunking(
         spec,
         gcd,
         normalization=not kwargs.get("ignore_bn_weights", True),
@@ -135,7 +135,7 @@ def test_gcd_chunkings_are_those_of_the_reference(net, kwargs, numbers, outputs,
 @pure_python
 def test_resnet_chunking_uses_every_chunk_once_in_the_order_of_the_layers(gcd):
     spec = kh.WeightSpec.from_model(targets.resnet(n=2, filters=(4, 4, 8, 12), **SMALL))
-    plan = targets.resnet_chunking(spec, gcd)
+    plan = kh.resnet_chunking(spec, gcd)
     used = plan.assembly.used
     assert len(used) == sum(kind.number * len(kind.spec) for kind in plan.kinds.values())
     assert {len(tensors) for tensors in used.values()} == {1}
@@ -154,7 +154,7 @@ def test_resnet_chunking_uses_every_chunk_once_in_the_order_of_the_layers(gcd):
 
 
 def test_resnet_chunk_has_the_normalization_of_its_convolution():
-    plan = targets.resnet_chunking(targets.resnet(**SMALL_RESNET))
+    plan = kh.resnet_chunking(targets.resnet(**SMALL_RESNET))
     assert list(plan.kinds) == [
         "first",
         *("group_1_first", "group_1", "group_2_first", "group_2", "group_3_first", "group_3"),
@@ -168,9 +168,9 @@ def test_resnet_chunk_has_the_normalization_of_its_convolution():
 
 
 @pure_python
-def test_wrn_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
+def test_wide_resnet_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
     model = targets.wide_resnet(n=1, k=1, filters=(4, 4, 8, 8), use_bias=True, **SMALL)
-    plan = targets.wrn_chunking(model, normalization=True, output=True)
+    plan = kh.wide_resnet_chunking(model, normalization=True, output=True)
     kinds = ["first", "group_1", "group_2", "group_3", "skip_2", "skip_3", "output"]
     assert list(plan.kinds) == kinds
     entries = plan.get_config()["assembly"]
@@ -185,18 +185,18 @@ def test_wrn_chunking_joins_inputs_and_takes_the_rest_from_the_first_chunk():
 
 
 @pure_python
-def test_wrn_chunking_leaves_out_what_is_not_wanted():
+def test_wide_resnet_chunking_leaves_out_what_is_not_wanted():
     model = targets.wide_resnet(**SMALL_WRN)
     names = [name for name in kh.WeightSpec.from_model(model).names if "norm_" not in name]
-    assert targets.wrn_chunking(model, output=True).spec.names == names
+    assert kh.wide_resnet_chunking(model, output=True).spec.names == names
     without = [name for name in names if not name.startswith("output/")]
-    assert targets.wrn_chunking(model).spec.names == without
+    assert kh.wide_resnet_chunking(model).spec.names == without
 
 
 @pytest.mark.parametrize("use_output_bias", [True, False])
-def test_wrn_chunking_has_the_output_layer_with_or_without_bias(use_output_bias):
+def test_wide_resnet_chunking_has_the_output_layer_with_or_without_bias(use_output_bias):
     model = targets.wide_resnet(**SMALL_WRN, use_output_bias=use_output_bias)
-    output = targets.wrn_chunking(model, output=True).kinds["output"]
+    output = kh.wide_resnet_chunking(model, output=True).kinds["output"]
     assert output.spec.names == ["kernel", "bias"][: 1 + use_output_bias]
 
 
@@ -216,7 +216,7 @@ def without(model, layer):
 
 def test_chunkings_refuse_other_networks():
     resnet, wrn = targets.resnet(**SMALL_RESNET), targets.wide_resnet(**SMALL_WRN)
-    for chunk in (targets.resnet_chunking, targets.wrn_chunking):
+    for chunk in (kh.resnet_chunking, kh.wide_resnet_chunking):
         with pytest.raises(ValueError, match="no tensor 'conv_0/kernel'"):
             chunk(mlp())
         with pytest.raises(TypeError, match="`model` must be a built Keras model"):
@@ -226,9 +226,9 @@ def test_chunkings_refuse_other_networks():
         with pytest.raises(ValueError, match="must have 6 inputs and 6 outputs"):
             chunk(with_shape(resnet, "group_3_block_0_conv_1/kernel", (3, 3, 5, 6)))
     with pytest.raises(ValueError, match=r"Received unknown: \['group_1_block_0_skip'"):
-        targets.resnet_chunking(wrn)
+        kh.resnet_chunking(wrn)
     with pytest.raises(ValueError, match=r"Missing: \['group_2_block_0_skip'"):
-        targets.wrn_chunking(resnet)
+        kh.wide_resnet_chunking(resnet)
 
 
 # Networks.
@@ -237,8 +237,8 @@ def test_chunkings_refuse_other_networks():
 @pytest.mark.parametrize(
     ("network", "options", "chunk"),
     [
-        (targets.resnet, SMALL_RESNET, targets.resnet_chunking),
-        (targets.wide_resnet, {**SMALL_WRN, "dropout": 0.3}, targets.wrn_chunking),
+        (targets.resnet, SMALL_RESNET, kh.resnet_chunking),
+        (targets.wide_resnet, {**SMALL_WRN, "dropout": 0.3}, kh.wide_resnet_chunking),
     ],
 )
 @pytest.mark.parametrize("normalization", ["batch", "layer", None])
@@ -325,10 +325,10 @@ def test_wide_resnet_skips_are_convolutions_where_the_image_changes(filters, rng
 
 @pytest.mark.parametrize("filters", [(4, 4, 4, 4), (6, 4, 4, 8), (4, 8, 4, 4)])
 @pytest.mark.parametrize("gcd", [False, True])
-def test_wrn_chunking_has_every_skip_of_the_network(filters, gcd):
+def test_wide_resnet_chunking_has_every_skip_of_the_network(filters, gcd):
     model = targets.wide_resnet(**{**SMALL_WRN, "filters": filters})
     skips = [layer.name for layer in model.layers if layer.name.endswith("_skip")]
-    plan = targets.wrn_chunking(model, gcd, normalization=True, output=True)
+    plan = kh.wide_resnet_chunking(model, gcd, normalization=True, output=True)
     assert plan.spec == kh.WeightSpec.from_model(model)
     assert [f"{name}/kernel" for name in skips] == [n for n in plan.spec.names if "skip" in n]
     made = [kind for kind in plan.kinds if kind.startswith("skip_")]
@@ -342,7 +342,7 @@ def test_wrn_chunking_has_every_skip_of_the_network(filters, gcd):
 def test_resnet_shortcuts_have_no_parameters(filters):
     spec = kh.WeightSpec.from_model(targets.resnet(**{**SMALL_RESNET, "filters": filters}))
     assert len([t for t in spec if t.role == "kernel"]) == 6 + 2
-    assert targets.resnet_chunking(spec).spec == spec
+    assert kh.resnet_chunking(spec).spec == spec
 
 
 @pytest.mark.parametrize("size", [7, 8])
@@ -470,22 +470,22 @@ def check_pieces(plan, rng):
 def test_plans_keep_to_every_budget_down_to_the_smallest(target, heads, rng):
     target = TARGETS[target]()
     with pytest.raises(ValueError, match="`budget` must be at least") as caught:
-        targets.plan_chunks(target, 1, **heads)
+        kh.plan_chunks(target, 1, **heads)
     least = int(re.search(r"at least (\d+)", str(caught.value))[1])
     with pytest.raises(ValueError, match=f"at least {least}, the fewest"):
-        targets.plan_chunks(target, least - 1, **heads)
+        kh.plan_chunks(target, least - 1, **heads)
     for budget in (least, int(1.3 * least), 3 * least, 100 * least):
-        plan = targets.plan_chunks(target, budget, **heads)
+        plan = kh.plan_chunks(target, budget, **heads)
         assert counted(plan, **heads) <= budget
-        assert sum(targets.parameters_of(plan, **heads).values()) == counted(plan, **heads)
-        assert plan == targets.plan_chunks(target, budget, **heads)
+        assert sum(plan.parameters(**heads).values()) == counted(plan, **heads)
+        assert plan == kh.plan_chunks(target, budget, **heads)
         assert generated_values(plan) == plan.spec.total  # nothing is wasted
         check_pieces(plan, rng)
 
 
 def test_wide_resnet_in_a_tenth_of_its_weights():
     spec = spec_of_net(WRN_28_10)
-    plan = targets.plan_chunks(spec, 0.1)
+    plan = kh.plan_chunks(spec, 0.1)
     assert counted(plan) <= 0.1 * spec.total
     assert plan.spec == spec
     assert {kind.embedding_size for kind in plan.kinds.values()} == {8}
@@ -495,7 +495,7 @@ def test_wide_resnet_in_a_tenth_of_its_weights():
 
 
 def test_a_large_budget_makes_a_kind_of_the_layers_of_equal_shapes():
-    plan = targets.plan_chunks(targets.resnet(n=2, **SMALL), 10**9)
+    plan = kh.plan_chunks(targets.resnet(n=2, **SMALL), 10**9)
     kernels = {name: kind.number for name, kind in plan.kinds.items() if "kernel" in name}
     assert kernels["kernel_3x3x16x16"] == 4
     assert kernels["kernel_3x3x64x64"] == 3
@@ -508,35 +508,35 @@ def test_a_large_budget_makes_a_kind_of_the_layers_of_equal_shapes():
 def test_layers_that_differ_in_outputs_become_one_kind():
     shapes = {"a/kernel": (64, 64), "b/kernel": (64, 96), "c/kernel": (64, 30)}
     spec = kh.WeightSpec.from_shapes(shapes)
-    assert len(targets.plan_chunks(spec, 10**6).kinds) == 3
-    assert len(targets.plan_chunks(spec, 0.2).kinds) == 1
+    assert len(kh.plan_chunks(spec, 10**6).kinds) == 3
+    assert len(kh.plan_chunks(spec, 0.2).kinds) == 1
 
 
 def test_kinds_are_cut_together_where_that_alone_saves():
     shapes = {f"a{i}/gain": (4,) for i in range(20)} | {f"b{i}/gain": (6,) for i in range(40)}
     spec, options = kh.WeightSpec.from_shapes(shapes), {"hidden_sizes": (64,), "embedding_size": 8}
-    whole = targets.plan_chunks(spec, 10**6, **options)
+    whole = kh.plan_chunks(spec, 10**6, **options)
     assert [kind.number for kind in whole.kinds.values()] == [20, 40]
     # Either kind in halves would cost more: 8 for each new chunk, 65 for each output less.
-    plan = targets.plan_chunks(spec, counted(whole, (64,)) - 1, **options)
+    plan = kh.plan_chunks(spec, counted(whole, (64,)) - 1, **options)
     assert [(name, kind.number) for name, kind in plan.kinds.items()] == [("gain_2", 160)]
 
 
 def test_tensors_are_cut_along_their_outputs():
-    entries = targets.plan_chunks(cnn(), 900).assembly.entries
+    entries = kh.plan_chunks(cnn(), 900).assembly.entries
     axes = {name: entry["axis"] for name, entry in entries.items() if len(entry["join"]) > 1}
     assert {axes[f"cnn/{layer}/kernel"] for layer in ("a", "b")} == {-1}
     assert {axes[f"cnn/{layer}/kernel"] for layer in ("depthwise", "transposed")} == {-2}
     assert {axis for name, axis in axes.items() if name.endswith("/bias")} == {-1}
-    table = targets.plan_chunks(text_model(), 600).assembly.entries["text/table/embeddings"]
+    table = kh.plan_chunks(text_model(), 600).assembly.entries["text/table/embeddings"]
     assert table["axis"] == 0
     assert len(table["join"]) > 1
 
 
 def test_tensors_that_cannot_be_cut_alike_are_chunks_of_their_own():
-    plan = targets.plan_chunks(kh.WeightSpec.from_shapes({"w": (4, 6), "b": (6,), "v": (5,)}), 900)
+    plan = kh.plan_chunks(kh.WeightSpec.from_shapes({"w": (4, 6), "b": (6,), "v": (5,)}), 900)
     assert [kind.spec.names for kind in plan.kinds.values()] == [["w", "b"], ["v"]]
-    kinds = targets.plan_chunks(scalars(), 10**6).kinds
+    kinds = kh.plan_chunks(scalars(), 10**6).kinds
     assert kinds["scale"].number == 2
     assert kinds["gate"].number == 1
 
@@ -546,24 +546,24 @@ def test_embeddings_get_smaller_only_where_cutting_is_not_enough():
         return {kind.embedding_size for kind in plan.kinds.values()}
 
     with pytest.raises(ValueError, match="at least") as caught:
-        targets.plan_chunks(cnn(), 1, embedding_size=8)
+        kh.plan_chunks(cnn(), 1, embedding_size=8)
     least = int(re.search(r"at least (\d+)", str(caught.value))[1])
-    assert sizes(targets.plan_chunks(cnn(), least)) == {8}
-    assert sizes(targets.plan_chunks(cnn(), least, embedding_size=8)) == {8}
-    smaller = targets.plan_chunks(cnn(), least - 1)
+    assert sizes(kh.plan_chunks(cnn(), least)) == {8}
+    assert sizes(kh.plan_chunks(cnn(), least, embedding_size=8)) == {8}
+    smaller = kh.plan_chunks(cnn(), least - 1)
     assert min(sizes(smaller)) == 1  # of what cannot be cut, as there are no other inputs
     with pytest.raises(ValueError, match=f"at least {least},"):
-        targets.plan_chunks(cnn(), least - 1, embedding_size=8)
-    assert sizes(targets.plan_chunks(cnn(), least, embedding_size=3)) == {3}
+        kh.plan_chunks(cnn(), least - 1, embedding_size=8)
+    assert sizes(kh.plan_chunks(cnn(), least, embedding_size=3)) == {3}
 
 
 def test_single_chunks_may_do_without_embeddings_if_there_are_other_inputs():
     spec = kh.WeightSpec.from_shapes({"a/kernel": (10, 1)})
-    plan = targets.plan_chunks(spec, 30, input_size=2)
+    plan = kh.plan_chunks(spec, 30, input_size=2)
     assert plan.kinds["kernel_10x1"].embedding_size == 0
-    plan = targets.plan_chunks(spec, 31, input_size=2, use_bias=False)
+    plan = kh.plan_chunks(spec, 31, input_size=2, use_bias=False)
     assert plan.kinds["kernel_10x1"].embedding_size == 1
-    assert targets.plan_chunks(spec, 21).kinds["kernel_10x1"].embedding_size == 1
+    assert kh.plan_chunks(spec, 21).kinds["kernel_10x1"].embedding_size == 1
 
 
 @pytest.mark.parametrize(
@@ -587,15 +587,15 @@ def test_single_chunks_may_do_without_embeddings_if_there_are_other_inputs():
 )
 def test_plan_chunks_refuses_bad_arguments(options, error, message):
     with pytest.raises(error, match=message):
-        targets.plan_chunks(**{"target": scalars(), "budget": 1000, **options})
+        kh.plan_chunks(**{"target": scalars(), "budget": 1000, **options})
 
 
 def test_budgets_of_one_whole():
     spec = kh.WeightSpec.from_layer_sizes([(64, 64), (64, 64), (64, 64)])
-    assert counted(targets.plan_chunks(spec, 1.0)) <= spec.total
-    assert targets.plan_chunks(spec, np.int64(2000)) == targets.plan_chunks(spec, 2000)
+    assert counted(kh.plan_chunks(spec, 1.0)) <= spec.total
+    assert kh.plan_chunks(spec, np.int64(2000)) == kh.plan_chunks(spec, 2000)
     with pytest.raises(ValueError, match=r"budget=1, 1 parameters"):
-        targets.plan_chunks(spec, 1)
+        kh.plan_chunks(spec, 1)
 
 
 # Tables.
@@ -603,18 +603,18 @@ def test_budgets_of_one_whole():
 
 def test_table_says_what_the_plan_does(capsys):
     spec = kh.WeightSpec.from_shapes({"a/kernel": (6, 8), "b/kernel": (6, 8), "c/gain": ()})
-    plan = targets.plan_chunks(spec, 10**4, hidden_sizes=(3,), input_size=2)
+    plan = kh.plan_chunks(spec, 10**4, hidden_sizes=(3,), input_size=2)
     assert capsys.readouterr().out == ""
-    table = targets.plan_table(plan, hidden_sizes=(3,), input_size=2)
+    table = plan.table(hidden_sizes=(3,), input_size=2)
     rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
-    parameters = targets.parameters_of(plan, (3,), 2)
+    parameters = plan.parameters((3,), 2)
     assert parameters == {"kernel_6x8": 33 + 192 + 16, "gain": 33 + 4 + 8}
     assert rows[1:] == [
         ["kernel_6x8", "a and 1 more", "kernel (6, 8)", "2", "8", "241", "96", "0.40x"],
         ["gain", "c", "gain ()", "1", "8", "45", "1", "0.02x"],
         ["total", "3", "3", "286", "97", "0.34x"],
     ]
-    targets.plan_chunks(spec, 10**4, hidden_sizes=(3,), input_size=2, verbose=True)
+    kh.plan_chunks(spec, 10**4, hidden_sizes=(3,), input_size=2, verbose=True)
     assert capsys.readouterr().out == table + "\n"
 
 
@@ -627,15 +627,13 @@ def test_table_of_a_plan_with_unused_chunks_or_a_function():
     shapes = {"a/kernel": (6, 8)}
     kinds = {"half": {"shapes": {"kernel": (6, 8)}, "number": 2}}
     plan = ChunkPlan(shapes, kinds, {"a/kernel": "half/1/kernel"})
-    assert "448         48       0.11x" in targets.plan_table(plan, use_bias=True)
-    assert targets.parameters_of(plan, use_bias=False) == {"half": 8 * 48 + 16}
-    table = targets.plan_table(ChunkPlan(shapes, kinds, doubled)).splitlines()
+    assert "448         48       0.11x" in plan.table(use_bias=True)
+    assert plan.parameters(use_bias=False) == {"half": 8 * 48 + 16}
+    table = ChunkPlan(shapes, kinds, doubled).table().splitlines()
     assert re.split(r"\s{2,}", table[1].strip())[-2:] == ["-", "-"]
-    with pytest.raises(TypeError, match="`plan` must be a `ChunkPlan`"):
-        targets.plan_table("plan")
 
 
-@pytest.mark.parametrize("name", ["resnet", "wide_resnet", "parameters_of", "plan_table"])
+@pytest.mark.parametrize("name", ["resnet", "wide_resnet"])
 def test_examples_in_docstrings_run(name):
     names = {"kh": kh, "np": np, "keras": keras}
     tests = doctest.DocTestFinder(recurse=False).find(getattr(targets, name), name, globs=names)
@@ -651,7 +649,7 @@ def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
     spec = kh.WeightSpec.of(TARGETS[target]()) if target == "scalars" else None
     spec = spec or kh.WeightSpec.from_model(TARGETS[target]())
     for budget in (10**9, 2500):
-        plan = targets.plan_chunks(spec, budget, num_conditions=3, **heads)
+        plan = kh.plan_chunks(spec, budget, num_conditions=3, **heads)
         inputs = {"condition_id": np.array([0, 0])}
         if "input_size" in heads:
             inputs["condition"] = np.ones((2, heads["input_size"]), "float32")
@@ -660,7 +658,7 @@ def test_a_generator_has_the_parameters_that_its_plan_counts(target, heads):
             plan, "conditional", num_conditions=3, **{"hidden_sizes": (), **options}
         )
         assert tuple(generator(inputs).shape) == (2, spec.total)
-        counted = targets.parameters_of(plan, num_conditions=3, **heads)
+        counted = plan.parameters(num_conditions=3, **heads)
         assert generator.count_params() == sum(counted.values()) <= budget
 
 
@@ -669,7 +667,7 @@ def test_economical_ensemble_of_wide_resnets():
     """Kernels from linear generators, norm tensors shared, output tensors of every member."""
     members, sizes = 5, [10, 7, 14, 14, 14, 7, 7, 7]
     spec = spec_of_net(WRN_28_10)
-    plan = targets.wrn_chunking(spec).with_embedding_sizes(sizes)
+    plan = kh.wide_resnet_chunking(spec).with_embedding_sizes(sizes)
     rest = [tensor for tensor in spec if tensor.name not in plan.spec]
     norm = {t.name: t.shape for t in rest if t.role in ("scale", "offset")}
     output = {t.name: t.shape for t in rest if t.name not in norm}

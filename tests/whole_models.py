@@ -404,7 +404,7 @@ def wide_resnet():
 
 def of_kinds(spec):
     """Convolutions from chunks of a few kinds."""
-    plan = kh.wrn_chunking(wide_resnet())
+    plan = kh.wide_resnet_chunking(wide_resnet())
     assert plan.spec.names == spec.names
     return kh.StructuredWeightGenerator(plan, hidden_sizes=[4])
 

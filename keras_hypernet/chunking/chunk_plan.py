@@ -3,10 +3,10 @@
 import dataclasses
 
 from keras_hypernet.chunking.assembly import Assembly, entries_from_config
+from keras_hypernet.chunking.plan_table import Heads, format_plan
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import format_table
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import fields_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ChunkPlan:
                     known = [getattr(t, fan) for t in targets if getattr(t, fan) is not None]
                     fields[fan] = _mean(known) if known else None
                 tensor = dataclasses.replace(tensor, **fields)
-            tensors.append(fields_of(tensor))
+            tensors.append(tensor)
         return dataclasses.replace(kind, spec=WeightSpec(tensors))
 
     def cuts(self, kind, tensor):
@@ -107,6 +107,64 @@ class ChunkPlan:
     def chunk_outputs(self):
         """Number of values in one chunk of every kind: the width of all heads together."""
         return sum(kind.spec.total for kind in self.kinds.values())
+
+    def parameters(self, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
+        """Number of parameters of each kind: its perceptron's, and the embeddings of its chunks.
+
+        Args:
+            hidden_sizes: Hidden layers of every kind's perceptron.
+            input_size: Width of what each perceptron gets besides the embedding.
+            use_bias: Whether the perceptrons' layers have biases.
+            num_conditions: Number of sets of embeddings.
+
+        Returns:
+            `{kind: number of parameters}`.
+
+        Raises:
+            ValueError, TypeError: if a size is out of range or no integer.
+
+        Example:
+
+        >>> kinds = {"half": {"shapes": {"kernel": (6, 4)}, "number": 2, "embedding_size": 3}}
+        >>> join = {"join": ["half/0/kernel", "half/1/kernel"], "axis": -1}
+        >>> plan = kh.ChunkPlan({"a/kernel": (6, 8)}, kinds, {"a/kernel": join})
+        >>> plan.parameters()  # (3 + 1) * 24 and 2 * 3
+        {'half': 102}
+        """
+        heads = Heads.checked(hidden_sizes, input_size, use_bias, num_conditions)
+        return {
+            name: heads.parameters(kind.spec.total, kind.number, kind.embedding_size)
+            for name, kind in self.kinds.items()
+        }
+
+    def table(self, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
+        """A table of what each kind covers and costs, with the total.
+
+        `weights` are the weights of the target that are made of the kind's chunks. They are not
+        known where the plan's assembly is a function.
+
+        Args:
+            hidden_sizes, input_size, use_bias, num_conditions: As for `parameters`.
+
+        Returns:
+            Text of several lines.
+
+        Raises:
+            ValueError, TypeError: as `parameters`.
+
+        Example:
+
+        >>> kinds = {"half": {"shapes": {"kernel": (6, 4)}, "number": 2, "embedding_size": 3}}
+        >>> join = {"join": ["half/0/kernel", "half/1/kernel"], "axis": -1}
+        >>> plan = kh.ChunkPlan({"a/kernel": (6, 8)}, kinds, {"a/kernel": join})
+        >>> print(plan.table())
+          kind   layers  chunk          number  embedding  parameters  weights  compression
+          half   a       kernel (6, 4)  2       3          102         48       0.47x
+          total  1                      2                  102         48       0.47x
+        """
+        return format_plan(
+            self, self.parameters(hidden_sizes, input_size, use_bias, num_conditions)
+        )
 
     def with_embedding_sizes(self, sizes):
         """The same plan with other embedding sizes: `{kind: size}`, or a list in order."""

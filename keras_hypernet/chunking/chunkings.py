@@ -1,4 +1,4 @@
-"""`resnet_chunking` and `wrn_chunking`: chunk plans of residual networks."""
+"""`resnet_chunking` and `wide_resnet_chunking`: chunk plans of residual networks."""
 
 import itertools
 import math
@@ -7,7 +7,6 @@ from keras_hypernet.chunking.plan_builder import PlanBuilder, spec_of
 from keras_hypernet.targets.parts import STRIDES, skip_is_convolved
 from keras_hypernet.utils import checks
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import fields_of
 
 
 def resnet_chunking(model, gcd=False):
@@ -68,7 +67,7 @@ def resnet_chunking(model, gcd=False):
     return builder.plan()
 
 
-def wrn_chunking(model, gcd=False, normalization=False, output=False):
+def wide_resnet_chunking(model, gcd=False, normalization=False, output=False):
     """The chunk plan of a `wide_resnet`: kernels are cut along their inputs.
 
     A chunk has a convolution's kernel, its bias if there is one and, with `normalization`, the
@@ -97,7 +96,7 @@ def wrn_chunking(model, gcd=False, normalization=False, output=False):
 
     Example:
 
-    >>> kh.wrn_chunking(kh.targets.wide_resnet(n=1, k=1))
+    >>> kh.wide_resnet_chunking(kh.targets.wide_resnet(n=1, k=1))
     ChunkPlan: 6 kinds, 11 chunks, 28336 chunk outputs for 76720 weights
       kind     number  embedding  outputs  tensors
       first    1       8          432      kernel (3, 3, 3, 16)
@@ -207,8 +206,7 @@ class _Network:
 
     def leave_out(self, layers):
         """Takes layers out of the spec; what is known of the network stays."""
-        kept = [t for t in self.spec if t.layer not in layers]
-        self.spec = WeightSpec([fields_of(tensor) for tensor in kept])
+        self.spec = WeightSpec([tensor for tensor in self.spec if tensor.layer not in layers])
 
     def tensors(self, layer):
         """`{kernel, bias, gamma, beta: wanted tensor of the target}`, as far as there are any."""

@@ -1,9 +1,8 @@
-"""`parameters_of` and `plan_table`: what a chunk plan costs, and what it covers."""
+"""What a chunk plan costs, and what it covers."""
 
 import dataclasses
 import itertools
 
-from keras_hypernet.chunking.chunk_plan import ChunkPlan
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import format_table
 
@@ -35,70 +34,8 @@ class Heads:
         return perceptron + self.num_conditions * number * embedding_size
 
 
-def parameters_of(plan, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
-    """Number of parameters of each kind of a plan: its perceptron and its embeddings.
-
-    Args:
-        plan: A `ChunkPlan`.
-        hidden_sizes: Hidden layers of every kind's perceptron.
-        input_size: Width of what each perceptron gets besides the embedding.
-        use_bias: Whether the perceptrons' layers have biases.
-        num_conditions: Number of sets of embeddings.
-
-    Returns:
-        `{kind: number of parameters}`.
-
-    Raises:
-        ValueError: if a size is out of range.
-        TypeError: if the plan is no `ChunkPlan`, or a size is not an integer.
-
-    Example:
-
-    >>> kinds = {"half": {"shapes": {"kernel": (6, 4)}, "number": 2, "embedding_size": 3}}
-    >>> join = {"join": ["half/0/kernel", "half/1/kernel"], "axis": -1}
-    >>> plan = kh.ChunkPlan({"a/kernel": (6, 8)}, kinds, {"a/kernel": join})
-    >>> kh.targets.parameters_of(plan)  # (3 + 1) * 24 and 2 * 3
-    {'half': 102}
-    """
-    heads = Heads.checked(hidden_sizes, input_size, use_bias, num_conditions)
-    return {
-        name: heads.parameters(kind.spec.total, kind.number, kind.embedding_size)
-        for name, kind in ChunkPlan.of(plan).kinds.items()
-    }
-
-
-def plan_table(plan, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
-    """A table of what each kind of a plan covers and costs, with the total.
-
-    `weights` are the weights of the target that are made of the kind's chunks. They are not known
-    where the plan's assembly is a function.
-
-    Args:
-        plan: A `ChunkPlan`.
-        hidden_sizes: As for `parameters_of`.
-        input_size: As for `parameters_of`.
-        use_bias: As for `parameters_of`.
-        num_conditions: As for `parameters_of`.
-
-    Returns:
-        Text of several lines.
-
-    Raises:
-        ValueError: as `parameters_of`.
-        TypeError: as `parameters_of`.
-
-    Example:
-
-    >>> kinds = {"half": {"shapes": {"kernel": (6, 4)}, "number": 2, "embedding_size": 3}}
-    >>> join = {"join": ["half/0/kernel", "half/1/kernel"], "axis": -1}
-    >>> plan = kh.ChunkPlan({"a/kernel": (6, 8)}, kinds, {"a/kernel": join})
-    >>> print(kh.targets.plan_table(plan))
-      kind   layers  chunk          number  embedding  parameters  weights  compression
-      half   a       kernel (6, 4)  2       3          102         48       0.47x
-      total  1                      2                  102         48       0.47x
-    """
-    parameters = parameters_of(plan, hidden_sizes, input_size, use_bias, num_conditions)
-    plan = ChunkPlan.of(plan)
+def format_plan(plan, parameters):
+    """A table of what each kind of a plan covers and costs, `{kind: number of parameters}`."""
     covered, rows = _covered(plan), [(*HEADINGS, "compression")]
     for name, kind in plan.kinds.items():
         layers, weights = covered[name]

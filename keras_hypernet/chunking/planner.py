@@ -7,7 +7,7 @@ import numbers
 
 from keras_hypernet.chunking import slices
 from keras_hypernet.chunking.plan_builder import PlanBuilder, spec_of
-from keras_hypernet.chunking.plan_table import Heads, plan_table
+from keras_hypernet.chunking.plan_table import Heads
 from keras_hypernet.utils import checks
 
 
@@ -43,7 +43,7 @@ def plan_chunks(
             embedding of the condition.
         use_bias: Whether the perceptrons' layers have biases.
         num_conditions: Number of sets of embeddings, where each condition has its own.
-        verbose: Whether to print the plan's `plan_table`.
+        verbose: Whether to print the plan's `table`.
 
     Returns:
         A `ChunkPlan`.
@@ -85,7 +85,7 @@ def plan_chunks(
         )
     plan = search.plan(spec, units)
     if verbose:
-        print(plan_table(plan, hidden_sizes, input_size, use_bias, num_conditions))
+        print(plan.table(hidden_sizes, input_size, use_bias, num_conditions))
     return plan
 
 

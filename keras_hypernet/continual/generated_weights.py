@@ -1,5 +1,6 @@
 """`GeneratedWeights`: ids of tasks -> all weights that a functional model generates."""
 
+import dataclasses
 from collections import Counter
 
 import keras
@@ -11,7 +12,6 @@ from keras_hypernet.models import graph_reader
 from keras_hypernet.utils import keras_internals, naming
 from keras_hypernet.weights.forms import materialize, pack_weights
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import fields_of
 
 
 class GeneratedWeights:
@@ -49,14 +49,14 @@ class GeneratedWeights:
 
     def _spec(self):
         """The tensors of all sources; equal names have their source's before them."""
-        named = [(s.name, fields_of(tensor)) for s, _ in self.sources for tensor in s.weight_spec]
-        counts = Counter(fields["name"] for _, fields in named)
+        named = [(s.name, tensor) for s, _ in self.sources for tensor in s.weight_spec]
+        counts = Counter(tensor.name for _, tensor in named)
         return WeightSpec(
             [
-                fields
-                if counts[fields["name"]] == 1
-                else {**fields, "name": f"{where}/{fields['name']}"}
-                for where, fields in named
+                tensor
+                if counts[tensor.name] == 1
+                else dataclasses.replace(tensor, name=f"{where}/{tensor.name}")
+                for where, tensor in named
             ]
         )
 
@@ -120,7 +120,7 @@ class Assembled:
     def __init__(self, layer):
         self.name, self.layer, self.layers = layer.name, layer, [layer]
         self.kept = list(layer.ordinary.values())
-        self.weight_spec = WeightSpec([fields_of(plan) for plan in layer.generated])
+        self.weight_spec = WeightSpec([plan.tensor for plan in layer.generated])
 
     def __call__(self, generated, training):
         return pack_weights(self.layer.tensors(generated), self.weight_spec)

@@ -10,9 +10,9 @@ from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.utils import checks
-from keras_hypernet.weights.fans import ROLES
 from keras_hypernet.weights.forms import cast, materialize, split_weights
 from keras_hypernet.weights.spec import WeightSpec
+from keras_hypernet.weights.weight_tensor import ROLES
 
 PLAIN = ("shared", "conditional")
 

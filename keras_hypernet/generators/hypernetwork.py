@@ -1,5 +1,7 @@
 """`Hypernetwork`: ids, condition vectors and noise in front of a generator."""
 
+import dataclasses
+
 import keras
 
 from keras_hypernet.conditioning import inputs
@@ -8,8 +10,8 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.utils import checks, keras_internals, naming
 from keras_hypernet.utils.functional_call import functional_call, replacements
-from keras_hypernet.weights import fans
 from keras_hypernet.weights.forms import materialize
+from keras_hypernet.weights.layer_tensors import tensor_of_variable
 from keras_hypernet.weights.spec import WeightSpec
 
 GROUPS = ("unconditional", "conditional")
@@ -170,7 +172,7 @@ class Hypernetwork(Generator):
         names = {id(v): name for name, v in self.named_variables().items()}
         return WeightSpec(
             [
-                {**fans.describe_variable(owner, v), "name": names[id(v)]}
+                dataclasses.replace(tensor_of_variable(owner, v), name=names[id(v)])
                 for owner, v in keras_internals.parameters(self)
                 if id(v) in wanted
             ]

@@ -9,7 +9,7 @@ from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Samples
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_hidden
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.weight_tensor import INITIALIZERS
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -110,7 +110,7 @@ class BiasHyperInit(Initialization):
         given = self.initializers.get(tensor.name, self.initializers.get(tensor.role))
         given = tensor.initializer if given is None else given
         if given is None:
-            return keras.initializers.get(fans.INITIALIZERS[tensor.role])
+            return keras.initializers.get(INITIALIZERS[tensor.role])
         return fresh(given)
 
     def arguments(self):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_hypernet.initializers.pieces import in_order_of_keras, in_order_of_tensor
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.weight_tensor import fans_of
 
 
 def draw(tensor, position, initializer, seed):
@@ -76,7 +76,7 @@ def _fans(initializer, shape):
     """Fans as the initializer counts them, which a layer may have told it the axes for."""
     axes = initializer.input_axes, initializer.output_axes
     if None in axes:
-        return fans.of_shape(shape)
+        return fans_of(shape)
     return [math.prod(shape[axis] for axis in each) for each in axes]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Pieces
 from keras_hypernet.utils import checks
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.weight_tensor import check_tensor_names
 
 # Mean of what is generated at the start where a role is not a kernel or a bias.
 CONSTANTS = {"scale": 1.0, "offset": 0.0, "embedding": 0.0, "other": 0.0}
@@ -217,7 +217,7 @@ class HyperFan(Initialization):
 
     def _overridden(self, name, spec, defaults):
         by_name = self.overrides[name]
-        fans.known_tensors(name, by_name, spec.names)
+        check_tensor_names(name, by_name, spec.names)
         return np.array(
             [by_name.get(t.name, by_name.get(t.role, d)) for t, d in zip(spec, defaults)]
         )

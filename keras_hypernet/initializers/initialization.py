@@ -3,7 +3,7 @@
 import abc
 
 from keras_hypernet.utils import checks
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.weight_tensor import ROLES, check_tensor_names
 
 PART = 1000  # seeds from one part to the next: more than a part takes
 
@@ -45,7 +45,7 @@ class Initialization(abc.ABC):
     def check_names(self, names):
         """Raises on names that are neither one of these tensors nor a role."""
         for argument, entries in self.by_name.items():
-            fans.known_tensors(argument, entries, names)
+            check_tensor_names(argument, entries, names)
 
     def renamed(self, names, part):
         """A copy for a part with other tensors: `names` is `{tensor: [their names for it]}`.
@@ -55,7 +55,7 @@ class Initialization(abc.ABC):
         """
         arguments = {"seed": checks.next_seed(self.seed, PART * part)}
         for argument, entries in self.by_name.items():
-            roles = {name: x for name, x in entries.items() if name in fans.ROLES}
+            roles = {name: x for name, x in entries.items() if name in ROLES}
             tensors = {new: x for name, x in entries.items() for new in names.get(name, ())}
             arguments[argument] = {**roles, **tensors}
         return self.copy(**arguments)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.weights.fans import order_of_keras
+from keras_hypernet.weights.weight_tensor import order_of_keras
 
 
 class Pieces(keras.initializers.Initializer):

@@ -1,5 +1,6 @@
 """`HyperMultiHeadAttention`: `keras.layers.MultiHeadAttention` on generated weights."""
 
+import dataclasses
 import inspect
 import string
 
@@ -10,7 +11,7 @@ from keras_hypernet.layers.hyper_einsum_dense import HyperEinsumDense
 from keras_hypernet.layers.hyper_layer import shapes_of
 from keras_hypernet.layers.hyper_twin import HyperTwin
 from keras_hypernet.utils import checks, keras_internals
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.layer_tensors import tensor_of_layer
 from keras_hypernet.weights.spec import WeightSpec
 
 # In the order of the weights of the Keras layer.
@@ -110,8 +111,8 @@ class HyperMultiHeadAttention(HyperTwin):
         tensors = []
         for part, (layer, shape) in self.projections(query_shape, value_shape, key_shape).items():
             for name, size in layer.weight_shapes(shape).items():
-                described = fans.describe(layer.twin_layer(), name, size)
-                tensors.append({**described, "name": f"{self.name}/{part}/{name}"})
+                tensor = tensor_of_layer(layer.twin_layer(), name, size)
+                tensors.append(dataclasses.replace(tensor, name=f"{self.name}/{part}/{name}"))
         return WeightSpec(tensors)
 
     def updates(self, name, shape, rank):

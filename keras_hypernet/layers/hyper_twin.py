@@ -1,5 +1,6 @@
 """The base of the hyper layers that mirror a Keras layer, their twin."""
 
+import dataclasses
 import inspect
 import string
 import textwrap
@@ -10,7 +11,8 @@ from keras import ops
 from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
 from keras_hypernet.utils import checks
-from keras_hypernet.weights import fans, forms
+from keras_hypernet.weights import forms
+from keras_hypernet.weights.layer_tensors import tensor_of_layer
 from keras_hypernet.weights.spec import WeightSpec
 
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "trainable_parts", "autocast")
@@ -126,8 +128,8 @@ class HyperTwin(HyperLayer):
         """The `WeightSpec` of what is to be generated, for data of a shape."""
         tensors = []
         for name, shape in self.weight_shapes(tuple(x_shape)).items():
-            described = fans.describe(self.twin_layer(), name, shape)
-            tensors.append({**described, "name": f"{self.name}/{name}"})
+            tensor = tensor_of_layer(self.twin_layer(), name, shape)
+            tensors.append(dataclasses.replace(tensor, name=f"{self.name}/{name}"))
         return WeightSpec(tensors)
 
     @property

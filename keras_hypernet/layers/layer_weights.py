@@ -42,7 +42,7 @@ class LayerWeights(CompositeLayer):
     def __init__(self, plans, gates=None, freeze_base=False, **kwargs):
         super().__init__(**kwargs)
         give_unique_path(self)
-        self.plans = tuple(p if isinstance(p, TensorPlan) else TensorPlan(**p) for p in plans)
+        self.plans = tuple(TensorPlan.of(plan) for plan in plans)
         self.initial_gates = gates
         self.freeze_base = checks.boolean("freeze_base", freeze_base)
         self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
@@ -132,14 +132,14 @@ class LayerWeights(CompositeLayer):
         for plan, entry in self._entries(changes):
             if plan.mode is not None and plan.regularizer is not None:
                 regularizer = self.regularizers[plan.local]
-                self.add_loss(mean_over_rows(regularizer, plan.tensor(entry)))
+                self.add_loss(mean_over_rows(regularizer, plan.full(entry)))
             tensors[plan.local] = entry
         return {name: tensors[name] for name in sorted(tensors)}
 
     def tensors(self, generated):
         """`{path: tensor (rows, *shape)}` of what is generated."""
         pairs = self._entries(self._times_gates(generated))
-        return {plan.name: plan.tensor(entry) for plan, entry in pairs if plan.mode is not None}
+        return {plan.name: plan.full(entry) for plan, entry in pairs if plan.mode is not None}
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""
@@ -156,7 +156,7 @@ class LayerWeights(CompositeLayer):
             else:
                 entry = _plus(next(pieces), next(addends))
                 factored = isinstance(entry, dict) and plan.regularizer is None
-                yield plan, entry if factored else plan.tensor(entry)
+                yield plan, entry if factored else plan.full(entry)
 
     def _addend(self):  # (total,), or None where it is zero
         if not self.has_addend:
@@ -219,7 +219,7 @@ class LayerWeights(CompositeLayer):
 
 def _is_zero(plan, changes):
     """Whether a tensor's change is zero because one thing that it is made of is."""
-    zero = [not np.any(changes[part["name"]]) for part in plan.parts()]
+    zero = [not np.any(changes[part.name]) for part in plan.parts()]
     if len(zero) > 1 and all(zero):
         raise ValueError(
             f"`generator` starts both factors of the update of {plan.name} at zero, from where no "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from types import NoneType
 
 import keras
@@ -12,6 +11,7 @@ from keras import ops
 from keras_hypernet.layers.named_weights import multiplied
 from keras_hypernet.utils import backend
 from keras_hypernet.weights import forms
+from keras_hypernet.weights.weight_tensor import FIELDS, WeightTensor
 
 MODES = ("replace", "delta", "low_rank")
 LOW_RANK = "low_rank"
@@ -22,10 +22,8 @@ class TensorPlan:
     """One tensor of a target layer: generated, generated in part, or an ordinary variable.
 
     Args:
-        name: Its path in the target model.
+        tensor: The `WeightTensor`, by its path in the target model.
         local: Its name in its layer.
-        shape, role, fan_in, fan_out, layout: As in a `WeightSpec`.
-        initializer: Serialized initializer that it has as an ordinary weight, or `None`.
         mode: `None` for an ordinary variable. `"replace"`: a generated tensor, `1 +` it for a
             scale that starts as ones. `"delta"`: base + a generated tensor. `"low_rank"`: base +
             `down @ up`.
@@ -36,12 +34,8 @@ class TensorPlan:
             whether it is trained.
     """
 
-    name: str
+    tensor: WeightTensor
     local: str
-    shape: tuple
-    role: str
-    fan_in: int | None = None
-    fan_out: int | None = None
     mode: str | None = None
     down: tuple | None = None
     up: tuple | None = None
@@ -49,52 +43,63 @@ class TensorPlan:
     regularizer: dict | None = None
     constraint: dict | None = None
     trainable: bool = True
-    layout: str = "keras"
-    initializer: dict | None = None
-
-    def __post_init__(self):
-        for field in ("shape", "down", "up"):
-            value = getattr(self, field)
-            object.__setattr__(self, field, value if value is None else tuple(value))
 
     def get_config(self):
-        config = dataclasses.asdict(self)
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        config = {**own.pop("tensor").get_config(), **own}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in config.items()}
+
+    @classmethod
+    def of(cls, plan):
+        """A plan from itself or from its config."""
+        if isinstance(plan, cls):
+            return plan
+        config = {n: tuple(v) if isinstance(v, list) else v for n, v in plan.items()}
+        tensor = {name: config.pop(name) for name in FIELDS if name in config}
+        return cls(WeightTensor.of(tensor), **config)
+
+    @property
+    def name(self):
+        return self.tensor.name
+
+    @property
+    def shape(self):
+        return self.tensor.shape
 
     @property
     def size(self):
-        return math.prod(self.shape)
+        return self.tensor.size
 
     @property
     def addend(self):
         """The number that a change is added to where there is no trained base."""
-        return 1.0 if self.mode == "replace" and self._is_ones else 0.0
-
-    @property
-    def _is_ones(self):
-        initializer = keras.initializers.get(self.initializer)
-        return self.role == "scale" and isinstance(initializer, (NoneType, keras.initializers.Ones))
+        is_ones = isinstance(self.tensor.initializer, (NoneType, keras.initializers.Ones))
+        return 1.0 if self.mode == "replace" and self.tensor.role == "scale" and is_ones else 0.0
 
     def parts(self):
-        """The tensors of a `WeightSpec` that are generated for this one."""
-        fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
+        """The tensors that are generated for this one."""
         if self.mode == LOW_RANK:
-            rank = {"fan_in": self.down[-1], "fan_out": self.fan_out or self.up[-1]}
-            down = {"shape": self.down, "initializer": "lecun_normal", **fans}
-            up = {"shape": self.up, "initializer": "zeros", **rank}
-            return [
-                {"name": f"{self.name}.{factor}", "role": "kernel", **part}
-                for factor, part in (("down", down), ("up", up))
-            ]
+            return [self._factor("down"), self._factor("up")]
+        if self.mode != "delta" and not self.addend:
+            return [self.tensor]
         # What is added to a base, or to ones, starts at 0.
-        added = self.mode == "delta" or self.addend
-        role = "offset" if added and self.role == "scale" else self.role
-        initializer = "zeros" if added else self.initializer
-        part = {"name": self.name, "shape": self.shape, "role": role, "layout": self.layout}
-        return [{**part, **fans, "initializer": initializer}]
+        role = "offset" if self.tensor.role == "scale" else self.tensor.role
+        return [dataclasses.replace(self.tensor, role=role, initializer="zeros")]
+
+    def _factor(self, factor):
+        down = factor == "down"
+        fan_out = self.tensor.fan_out
+        return WeightTensor(
+            f"{self.name}.{factor}",
+            self.down if down else self.up,
+            role="kernel",
+            fan_in=self.tensor.fan_in if down else self.down[-1],
+            fan_out=fan_out if down else fan_out or self.up[-1],
+            initializer="lecun_normal" if down else "zeros",
+        )
 
     def part_sizes(self):
-        return [math.prod(part["shape"]) for part in self.parts()]
+        return [part.size for part in self.parts()]
 
     def update(self, base, down, up):
         """The update of low rank, from its flat pieces."""
@@ -104,7 +109,7 @@ class TensorPlan:
             "up": rows_of(up, self.up),
         }
 
-    def tensor(self, entry):  # -> (rows, *shape)
+    def full(self, entry):  # -> (rows, *shape)
         """The tensor itself, multiplied out."""
         if self.mode == LOW_RANK:
             return multiplied(entry, self.equation)

@@ -19,7 +19,6 @@ from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name, session_name
 from keras_hypernet.weights.forms import materialize
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import fields_of
 
 FREEZE = (None, "base", "all")
 
@@ -268,7 +267,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, running_scale,
 
 def _joined(targets):
     """The `WeightSpec` of all that is generated."""
-    return WeightSpec([fields_of(tensor) for target in targets for tensor in target.spec])
+    return WeightSpec([tensor for target in targets for tensor in target.spec])
 
 
 def _given(conditioning, targets, generator, initialization, mode, taken):

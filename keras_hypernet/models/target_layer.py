@@ -1,5 +1,7 @@
 """`TargetLayer`: one layer of a model whose weights are to be generated."""
 
+import dataclasses
+
 import keras
 
 from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
@@ -10,7 +12,7 @@ from keras_hypernet.models.select import Parameters
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import assign, copy_built, value_of
 from keras_hypernet.utils.naming import free_name
-from keras_hypernet.weights import fans
+from keras_hypernet.weights.layer_tensors import tensor_of_variable
 
 
 class TargetLayer:
@@ -73,8 +75,7 @@ class TargetLayer:
         )
 
     def _plan(self, owner, variable, path, local, mode, rank):
-        described = fans.describe_variable(owner, variable)
-        described["initializer"] = keras.initializers.serialize(described["initializer"])
+        tensor = dataclasses.replace(tensor_of_variable(owner, variable), name=path)
         if mode and variable.constraint is not None:
             raise ValueError(
                 f"{path} has a constraint, which generated weights cannot keep to: leave it out "
@@ -87,13 +88,13 @@ class TargetLayer:
                     f"{path} is of a {type(self.layer).__name__}, which takes no update of low "
                     "rank: leave it out with `select`, or use mode='delta'."
                 )
-            down, up = self.hyper.updates(local, described["shape"], rank)
-            equation = self.hyper.update_equation(local, described["shape"])
+            down, up = self.hyper.updates(local, tensor.shape, rank)
+            equation = self.hyper.update_equation(local, tensor.shape)
             update = {"down": down, "up": up, "equation": equation}
         regularizer, constraint = variable.regularizer, variable.constraint
         return TensorPlan(
-            **{**described, "name": path},
-            local=local,
+            tensor,
+            local,
             mode=mode,
             **update,
             regularizer=regularizer and keras.regularizers.serialize(regularizer),

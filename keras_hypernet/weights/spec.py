@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.activations import of_target
 from keras_hypernet.utils.tables import format_table
-from keras_hypernet.weights import fans
-from keras_hypernet.weights.weight_tensor import WeightTensor, complete, config_of, fields_of
+from keras_hypernet.weights.layer_tensors import names_of_shapes, tensor_of_variable
+from keras_hypernet.weights.weight_tensor import LAYOUTS, WeightTensor
 
 
 class WeightSpec:
@@ -20,10 +21,11 @@ class WeightSpec:
     Python: it holds no tensors of any backend and can be printed, compared and stored.
 
     Args:
-        tensors: List of dicts with the keys `name` and `shape`, and optionally `role` (one of
-            `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`), `fan_in`, `fan_out`,
-            `layout` (as in `from_shapes`) and `initializer` (a Keras initializer, with which
-            `BiasHyperInit` starts the tensor; `None` is the usual one of its role).
+        tensors: List of the tensors: those of other specs, or dicts with the keys `name` and
+            `shape`, and optionally `role` (one of `kernel`, `bias`, `scale`, `offset`,
+            `embedding`, `other`), `fan_in`, `fan_out`, `layout` (as in `from_shapes`) and
+            `initializer` (a Keras initializer, with which `BiasHyperInit` starts the tensor;
+            `None` is the usual one of its role).
             Names are unique, and the tensors of one layer (equal names up to the last slash)
             stand together. Mostly made by `from_shapes`, `from_layer` or `from_model`.
 
@@ -46,9 +48,9 @@ class WeightSpec:
     def __init__(self, tensors):
         placed, offset = [], 0
         for given in checks.non_empty_list("tensors", tensors):
-            placed.append(WeightTensor(**complete(given), offset=offset))
+            placed.append(dataclasses.replace(WeightTensor.of(given), offset=offset))
             offset += placed[-1].size
-        self._tensors = tuple(fans.share_in_layers(placed))
+        self._tensors = tuple(_with_fans_of_kernels(placed))
         self._by_name = {tensor.name: tensor for tensor in self._tensors}
         self.total = offset
         self._check_names()
@@ -69,7 +71,7 @@ class WeightSpec:
                 multiplier]`, and `"other"`, which specs of layers have. The tensors keep it: it
                 says where fans and outputs are. Hyper layers take kernels as their twins have them.
         """
-        checks.choice("layout", layout, tuple(fans.LAYOUTS))
+        checks.choice("layout", layout, tuple(LAYOUTS))
         if isinstance(shapes, dict):
             names, shapes = list(shapes), list(shapes.values())
         else:
@@ -80,7 +82,7 @@ class WeightSpec:
                     f"Received: shapes={shapes!r}"
                 )
             shapes = [checks.shape("shapes", shape) for shape in shapes]
-            names = fans.names_of_shapes(shapes)
+            names = names_of_shapes(shapes)
         if roles is None:
             roles = [None] * len(names)
         if len(roles) != len(names):
@@ -89,7 +91,7 @@ class WeightSpec:
             )
         return cls(
             [
-                {"name": name, "shape": shape, "role": role, "layout": layout}
+                WeightTensor(name, shape, role=role, layout=layout)
                 for name, shape, role in zip(names, shapes, roles)
             ]
         )
@@ -109,8 +111,8 @@ class WeightSpec:
             last = i == len(layer_sizes) - 1
             kernel, bias = of_target(activation, inputs, first=i == 0, last=last)
             tensors += [
-                {"name": f"layer_{i}/kernel", "shape": (inputs, outputs), "initializer": kernel},
-                {"name": f"layer_{i}/bias", "shape": (outputs,), "initializer": bias},
+                WeightTensor(f"layer_{i}/kernel", (inputs, outputs), initializer=kernel),
+                WeightTensor(f"layer_{i}/bias", (outputs,), initializer=bias),
             ]
         return cls(tensors)
 
@@ -125,7 +127,7 @@ class WeightSpec:
                 "`layer` must be built: call it on data, or call its `build` method, first. "
                 f"Received: layer={layer}"
             )
-        tensors = [fans.describe_variable(*pair) for pair in keras_internals.parameters(layer)]
+        tensors = [tensor_of_variable(*pair) for pair in keras_internals.parameters(layer)]
         if not tensors:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer}")
         return cls(tensors)
@@ -209,7 +211,7 @@ class WeightSpec:
         """`{layer name: WeightSpec of its tensors}`, in order."""
         members = {}
         for tensor in self:
-            members.setdefault(tensor.layer, []).append(fields_of(tensor))
+            members.setdefault(tensor.layer, []).append(tensor)
         return {layer: WeightSpec(tensors) for layer, tensors in members.items()}
 
     # Cutting and joining NumPy arrays.
@@ -273,7 +275,7 @@ class WeightSpec:
     # Storing and printing.
 
     def get_config(self):
-        return {"tensors": [config_of(t) for t in self]}
+        return {"tensors": [tensor.get_config() for tensor in self]}
 
     @classmethod
     def from_config(cls, config):
@@ -321,3 +323,14 @@ class WeightSpec:
                 f"Received: shape {array.shape}"
             )
         return array
+
+
+def _with_fans_of_kernels(tensors):
+    """The tensors of a spec; those without fans get the ones of their layer's kernel."""
+    of_layer = {}
+    for tensor in tensors:
+        if tensor.role == "kernel":
+            of_layer.setdefault(tensor.layer, {"fan_in": tensor.fan_in, "fan_out": tensor.fan_out})
+    for tensor in tensors:
+        known = {} if tensor.fan_in is not None else of_layer.get(tensor.layer, {})
+        yield dataclasses.replace(tensor, **known) if known else tensor

@@ -8,113 +8,191 @@ import math
 import keras
 
 from keras_hypernet.utils import checks
-from keras_hypernet.weights import fans
+
+# Roles of tensors, and the initializers that Keras gives them where a layer says nothing else.
+INITIALIZERS = {
+    "kernel": "glorot_uniform",
+    "bias": "zeros",
+    "scale": "ones",
+    "offset": "zeros",
+    "embedding": "uniform",
+    "other": "zeros",
+}
+ROLES = tuple(INITIALIZERS)
+
+# Axis of a kernel's inputs and axes of its outputs; the others are its window.
+LAYOUTS = {
+    "keras": (-2, (-1,)),  # (*window, in, out)
+    "torch": (1, (0,)),  # (out, in, *window)
+    "transposed": (-1, (-2,)),  # (*window, out, in)
+    "depthwise": (-2, (-2, -1)),  # (*window, channels, multiplier)
+    "other": (None, ()),  # no axis has the outputs alone
+}
+
+_ROLE_OF_NAME = {
+    "kernel": "kernel",
+    "depthwise_kernel": "kernel",
+    "pointwise_kernel": "kernel",
+    "recurrent_kernel": "kernel",
+    "bias": "bias",
+    "gamma": "scale",
+    "scale": "scale",
+    "beta": "offset",
+    "offset": "offset",
+    "embeddings": "embedding",
+    "embedding": "embedding",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightTensor:
-    """One tensor of a target: its name, shape, role, fans, layout and place in the flat vector.
+    """One tensor of a target: what a `WeightSpec` is made of.
 
-    `layer` is the name up to the last slash. `fan_in` and `fan_out` are those of the
-    layer's kernel (a bias has its kernel's), or `None` where a layer has no kernel. `layout` says
-    which axes of a kernel are its inputs and outputs. `initializer` is the Keras initializer that
-    it has as an ordinary weight, `None` for the usual one of its role; specs that differ only
-    there are equal.
+    Args:
+        name: Unique in its spec.
+        shape: A tuple, `()` for a scalar.
+        role: One of `kernel`, `bias`, `scale`, `offset`, `embedding`, `other`; `None` is what the
+            last part of the name says.
+        fan_in, fan_out: Those of the layer's kernel (a bias has its kernel's). `None` is what the
+            shape and the layout say, and stays `None` where a layer has no kernel.
+        layout: Which axes of a kernel are its inputs and outputs: see `WeightSpec.from_shapes`.
+        initializer: Keras initializer that the tensor has as an ordinary weight; `None` is the
+            usual one of its role. Specs that differ only there are equal.
+        offset: Where it begins in the flat vector. Its spec says it.
+
+    Raises:
+        ValueError, TypeError: for unknown roles and layouts, shapes with an entry below one, one
+            fan without the other, and a kernel of the layout `"other"` without fans.
     """
 
     name: str
-    shape: tuple
-    role: str
-    fan_in: int | None
-    fan_out: int | None
-    offset: int
+    shape: tuple[int, ...]
+    role: str | None = None
+    fan_in: float | None = None
+    fan_out: float | None = None
     layout: str = "keras"
-    initializer: object = dataclasses.field(default=None, compare=False, repr=False)
+    initializer: keras.initializers.Initializer | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    offset: int = 0
+
+    def __post_init__(self):
+        name = checks.name("name", self.name)
+        shape = checks.shape(f"shape of {name}", self.shape)
+        role = role_of_name(name) if self.role is None else self.role
+        checks.choice("role", role, ROLES)
+        checks.choice("layout", self.layout, tuple(LAYOUTS))
+        initializer = checks.initializer(f"initializer of {name}", self.initializer)
+        for field, value in (("shape", shape), ("role", role), ("initializer", initializer)):
+            object.__setattr__(self, field, value)
+        self._complete_fans()
+
+    def _complete_fans(self):
+        fans = {"fan_in": self.fan_in, "fan_out": self.fan_out}
+        if (self.fan_in is None) != (self.fan_out is None):
+            raise ValueError(
+                "`fan_in` and `fan_out` must be given together, or neither. "
+                f"Received: fan_in={self.fan_in!r}, fan_out={self.fan_out!r}"
+            )
+        if self.fan_in is not None:
+            for argument, value in fans.items():
+                checks.positive_number(argument, value)  # a mean over tensors may be no integer
+            return
+        if self.role == "kernel" and self.layout == "other":
+            raise ValueError(
+                "`fan_in` and `fan_out` must be given for a kernel of `layout='other'`, which does "
+                f"not say them. Received: {self.name} of shape {self.shape}"
+            )
+        if self.role in ("kernel", "embedding"):
+            layout = self.layout if self.role == "kernel" else "keras"
+            for field, value in zip(fans, fans_of(self.shape, layout)):
+                object.__setattr__(self, field, value)
+
+    @classmethod
+    def of(cls, given):
+        """A tensor from itself or from its config."""
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, dict) or not {"name", "shape"} <= set(given):
+            raise ValueError(
+                "`tensors` must be a list of dicts with the keys `name` and `shape`. "
+                f"Received: {given!r}"
+            )
+        checks.known_keys("tensors", given, FIELDS)
+        return cls(**given)
+
+    def get_config(self):
+        config = {field: getattr(self, field) for field in FIELDS}
+        config["shape"] = list(self.shape)
+        if config.pop("initializer") is not None:
+            config["initializer"] = keras.initializers.serialize(self.initializer)
+        return config
 
     @property
-    def size(self):
+    def size(self) -> int:
         return math.prod(self.shape)
 
     @property
-    def layer(self):
+    def layer(self) -> str:
+        """The name up to the last slash."""
         return self.name.rpartition("/")[0]
 
     @property
-    def is_matrix(self):
+    def is_matrix(self) -> bool:
         """Whether it is a kernel with an axis of inputs and one of outputs."""
         return self.role == "kernel" and len(self.shape) > 1
 
     @property
-    def input_axis(self):
+    def input_axis(self) -> int | None:
         """The axis of a kernel's inputs."""
-        return fans.LAYOUTS[self.layout][0] if self.is_matrix else None
+        return LAYOUTS[self.layout][0] if self.is_matrix else None
 
     @property
-    def output_axes(self):
+    def output_axes(self) -> tuple[int, ...]:
         """The axes with an entry for each output (of a table, each row), together in order."""
         if self.is_matrix:
-            return fans.LAYOUTS[self.layout][1]
+            return LAYOUTS[self.layout][1]
         if not self.shape:
             return ()
         return (0,) if self.role == "embedding" else (-1,)
 
     @property
-    def outputs(self):
+    def outputs(self) -> int:
         """Number of outputs."""
         return math.prod(self.shape[axis] for axis in self.output_axes)
 
 
+# What a config has; the spec says the offset.
 FIELDS = ("name", "shape", "role", "fan_in", "fan_out", "layout", "initializer")
 
 
-def fields_of(tensor):
-    """What `WeightSpec` is made of, of one tensor."""
-    return {field: getattr(tensor, field) for field in FIELDS}
+def role_of_name(name):
+    """Role of a tensor called `name`: its last part, without a number."""
+    return _ROLE_OF_NAME.get(name.rpartition("/")[2].rstrip("_0123456789"), "other")
 
 
-def config_of(tensor):
-    """The fields of a tensor as JSON has them."""
-    fields = {**fields_of(tensor), "shape": list(tensor.shape)}
-    initializer = fields.pop("initializer")
-    if initializer is not None:
-        fields["initializer"] = keras.initializers.serialize(initializer)
-    return fields
+def fans_of(shape, layout="keras"):
+    """Fans of a kernel of a layout: without its outputs, and without its inputs."""
+    size = math.prod(shape)
+    input_axis, output_axes = LAYOUTS[layout]
+    if len(shape) < 2:
+        return size, size
+    return size // math.prod(shape[axis] for axis in output_axes), size // shape[input_axis]
 
 
-def complete(given):
-    """The fields of a tensor, checked, what was left out inferred."""
-    if not isinstance(given, dict) or not {"name", "shape"} <= set(given):
+def order_of_keras(layout, rank):
+    """The axes of a kernel in the order that Keras' initializers expect."""
+    if layout == "torch" and rank > 1:
+        return (*range(2, rank), 1, 0)
+    return tuple(range(rank))
+
+
+def check_tensor_names(argument, received, names):
+    """Names among those of a target's tensors, or roles."""
+    known = [*names, *ROLES]
+    unknown = [name for name in received if name not in known]
+    if unknown:
         raise ValueError(
-            "`tensors` must be a list of dicts with the keys `name` and `shape`. "
-            f"Received: {given!r}"
+            f"`{argument}` must have names of the target's tensors, or roles: {known}. "
+            f"Received: {unknown}.{checks.nearest(unknown[0], known)}"
         )
-    checks.known_keys("tensors", given, FIELDS)
-    name, shape = checks.name("name", given["name"]), given["shape"]
-    shape = checks.shape(f"shape of {name}", shape)
-    role = given.get("role")
-    role = checks.choice("role", fans.role_of_name(name) if role is None else role, fans.ROLES)
-    layout = checks.choice("layout", given.get("layout", "keras"), tuple(fans.LAYOUTS))
-    fan_in, fan_out = _fans(given)
-    if fan_in is None and role == "kernel" and layout == "other":
-        raise ValueError(
-            "`fan_in` and `fan_out` must be given for a kernel of `layout='other'`, which does not "
-            f"say them. Received: {given!r}"
-        )
-    if fan_in is None and role in ("kernel", "embedding"):
-        fan_in, fan_out = fans.of_shape(shape, layout if role == "kernel" else "keras")
-    initializer = checks.initializer(f"initializer of {name}", given.get("initializer"))
-    return dict(zip(FIELDS, (name, shape, role, fan_in, fan_out, layout, initializer)))
-
-
-def _fans(given):
-    """The given fans, both or none: a mean over tensors may be no integer."""
-    fan_in, fan_out = given.get("fan_in"), given.get("fan_out")
-    if (fan_in is None) != (fan_out is None):
-        raise ValueError(
-            "`fan_in` and `fan_out` must be given together, or neither. "
-            f"Received: fan_in={fan_in!r}, fan_out={fan_out!r}"
-        )
-    for argument, value in (("fan_in", fan_in), ("fan_out", fan_out)):
-        if value is not None:
-            checks.positive_number(argument, value)
-    return fan_in, fan_out
