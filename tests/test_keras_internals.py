@@ -9,9 +9,6 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from keras.src import backend
-from keras.src.backend.common import global_state, stateless_scope, variables
-from keras.src.saving import saving_lib
 
 import keras_hypernet as kh
 from keras_hypernet.utils import keras_internals, keras_saving
@@ -33,7 +30,8 @@ def context():
 
     class Spy(layers.Layer):
         def call(self, x):
-            found.append(global_state.get_global_attribute("current_call_ctx"))
+            state = importlib.import_module(f"{COMMON}.global_state")
+            found.append(state.get_global_attribute("current_call_ctx"))
             return x
 
     Spy()(np.ones((1, 3)))
@@ -60,23 +58,21 @@ OWNERS = {
     "Node": lambda: attention()[0]._inbound_nodes[0],
     "Node.arguments": lambda: attention()[0]._inbound_nodes[0].arguments,
     "CallContext": context,
-    "keras.src.backend": lambda: backend,
-    "keras.src.backend.common.global_state": lambda: global_state,
-    "keras.src.backend.common.stateless_scope": lambda: stateless_scope,
-    "keras.src.backend.common.variables": lambda: variables,
-    "keras.src.backend.torch.core": lambda: importlib.import_module("keras.src.backend.torch.core"),
-    "keras.src.saving.saving_lib": lambda: saving_lib,
 }
 
-# (what has it, its name, the arguments that it is given or `None` where it is not called, user)
+COMMON, TORCH = "keras.src.backend.common", "keras.src.backend.torch.core"
+SAVING = "keras.src.saving.saving_lib"
 STATE = ("saveable", "weights_store", "assets_store", "inner_path")
+STORE = ("root_path", "archive", "mode")
 MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask", "use_causal_mask")
 ATTEND = ("attention_mask", "training", "return_attention_scores", "use_causal_mask")
+# (what has it, its name, the arguments that it is given or `None` where it is not called, user)
 PARTS = [
     ("Layer", "_flatten_layers", ("include_self", "recursive"), "layers_in"),
     ("Layer", "_trainable_variables", None, "parameters"),
     ("Layer", "_non_trainable_variables", None, "own_variables"),
     ("Layer", "_parent_path", None, "set_parent_path"),
+    ("Layer", "_call_context_args", None, "context_arguments"),
     ("Operation", "_inbound_nodes", None, "first_call"),
     ("Node", "arguments", None, "first_call"),
     ("Node", "operation", None, "nodes"),
@@ -95,37 +91,34 @@ PARTS = [
     ("MultiHeadAttention", "_compute_attention", ("query", "key", "value", *ATTEND), "attend"),
     ("keras.src.backend", "get_keras_mask", ("x",), "take_mask"),
     ("keras.src.backend", "set_keras_mask", ("x", "mask"), "set_mask"),
-    (
-        "keras.src.backend.common.global_state",
-        "get_global_attribute",
-        ("name",),
-        "layer_in_training",
-    ),
-    ("keras.src.backend.common.stateless_scope", "in_stateless_scope", (), "assigns_in_graph"),
-    ("keras.src.backend.common.variables", "AutocastScope", ("dtype",), "without_autocast"),
-    ("keras.src.backend.torch.core", "get_device", (), "constant"),
-    ("keras.src.backend.torch.core", "DEFAULT_DEVICE", None, "constant"),
-    (
-        "keras.src.saving.saving_lib",
-        "_save_state",
-        (*STATE, "visited_saveables"),
-        "arrays_of",
-    ),
-    (
-        "keras.src.saving.saving_lib",
-        "_load_state",
-        (*STATE, "skip_mismatch", "visited_saveables"),
-        "load_arrays",
-    ),
-    ("keras.src.saving.saving_lib", "NpzIOStore", ("root_path", "archive", "mode"), "load_arrays"),
-    ("keras.src.saving.saving_lib", "DiskIOStore", ("root_path", "archive", "mode"), "load_assets"),
+    (f"{COMMON}.global_state", "get_global_attribute", ("name",), "layer_in_training"),
+    (f"{COMMON}.stateless_scope", "in_stateless_scope", (), "assigns_in_graph"),
+    (f"{COMMON}.variables", "AutocastScope", ("dtype",), "without_autocast"),
+    (TORCH, "get_device", (), "constant"),
+    (TORCH, "DEFAULT_DEVICE", None, "constant"),
+    (SAVING, "_save_state", (*STATE, "visited_saveables"), "arrays_of"),
+    (SAVING, "_load_state", (*STATE, "skip_mismatch", "visited_saveables"), "load_arrays"),
+    (SAVING, "NpzIOStore", STORE, "load_arrays"),
+    (SAVING, "DiskIOStore", STORE, "load_assets"),
 ]
+LACKS = object()
+
+
+def part_of(owner, name):
+    """A private part, or `LACKS`."""
+    try:
+        found = importlib.import_module(owner) if owner.startswith("keras.") else OWNERS[owner]()
+        return getattr(found, name)
+    except (ImportError, AttributeError):
+        return LACKS
 
 
 def complaint(owner, name, part, arguments, user):
     """What is wrong with a private part, as a sentence; `None` if nothing is."""
     call = "" if arguments is None else f"({', '.join(arguments)})"
-    sentence = f"Keras {keras.__version__} has no `{owner}.{name}{call}`: `{user}` needs it."
+    module = "keras_internals" if hasattr(keras_internals, user) else "keras_saving"
+    lacks = f"Keras {keras.__version__} has no `{owner}.{name}{call}`"
+    sentence = f"{lacks}: `{module}.{user}` needs it."
     if part is LACKS:
         return sentence
     if arguments is None:
@@ -137,21 +130,22 @@ def complaint(owner, name, part, arguments, user):
     return None
 
 
-LACKS = object()
-
-
 @pytest.mark.parametrize(("owner", "name", "arguments", "user"), PARTS)
 def test_private_parts_are_there(owner, name, arguments, user):
-    if ".torch." in owner and BACKEND != "torch":
+    if owner == TORCH and BACKEND != "torch":
         pytest.skip("a part of the backend for PyTorch")
-    part = getattr(OWNERS[owner](), name, LACKS)
-    wrong = complaint(owner, name, part, arguments, user)
+    wrong = complaint(owner, name, part_of(owner, name), arguments, user)
     assert wrong is None, wrong
     assert hasattr(keras_internals, user) or hasattr(keras_saving, user)
 
 
+@pytest.mark.parametrize("owner", ["Layer", "keras.src.backend", "keras.src.not_there"])
+def test_a_part_that_is_not_there_is_found(owner):
+    assert part_of(owner, "_not_there") is LACKS
+
+
 def test_a_part_that_is_not_there_is_named():
-    expected = "has no `Layer._flatten_layers(include_self, recursive)`: `layers_in` needs it"
+    expected = "has no `Layer._flatten_layers(include_self, recursive)`: `keras_internals"
     row = ("Layer", "_flatten_layers")
     arguments = (("include_self", "recursive"), "layers_in")
     for part in (LACKS, lambda recursive: None, lambda include_self, recursive, more: None):
@@ -233,6 +227,11 @@ def test_variables_are_those_of_the_layer_that_made_them():
     ]
     assert keras_internals.sublayers(outer) == [outer.forward_layer, outer.backward_layer]
     assert keras_internals.layers_in(outer)[0] is outer
+
+
+def test_arguments_that_are_handed_on():
+    layer = layers.Dense(2)
+    assert keras_internals.context_arguments(layer) == {"training"}
 
 
 def test_whether_a_layer_has_a_build():

@@ -50,8 +50,7 @@ def first_argument(layer, args, kwargs):
     """`(the first argument of a layer's call, the others by name)`."""
     signature = inspect.signature(layer.call)
     # Such as `training`, which every layer takes, and its call may leave to those inside.
-    variadic = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
-    context = set() if variadic else set(kwargs) - set(signature.parameters)
+    context = set(kwargs) & keras_internals.context_arguments(layer) - set(signature.parameters)
     named = {name: value for name, value in kwargs.items() if name not in context}
     bound = signature.bind(*args, **named).arguments
     (_, first), *others = bound.items()

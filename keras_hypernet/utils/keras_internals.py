@@ -10,7 +10,7 @@ the tests look at what they do:
 
 The rest raises:
 
-    Layer._flatten_layers, _trainable_variables, _non_trainable_variables
+    Layer._flatten_layers, _trainable_variables, _non_trainable_variables, _call_context_args
     Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
     Variable._value, AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
     MultiHeadAttention._build_attention, _compute_attention, _compute_attention_mask
@@ -155,6 +155,11 @@ def without_autocast():
     from keras.src.backend.common.variables import AutocastScope
 
     return AutocastScope(None)
+
+
+def context_arguments(layer):
+    """Names of the arguments that a call hands on to all layers inside, such as `training`."""
+    return set(layer._call_context_args)
 
 
 def float_policy(policy):
