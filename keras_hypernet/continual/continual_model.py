@@ -19,7 +19,7 @@ from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.optimizer_start import OptimizerStart
 from keras_hypernet.continual.regularizer import output_regularizer
 from keras_hypernet.continual.task_state import TaskState
-from keras_hypernet.models import graph_reader
+from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
@@ -130,7 +130,7 @@ class ContinualModel(ModelOfTasks):
         seed=None,
         **kwargs,
     ):
-        graph_reader.check_functional(model)
+        check_functional(model)
         num_tasks = checks.positive_int("num_tasks", num_tasks)
         beta = checks.not_negative("beta", beta)
         checks.choice("targets", targets, TARGETS)
@@ -150,7 +150,8 @@ class ContinualModel(ModelOfTasks):
                 "`hold_embeddings` must not be False with `keep_optimizer=True`: the momentum of "
                 "an old task would move its vector. Received: hold_embeddings=False"
             )
-        condition = conditioning_of(model)
+        graph = CallGraph(model)
+        condition = conditioning_of(graph)
         data = [x for x in model.inputs if x is not condition]
         if not data:
             raise ValueError("`model` must have an input beside that of the task. Received: none")
@@ -186,7 +187,7 @@ class ContinualModel(ModelOfTasks):
         self.embedding = None
         if len(condition.shape) > 1:
             self.embedding = _embedding(condition, num_tasks, self.embeddings_initializer)
-        self.generated = GeneratedWeights(model, self.embedding)
+        self.generated = GeneratedWeights(graph, self.embedding)
         check_capacity(self.generated, num_tasks)
         check_all_generated(model, self.generated)
         self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])

@@ -2,8 +2,7 @@
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.models import graph_reader
-from keras_hypernet.models.call_graph import CallGraph
+from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.utils.tables import format_table
 
 COLUMNS = (
@@ -69,16 +68,16 @@ def describe(model):
     generator     target  shapes      form  contraction  parameters  weights  compression
     weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
     """
-    graph_reader.check_functional(model)
-    calls = CallGraph(model)
+    check_functional(model)
+    graph = CallGraph(model)
     targets = {}
-    for hyper in calls.calls_of(HyperLayer):
-        for name, order, weights in hyper.operation.targets(hyper.argument("weights")):
-            for generator in calls.before(weights, stop=Generator)[0]:
-                where = _inside(hyper.path, generator.path)
-                targets.setdefault(generator.name, {})["/".join((*where, name))] = order
+    for hyper in graph.calls_of(HyperLayer):
+        for name, order, weights in hyper.operation.targets(hyper.weights):
+            for call in graph.calls_before(weights, Generator):
+                where = _inside(hyper.path, call.path)
+                targets.setdefault(call.name, {})["/".join((*where, name))] = order
     rows = []
-    for call in calls.calls_of(Generator):
+    for call in graph.calls_of(Generator):
         row = _row(call, targets.get(call.name, {}))
         if row not in rows:
             rows.append(row)

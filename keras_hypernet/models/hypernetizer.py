@@ -12,8 +12,9 @@ from keras_hypernet.initializers import initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, MODES
-from keras_hypernet.models.graph_walk import input_like
-from keras_hypernet.models.graph_writer import GraphWriter
+from keras_hypernet.models.graph_reader import CallGraph
+from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.models.target_layer import select_targets
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name, unique_name
@@ -120,25 +121,26 @@ def hypernetize(
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
-    targets = select_targets(source, select, mode, rank, shared, freeze, taken)
+    graph = CallGraph(source)
+    targets = select_targets(graph, select, mode, rank, shared, freeze, taken)
     if generator is None:
         weights = _default(
             conditioning, targets, hidden_sizes, initialization, running_scale, taken
         )
     else:
         weights = _given(conditioning, targets, generator, initialization, mode, taken)
-    weights = {id(target.layer): made for target, made in zip(targets, weights)}
     for target in targets:
         target.assign()
     given = {id(tensor) for tensor in sources}  # a conditioning may be made of the model's input
     inputs = tree.map_structure(
-        lambda tensor: tensor if id(tensor) in given else input_like(tensor),
+        lambda tensor: tensor if id(tensor) in given else new_input(tensor),
         keras_internals.functional(source).input,
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = GraphWriter(source, targets, held=freeze == "all")
-    outputs = writer.outputs(source, tree.flatten(inputs), weights)
+    writer = HyperWriter(graph, targets, frozen=freeze == "all")
+    tensors = dict(zip(graph.inputs, tree.flatten(inputs), strict=True))
+    outputs = writer.outputs(graph, {**tensors, **dict(zip(targets, weights, strict=True))})
     writer.copy_values()
     _check_all_generated(targets)
     name = unique_name(f"hyper_{model.name}")
