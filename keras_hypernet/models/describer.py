@@ -70,23 +70,23 @@ def describe(model):
     """
     check_functional(model)
     graph = CallGraph(model)
-    targets = {}
+    uses = {}  # name of a generator -> {layer that takes its weights: contraction}
     for hyper in graph.calls_of(HyperLayer):
-        for name, order, weights in hyper.operation.targets(hyper.weights):
+        for name, contraction, weights in hyper.operation.targets(hyper.weights):
             for call in graph.calls_before(weights, Generator):
                 where = _inside(hyper.path, call.path)
-                targets.setdefault(call.name, {})["/".join((*where, name))] = order
+                uses.setdefault(call.name, {})["/".join((*where, name))] = contraction
     rows = []
     for call in graph.calls_of(Generator):
-        row = _row(call, targets.get(call.name, {}))
+        row = _row(call, uses.get(call.name, {}))
         if row not in rows:
             rows.append(row)
     return Description(rows)
 
 
-def _inside(path, start):
+def _inside(path, outer):
     """A path of nested models, without those that another one begins with."""
-    return path[len(start) :] if path[: len(start)] == start else path
+    return path[len(outer) :] if path[: len(outer)] == outer else path
 
 
 def _form(call):
@@ -95,15 +95,15 @@ def _form(call):
     return form if all(part.base is None for part, _ in parts) else f"{form} + frozen base"
 
 
-def _row(call, targets):
+def _row(call, uses):
     generator = call.operation
     parameters = generator.count_params()
     return {
         "generator": call.name,
-        "target": ", ".join(targets) or "-",
+        "target": ", ".join(uses) or "-",
         "shapes": generator.spec.shapes,
         "form": _form(call),
-        "contraction": ", ".join(dict.fromkeys(filter(None, targets.values()))) or "-",
+        "contraction": ", ".join(dict.fromkeys(filter(None, uses.values()))) or "-",
         "parameters": parameters,
         "weights": generator.spec.total,
         "compression": generator.spec.total / parameters,

@@ -1,97 +1,12 @@
 """Reading a functional model: its calls in one list, those of nested models in their place."""
 
-import dataclasses
-
 import keras
 from keras import ops, tree
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.models.call_arguments import first_argument, model_arguments
+from keras_hypernet.models.calls import Call, Entry, ModelCall, Value, filled, values_in
 from keras_hypernet.utils import checks, keras_internals
-
-
-class Value:
-    """A tensor of one run of a model: an input (`call` is `None`), or an output of a call."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call=None):
-        self.call = call
-
-
-@dataclasses.dataclass(eq=False)
-class Call:
-    """A call of an operation, with `Value`s for tensors.
-
-    Args:
-        operation: The layer or other operation.
-        args, kwargs: What it is called with.
-        around: The `ModelCall`s that it is in, the outermost first.
-        order: Its place among the calls as models list their operations: one pair for each model
-            around it, and one in the innermost.
-        context: Arguments that the calls around it hand on to all layers inside: `training`.
-    """
-
-    operation: object
-    args: tuple
-    kwargs: dict
-    around: tuple
-    order: tuple
-    context: dict
-    outputs: list = dataclasses.field(default_factory=list)
-
-    @property
-    def path(self):
-        """Names of the nested models around it."""
-        return tuple(call.operation.name for call in self.around)
-
-    @property
-    def name(self):
-        return "/".join((*self.path, self.operation.name))
-
-    @property
-    def arguments(self):
-        """`(the first argument, the others by name)`."""
-        return first_argument(self.operation, self.args, self.kwargs)
-
-    @property
-    def weights(self):
-        """What a hyper layer takes for weights."""
-        return self.arguments[1]["weights"]
-
-
-@dataclasses.dataclass(eq=False)
-class ModelCall(Call):
-    """A call of a nested model: `inputs`, `output` (a nest) and `members` are those inside it.
-
-    `fed` and `masks` have one entry per input; `others` are the other arguments.
-    """
-
-    def __post_init__(self):
-        self.model = self.operation
-        given = model_arguments(self.operation, self.args, self.kwargs)
-        self.fed, self.masks, self.others = given
-
-
-class Entry:
-    """What an input of a nested model makes of a tensor that it is fed, as Keras does."""
-
-    def __init__(self, symbol):
-        self.name, self.rank, self.dtype = symbol.name, len(symbol.shape), symbol.dtype
-
-    def __call__(self, tensor, mask=None):
-        if tensor is None:
-            return None
-        if keras.backend.standardize_dtype(tensor.dtype) != self.dtype:
-            tensor = ops.cast(tensor, self.dtype)
-        if len(tensor.shape) > self.rank:
-            tensor = ops.squeeze(tensor, -1)
-        elif len(tensor.shape) < self.rank:
-            tensor = ops.expand_dims(tensor, -1)
-        if mask is not None:
-            keras_internals.set_mask(tensor, mask)
-        return tensor
 
 
 class CallGraph:
@@ -195,22 +110,6 @@ def before(nest, taken=everything):
             found.add(value)
             waiting += [] if value.call is None else values_in(taken(value.call))
     return found
-
-
-def values_in(nest):
-    return [value for value in tree.flatten(nest) if isinstance(value, Value)]
-
-
-def made_by(value):
-    """The call that makes a value, wherever it was handed into a nested model; or `None`."""
-    while value.call is not None and isinstance(value.call.operation, Entry):
-        (value,) = value.call.args
-    return value.call
-
-
-def filled(nest, tensors):
-    """A nest with tensors in place of its `Value`s."""
-    return tree.map_structure(lambda x: tensors[x] if isinstance(x, Value) else x, nest)
 
 
 def run(calls, tensors, training=None):

@@ -4,7 +4,7 @@ import keras
 from keras import tree
 
 from keras_hypernet.layers.held_layer import layer_inside
-from keras_hypernet.models.graph_reader import ModelCall, filled
+from keras_hypernet.models.calls import ModelCall, filled
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import copy_of, copy_values
 from keras_hypernet.utils.naming import unique_name

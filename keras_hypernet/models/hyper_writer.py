@@ -3,7 +3,7 @@
 import keras
 
 from keras_hypernet.layers.held_layer import held_copy
-from keras_hypernet.models.graph_reader import Entry, filled
+from keras_hypernet.models.calls import Entry, filled
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import copy_of

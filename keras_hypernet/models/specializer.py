@@ -3,16 +3,14 @@
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.models.calls import filled, made_by, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
     before,
     check_functional,
     everything,
-    filled,
     given_values,
-    made_by,
     run,
-    values_in,
 )
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils.copying import assign_parts, copy_of

@@ -113,7 +113,7 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_targets(graph, select, mode, rank, shared, freeze, taken):
+def select_target_layers(graph, select, mode, rank, shared, freeze, taken):
     """The `TargetLayer`s of the layers of a graph that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.

@@ -5,12 +5,11 @@ from keras import ops
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.split_weights import SplitWeights
+from keras_hypernet.models.calls import Entry, filled
 from keras_hypernet.models.graph_reader import (
     CallGraph,
-    Entry,
     before,
     check_functional,
-    filled,
     given_values,
     run,
     until,

@@ -4,7 +4,8 @@ from collections import Counter
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.layer_weights import LayerWeights
-from keras_hypernet.models.graph_reader import before, filled, until
+from keras_hypernet.models.calls import filled
+from keras_hypernet.models.graph_reader import before, until
 from keras_hypernet.weights.forms import FACTORS, materialize, pack_weights, split_weights
 from keras_hypernet.weights.spec import WeightSpec
 from keras_hypernet.weights.weight_tensor import fields_of
