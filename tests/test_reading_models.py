@@ -265,9 +265,10 @@ def test_a_model_is_read_once(name, monkeypatch):
     assert len(graphs) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")  # Keras' models
 def test_a_nested_model_takes_its_inputs_as_keras_does(rng):
-    """Another rank and dtype, a mask of its own, and `training` that its call says."""
-    ids, inside = keras.Input((), dtype="int32", name="ids"), keras.Input((1,))
+    """Another dtype, a mask of its own, and `training` that its call says."""
+    ids, inside = keras.Input((1,), dtype="int32", name="ids"), keras.Input((1,))
     noisy = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(4)(inside))
     encoder = keras.Model(inside, noisy, name="encoder")
     steps = keras.Input((5, 3))
@@ -275,9 +276,9 @@ def test_a_nested_model_takes_its_inputs_as_keras_does(rng):
     given, data = keras.Input((5, 3), name="given"), keras.Input((3,))
     mask = ops.any(ops.greater(given, 0), axis=-1)
     z = ops.concatenate([encoder(ids, training=False), pooled(given, mask=mask)], axis=-1)
-    weights = kh.WeightGenerator([(3, 2), (2,)])(z)
+    weights = kh.WeightGenerator([(3, 2), (2,)], initialization="hyper_fan_in")(z)
     model = keras.Model([ids, given, data], kh.HyperDense(2)(data, weights))
-    rows = [np.arange(4, dtype="int32"), rng.normal(size=(4, 5, 3)).astype("float32")]
+    rows = [np.arange(4, dtype="int32")[:, None], rng.normal(size=(4, 5, 3)).astype("float32")]
     flat = keras.Model(model.inputs[:2], weights)(rows, training=False)
     found = kh.target_weights(model, rows)
     expected = kh.split_weights(flat, [(3, 2), (2,)])

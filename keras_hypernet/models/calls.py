@@ -76,17 +76,13 @@ class Entry:
     """What an input of a nested model makes of a tensor that it is fed, as Keras does."""
 
     def __init__(self, symbol):
-        self.name, self.rank, self.dtype = symbol.name, len(symbol.shape), symbol.dtype
+        self.name, self.dtype = symbol.name, symbol.dtype
 
     def __call__(self, tensor, mask=None):
         if tensor is None:
             return None
         if keras.backend.standardize_dtype(tensor.dtype) != self.dtype:
             tensor = ops.cast(tensor, self.dtype)
-        if len(tensor.shape) > self.rank:
-            tensor = ops.squeeze(tensor, -1)
-        elif len(tensor.shape) < self.rank:
-            tensor = ops.expand_dims(tensor, -1)
         if mask is not None:
             keras_internals.set_mask(tensor, mask)
         return tensor
