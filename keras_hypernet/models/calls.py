@@ -28,7 +28,7 @@ class Call:
         around: The `ModelCall`s that it is in, the outermost first.
         order: Its place among the calls as models list their operations: one pair for each model
             around it, and one in the innermost.
-        context: Arguments that the calls around it hand on to all layers inside: `training`.
+        context: Arguments that the models around it hand on to it: `training`.
     """
 
     operation: object
@@ -36,7 +36,7 @@ class Call:
     kwargs: dict
     around: tuple
     order: tuple
-    context: dict
+    context: dict = dataclasses.field(default_factory=dict)
     outputs: list = dataclasses.field(default_factory=list)
 
     @property
@@ -61,10 +61,15 @@ class Call:
 
 @dataclasses.dataclass(eq=False)
 class ModelCall(Call):
-    """A call of a nested model: `inputs`, `output` (a nest) and `members` are those inside it.
+    """A call of a nested model.
 
-    `fed` and `masks` have one entry per input; `others` are the other arguments.
+    `fed` and `masks` have one entry per input, `others` are the other arguments. `inputs`, `output`
+    (a nest) and `members`, the calls in it, are those inside.
     """
+
+    inputs: list = dataclasses.field(default_factory=list)
+    output: object = None
+    members: list = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
         self.model = self.operation

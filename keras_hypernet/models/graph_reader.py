@@ -27,7 +27,7 @@ class CallGraph:
 
     def _read(self, model, inputs, around=(), order=(), context=None):
         """`(calls in a model, its output)`."""
-        model, members, context = keras_internals.functional(model), [], context or {}
+        model, members = keras_internals.functional(model), []
         known = dict(zip(map(id, model.inputs), inputs))
         places = {id(operation): i for i, operation in enumerate(model.operations)}
 
@@ -35,33 +35,33 @@ class CallGraph:
             return tree.map_structure(lambda x: known.get(id(x), x), nest)
 
         for number, (operation, args, kwargs, outputs) in enumerate(keras_internals.nodes(model)):
-            inner = keras_internals.functional(operation)
-            here = (*order, (places[id(operation)], number))
-            kind = Call if inner is None else ModelCall
-            call = kind(operation, values(args), values(kwargs), around, here, context)
-            if inner is None:
-                call.outputs = [Value(call) for _ in outputs]
-            else:
-                within = (*around, call)
-                call.inputs = [
-                    self._entry(Entry(symbol), value, mask, within, here)
-                    for symbol, value, mask in zip(inner.inputs, call.fed, call.masks, strict=True)
-                ]
-                passed = keras_internals.context_arguments(operation) & set(call.others)
-                passed = {**{name: call.others[name] for name in passed}, **context}
-                found = self._read(operation, call.inputs, within, here, passed)
-                call.members, call.output = found
-                call.outputs = tree.flatten(call.output)
+            nested = keras_internals.functional(operation) is not None
+            call = (ModelCall if nested else Call)(
+                operation,
+                values(args),
+                values(kwargs),
+                around,
+                order=(*order, (places[id(operation)], number)),
+                context=_context_of(operation, context or {}),
+            )
+            call.outputs = self._enter(call) if nested else [Value(call) for _ in outputs]
             members.append(call)
             self.calls.append(call)
             known.update(zip(map(id, outputs), call.outputs, strict=True))
         return members, values(model.output)
 
-    def _entry(self, entry, value, mask, around, order):
-        call = Call(entry, (value,), {"mask": mask}, around, order, {})
-        call.outputs = [Value(call)]
-        self.calls.append(call)
-        return call.outputs[0]
+    def _enter(self, call):
+        """Reads what is inside a nested model; returns its outputs."""
+        symbols = keras_internals.functional(call.model).inputs
+        inside = {"around": (*call.around, call), "order": call.order}
+        for symbol, value, mask in zip(symbols, call.fed, call.masks, strict=True):
+            entry = Call(Entry(symbol), (value,), {"mask": mask}, **inside)
+            entry.outputs = [Value(entry)]
+            self.calls.append(entry)
+            call.inputs += entry.outputs
+        context = _context_of(call.model, call.others) | call.context
+        call.members, call.output = self._read(call.model, call.inputs, **inside, context=context)
+        return tree.flatten(call.output)
 
     def calls_of(self, kind):
         """The calls of the operations of a class, as a model lists its operations."""
@@ -87,6 +87,13 @@ class CallGraph:
         """The calls that values are made by, up to those of some classes."""
         made_by = {value.call for value in before(nest, until(*stop))}
         return [call for call in self.calls if call in made_by]
+
+
+def _context_of(operation, arguments):
+    """Those of some arguments that a call of a layer hands on to all layers inside."""
+    is_layer = isinstance(operation, keras.layers.Layer)
+    names = keras_internals.context_arguments(operation) if is_layer else ()
+    return {name: value for name, value in arguments.items() if name in names}
 
 
 def everything(call):
@@ -117,10 +124,9 @@ def run(calls, tensors, training=None):
     tensors = dict(tensors)
     for call in calls:
         args, kwargs = filled((call.args, call.kwargs), tensors)
-        if isinstance(call.operation, keras.layers.Layer):
-            kwargs = {**kwargs, **call.context}
-            if training is not None:
-                kwargs["training"] = training
+        kwargs = {**kwargs, **call.context}
+        if training is not None and isinstance(call.operation, keras.layers.Layer):
+            kwargs["training"] = training
         outputs = tree.flatten(call.operation(*args, **kwargs))
         tensors.update(zip(call.outputs, outputs, strict=True))
     return tensors

@@ -37,11 +37,11 @@ class GraphWriter:
             `(model, indices of the inputs that it takes, keys of what else it takes)`.
         """
         symbols = keras_internals.functional(place.model).inputs
-        kept, keys = self.kept_inputs(place), self.other_inputs(place)
-        new = {place.inputs[i]: new_input(symbols[i]) for i in kept}
+        remaining, keys = self.remaining_inputs(place), self.other_inputs(place)
+        new = {place.inputs[i]: new_input(symbols[i]) for i in remaining}
         new.update((key, tree.map_structure(_numbered_input, tensors[key])) for key in keys)
         inputs, name = _alone(tree.flatten(list(new.values()))), self.name_of(place)
-        return keras.Model(inputs, self.outputs(place, new), name=name), kept, keys
+        return keras.Model(inputs, self.outputs(place, new), name=name), remaining, keys
 
     def outputs(self, place, tensors):
         """The outputs of a place, from `{Value: tensor}` of its inputs, which gets all others."""
@@ -62,9 +62,9 @@ class GraphWriter:
         key = self.key_of(call)
         if key not in self.models:
             self.models[key] = self.inside(call).write(call, tensors)
-        model, kept, keys = self.models[key]
-        inputs = filled([call.fed[i] for i in kept], tensors) + [tensors[key] for key in keys]
-        masks = filled([call.masks[i] for i in kept], tensors)
+        model, remaining, keys = self.models[key]
+        inputs = filled([call.fed[i] for i in remaining], tensors) + [tensors[key] for key in keys]
+        masks = filled([call.masks[i] for i in remaining], tensors)
         others = {**filled(call.others, tensors), **self.handed_on(call)}
         if any(mask is not None for mask in masks):
             others["mask"] = masks
@@ -72,9 +72,8 @@ class GraphWriter:
 
     def handed_on(self, call):
         """Arguments that the calls around a layer, which are written no more, hand on to it."""
-        is_layer = isinstance(call.operation, keras.layers.Layer)
         inlined = call.around and id(call.around[-1].model) in self.inlined
-        return call.context if is_layer and inlined else {}
+        return call.context if inlined else {}
 
     def copy(self, operation):
         """The copy of a layer or operation, one for all its calls."""
@@ -97,7 +96,7 @@ class GraphWriter:
         """The calls of a place that are written."""
         return place.members
 
-    def kept_inputs(self, place):
+    def remaining_inputs(self, place):
         """Indices of the inputs that a written model still takes."""
         return range(len(place.inputs))
 

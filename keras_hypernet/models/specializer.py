@@ -107,7 +107,7 @@ class PlainWriter(GraphWriter):
     def wanted(self, place):
         return [call for call in place.members if not self.data.isdisjoint(call.outputs)]
 
-    def kept_inputs(self, place):
+    def remaining_inputs(self, place):
         return [i for i, value in enumerate(place.inputs) if value in self.data]
 
     def name_of(self, place):
