@@ -12,7 +12,7 @@ from keras_hypernet.utils import checks
 
 
 class ModelOfTasks(keras.Model):
-    """What a `ContinualModel` does with the tasks that it has learned.
+    """The base of `ContinualModel`: the use of the tasks that it has learned.
 
     A subclass has a `model` with inputs `condition_name` and `data_names`, an `embedding` of tasks
     (or `None`), the `heads` of its outputs (or `None`), the `task_names`, and the `task_state` that
