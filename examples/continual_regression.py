@@ -14,7 +14,7 @@ not look ahead; and it trains the vectors of old tasks, too.
 Seeds differ: over 60 others, the medians were 0.0010, 0.0031 and 0.0031, but three in ten were
 above 0.01 on the second task, as many on the third. The seeds 0 to 4 are among the better ones: of
 twelve other sets of five, eight had medians up to 0.01 on every task. With the old vectors held, as
-in the paper, by `hold_embeddings=True`, it was nine, with medians of 0.0012, 0.0037 and 0.0034.
+in the paper, by `hold_conditions=True`, it was nine, with medians of 0.0012, 0.0037 and 0.0034.
 
     KERAS_BACKEND=jax python examples/continual_regression.py
 """

@@ -97,7 +97,7 @@ GOOD = {
     "0 or 1": [True],
 }
 KINDS = {
-    "boolean": {"hold_embeddings", "training", "flash_attention", "running_scale"},
+    "boolean": {"hold_conditions", "training", "flash_attention", "running_scale"},
     "number": {"beta", "feature_scale", "mean", "stddev", "sigma"},
     "name": {"metric", "name"},
     "size": {
@@ -116,7 +116,6 @@ KINDS = {
         "num_tasks",
         "output_dim",
         "rank",
-        "sample",
         "size",
         "target_in",
         "target_out",
@@ -137,17 +136,9 @@ OTHERS = {
     *("kinds", "kwargs", "layer", "layers", "mask", "mode", "model", "normalization"),
     *("options", "output_layer", "output_padding", "output_shape", "padding"),
     *("part_inputs", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
-    *(
-        "select",
-        "self",
-        "shared_axes",
-        "sliding_window",
-        "spec",
-        "start",
-        "target",
-        "target_layer_sizes",
-    ),
-    *("target_variances", "targets", "task_weights", "tensors", "unknown", "value_dim", "weights"),
+    *("select", "self", "shared_axes", "sliding_window", "spec", "start", "target"),
+    *("target_layer_sizes", "target_variances", "targets", "task_coefficients", "tensors"),
+    *("unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances", "low", "high"),
 }
@@ -471,7 +462,12 @@ def test_switches_of_calls_are_checked():
     with pytest.raises(TypeError, match="`factored`"):
         generator()(z, factored="no")
     with pytest.raises(TypeError, match="`from_logits`"):
-        continual().predict_unknown(z, from_logits="no")
+        continual().infer_task(z, from_logits="no")
+    for options in ({"infer_task": True, "from_logits": "no"}, {"from_logits": "no"}):
+        with pytest.raises(TypeError, match="`from_logits`"):
+            continual().predict(z, **options)
+    with pytest.raises(TypeError, match="`infer_task`"):
+        continual().predict(z, infer_task="no")
     with pytest.raises(TypeError, match="`axis`"):
         kh.ChunkPlan(
             {"a/kernel": (3, 4)}, {"half": ENTRY}, {"a/kernel": {"join": JOINED, "axis": 1.0}}
@@ -486,5 +482,5 @@ def test_the_last_seed_is_followed_by_others():
 
 def test_a_seed_generator_is_a_seed_where_keras_draws():
     seed = keras.random.SeedGenerator(3)
-    arguments = {**BASE["output_regularizer"](), "seed": seed, "sample": 1}
+    arguments = {**BASE["output_regularizer"](), "seed": seed, "tasks_per_step": 1}
     assert np.isfinite(keras.ops.convert_to_numpy(kh.output_regularizer(**arguments)))

@@ -19,6 +19,7 @@ from tests.continual_cases import (
     fit,
     hypernetized,
     learn,
+    nested,
     plain,
     tasks,
     with_own_chunks,
@@ -235,7 +236,7 @@ def test_a_task_begins_with_a_fresh_optimizer():
 @pytest.mark.parametrize(
     "make", [built, with_own_chunks][BACKEND == "jax" :], ids=lambda make: make.__name__
 )
-@pytest.mark.parametrize("options", [{"keep_optimizer": True}, {"hold_embeddings": True}], ids=str)
+@pytest.mark.parametrize("options", [{"keep_optimizer": True}, {"hold_conditions": True}], ids=str)
 def test_rows_of_other_tasks_are_held(make, options):
     optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.1)
     model = continual(make(), optimizer=optimizer, **options)
@@ -315,6 +316,95 @@ def test_trains_beside_a_frozen_kernel(options):
     np.testing.assert_array_equal(numpy_of(kernel), before)
 
 
+def test_a_config_with_the_old_name_of_an_option_loads():
+    config = continual(hold_conditions=True).get_config()
+    config["hold_embeddings"] = config.pop("hold_conditions")
+    assert kh.ContinualModel.from_config(config).hold_conditions
+
+
+# What the graph is read for.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counting(keras.layers.Dense):
+    """Counts how often it is called."""
+
+    calls = 0
+
+    def call(self, inputs, training=None):
+        Counting.calls += 1
+        return super().call(inputs, training=training)
+
+
+def behind_an_encoder(make=built):
+    """A model whose conditioning is computed, in a nested model, by layers that train."""
+    z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
+    inside = keras.Input((4,))
+    y = keras.layers.Reshape((4, 1))(Counting(4, name="counting")(inside))
+    y = keras.layers.Flatten()(keras.layers.BatchNormalization(momentum=0.5)(y))
+    encoder = keras.Model(inside, keras.layers.Dropout(0.5, seed=3)(y), name="encoder")
+    return keras.Model([z, x], make()([encoder(z), x]))
+
+
+def test_what_computes_the_conditioning_runs_once_for_all_weights():
+    model = continual(behind_an_encoder(lambda: hypernetized(normalized=True)))
+    before = Counting.calls
+    generated(model)
+    assert Counting.calls == before + 1
+
+
+@every_kind
+def test_an_encoder_of_the_conditioning_trains_and_is_remembered(targets):
+    model = continual(behind_an_encoder(), targets=targets)
+    inner = model.model.get_layer("encoder")
+    start = [numpy_of(v) for v in inner.weights]
+    learn(model, "ab")
+    assert all(np.any(numpy_of(v) != old) for v, old in zip(inner.weights, start))
+    expected = generated(model, 2)
+    assert_equal([generated(model, 2)], [expected], atol=0)  # no dropout in inference
+    model.begin_task("c")
+    assert numpy_of(model.retention_loss(training=False)) == pytest.approx(0, abs=1e-10)
+    assert numpy_of(model.retention_loss(training=True)) > 1e-6  # dropout, and the batch's moments
+    fit(model, tasks()["c"])
+    change = np.square(generated(model, 2) - expected).sum(axis=-1).mean()
+    np.testing.assert_allclose(numpy_of(model.retention_loss(False)), change, rtol=1e-3)
+
+
+def test_names_of_what_generates_weights():
+    model = continual(behind_an_encoder(nested))
+    names = list(model.generated.named_variables())
+    assert names == list(continual(behind_an_encoder(nested)).generated.named_variables())
+    assert names[:3] == [
+        "task_embedding/table/embeddings",
+        "functional/encoder/counting/kernel",
+        "functional/encoder/counting/bias",
+    ]
+    found = model.generated.named_variables().values()
+    seeds = {id(v) for v in model.generated.variables if "seed" in v.path}
+    assert {id(v) for v in model.generated.variables} - seeds == {id(v) for v in found}
+
+
+def test_a_hypernetized_model_with_nested_models():
+    inside = keras.Input((3,))
+    inner = keras.Model(inside, keras.layers.Dense(3, activation="tanh")(inside), name="inner")
+    x = keras.Input((3,))
+    target = keras.Model(x, keras.layers.Dense(2)(inner(inner(x))))
+    model = continual(kh.hypernetize(target, conditioning_size=4, hidden_sizes=(8,)))
+    learn(model, "ab")
+    plain_model, (x, _) = model.specialize("a"), tasks()["a"]
+    expected = model.predict(x, task="a", verbose=0)
+    np.testing.assert_allclose(plain_model.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def test_heads_of_a_nested_model_with_a_softmax_are_refused():
+    x = keras.Input((3,))
+    inside = keras.Input((3,))
+    inner = keras.Model(inside, keras.layers.Dense(3, activation="softmax")(inside))
+    model = kh.hypernetize(keras.Model(x, inner(x)), 2)
+    with pytest.raises(ValueError, match="must return logits"):
+        kh.ContinualModel(model, 3, heads=[[0], [1], [2]])
+
+
 LAYERS_OF_OTHER_OUTPUTS = {
     "separable": ((5, 3), lambda: keras.layers.SeparableConv1D(3, 2)),
     "recurrent": ((4, 2), lambda: keras.layers.SimpleRNN(3)),
@@ -390,12 +480,30 @@ def test_unknown_tasks_are_those_of_least_entropy(from_logits):
     if not from_logits:
         model.call = lambda inputs, training=None, call=model.call: ops.softmax(call(inputs))
         model.make_predict_function(force=True)
-    outputs, found, entropies = model.predict_unknown(x, from_logits=from_logits, verbose=0)
+    found, entropies = model.infer_task(x, from_logits=from_logits, verbose=0)
+    outputs = model.predict(x, infer_task=True, from_logits=from_logits, verbose=0)
     every = np.stack([model.predict(x, task=n, verbose=0) for n in "abc"], axis=1).astype("float64")
     p = np.exp(every) / np.exp(every).sum(-1, keepdims=True) if from_logits else every
     np.testing.assert_allclose(entropies, -(p * np.log(p)).sum(-1), rtol=1e-4, atol=1e-6)
     assert found.tolist() == entropies.argmin(axis=1).tolist()
     np.testing.assert_allclose(outputs, every[np.arange(len(x)), found], rtol=1e-5)
+
+
+def test_the_outputs_of_each_task_are_computed_once_to_infer_it():
+    model = continual()
+    learn(model)
+    x, _ = tasks()["a"]
+    asked, predict = [], model.predict
+
+    def noted(x, task=None, **options):
+        asked.append(task)
+        return predict(x, task=task, **options)
+
+    for infer in (model.infer_task, lambda x, **options: predict(x, infer_task=True, **options)):
+        model.predict = noted
+        infer(x, batch_size=7, verbose=0)
+        assert asked == ["a", "b", "c"]
+        asked.clear()
 
 
 def test_entropy_of_one_output_is_that_of_two_classes():
@@ -492,8 +600,8 @@ MISTAKES = {
     "targets": (lambda: kh.ContinualModel(built(), 3, targets="all"), "targets"),
     "no tasks": (lambda: kh.ContinualModel(built(), 0), "num_tasks"),
     "moving held rows": (
-        lambda: kh.ContinualModel(built(), 3, keep_optimizer=True, hold_embeddings=False),
-        "hold_embeddings",
+        lambda: kh.ContinualModel(built(), 3, keep_optimizer=True, hold_conditions=False),
+        "hold_conditions",
     ),
     "few heads": (lambda: kh.ContinualModel(built(), 3, heads=[[0], [1]]), "each of the 3 tasks"),
     "uneven heads": (
@@ -505,9 +613,18 @@ MISTAKES = {
     "evaluating no task": (lambda: learned().evaluate(*tasks()["a"], task="z"), "one of the tasks"),
     "predicting no task": (lambda: learned().predict(tasks()["a"][0], task="z"), "Received: 'z'"),
     "training no task": (lambda: fit(continual(), tasks()["a"]), "begin_task"),
-    "guessing without tasks": (
-        lambda: continual().predict_unknown(tasks()["a"][0]),
+    "inferring no task": (lambda: continual().infer_task(tasks()["a"][0]), "begin_task"),
+    "predicting an inferred task without tasks": (
+        lambda: continual().predict(tasks()["a"][0], infer_task=True),
         "begin_task",
+    ),
+    "predicting a named and an inferred task": (
+        lambda: learned().predict(tasks()["a"][0], task="a", infer_task=True),
+        "Either `task`.*or `infer_task=True`",
+    ),
+    "logits of a named task": (
+        lambda: learned().predict(tasks()["a"][0], task="a", from_logits=False),
+        "`from_logits` is for inferred tasks",
     ),
 }
 

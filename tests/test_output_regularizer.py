@@ -83,13 +83,13 @@ def cases(hyper):
             "targets": targets,
             "mask": masks(),
             "importance": fisher,
-            "task_weights": scaling,
+            "task_coefficients": scaling,
         },
-        "reg_scaling": {"targets": targets, "task_weights": scaling},
+        "reg_scaling": {"targets": targets, "task_coefficients": scaling},
         "prev": {"frozen": before},
         "prev_dTheta": {"frozen": before, "perturbation": theta},
-        "batch_size_large": {"targets": targets, "sample": 7},
-        "batch_size_nonpos": {"targets": targets, "sample": None},
+        "batch_size_large": {"targets": targets, "tasks_per_step": 7},
+        "batch_size_nonpos": {"targets": targets, "tasks_per_step": None},
     }
 
 
@@ -143,31 +143,35 @@ def test_recorded_targets(hyper):
 def test_recorded_samples(hyper, case):
     ids = np.array(case["ids"], "int32")
     weights = np.array(CONFIG["reg_scaling"])[ids]
-    value = kh.output_regularizer(hyper, ids, ARRAYS["in.targets"][ids], task_weights=weights)
+    value = kh.output_regularizer(hyper, ids, ARRAYS["in.targets"][ids], task_coefficients=weights)
     np.testing.assert_allclose(numpy_of(value), case["value"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("sample", [1, 2])
-def test_samples_are_drawn_without_replacement(hyper, sample):
+@pytest.mark.parametrize("tasks_per_step", [1, 2])
+def test_samples_are_drawn_without_replacement(hyper, tasks_per_step):
     targets = ARRAYS["in.targets"]
     single = [value_of(hyper, [i], targets[i : i + 1]) for i in range(3)]
-    possible = [np.mean(s) for s in itertools.combinations(single, sample)]
+    possible = [np.mean(s) for s in itertools.combinations(single, tasks_per_step)]
     seed = keras.random.SeedGenerator(0)
 
-    options = {"sample": sample, "seed": seed}
+    options = {"tasks_per_step": tasks_per_step, "seed": seed}
     drawn = np.array([value_of(hyper, OLD, targets, **options) for _ in range(30)])
     nearest = np.abs(drawn[:, None] - possible).argmin(axis=1)
     np.testing.assert_allclose(drawn, np.array(possible)[nearest], rtol=1e-5)
     assert set(nearest) == set(range(3))
 
 
-@pytest.mark.parametrize("sample", [None, 2])
-def test_under_the_compiler(hyper, sample):
+@pytest.mark.parametrize("tasks_per_step", [None, 2])
+def test_under_the_compiler(hyper, tasks_per_step):
     targets = ARRAYS["in.targets"]
-    options = {"targets": targets, "tasks_per_call": 2 if sample is None else 1, "sample": sample}
+    options = {
+        "targets": targets,
+        "tasks_per_call": 2 if tasks_per_step is None else 1,
+        "tasks_per_step": tasks_per_step,
+    }
     seed = keras.random.SeedGenerator(0)
     single = [value_of(hyper, [i], targets[i : i + 1]) for i in range(3)]
-    possible = [np.mean(s) for s in itertools.combinations(single, sample or 3)]
+    possible = [np.mean(s) for s in itertools.combinations(single, tasks_per_step or 3)]
     call = compiled(lambda ids: kh.output_regularizer(hyper, ids, **options, seed=seed))
     value = numpy_of(call(ops.convert_to_tensor(OLD)))
     np.testing.assert_allclose(np.abs(possible - value).min(), 0, atol=1e-5 * value)
@@ -294,9 +298,9 @@ MISTAKES = {
         r"`targets` must have the shape \(3, 16\)",
     ),
     "task weights": (
-        lambda: kh.output_regularizer(hyper_of(), OLD, T, task_weights=[1.0]),
+        lambda: kh.output_regularizer(hyper_of(), OLD, T, task_coefficients=[1.0]),
         ValueError,
-        "task_weights",
+        "task_coefficients",
     ),
     "importance": (
         lambda: kh.output_regularizer(hyper_of(), OLD, T, importance=T[:1]),
@@ -304,7 +308,11 @@ MISTAKES = {
         "importance",
     ),
     "mask": (lambda: kh.output_regularizer(hyper_of(), OLD, T, mask=T[0]), ValueError, "mask"),
-    "sample": (lambda: kh.output_regularizer(hyper_of(), OLD, T, sample=0), ValueError, "sample"),
+    "tasks_per_step": (
+        lambda: kh.output_regularizer(hyper_of(), OLD, T, tasks_per_step=0),
+        ValueError,
+        "tasks_per_step",
+    ),
     "tasks_per_call": (
         lambda: kh.output_regularizer(hyper_of(), OLD, T, tasks_per_call=0),
         ValueError,

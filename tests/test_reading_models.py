@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
+from keras_hypernet.models import graph_reader
 from tests import reference as ref
 
 SIZES = [(3, 6), (6, 2)]
@@ -185,20 +186,104 @@ def test_a_generator_that_is_used_as_it_is_and_changed(rng):
     assert [row["target"] for row in kh.describe(model)] == ["first, second"]
 
 
-def test_each_layer_runs_once_for_all_weights(rng):
-    class Counted(keras.layers.Dense):
-        runs = 0
+@keras.saving.register_keras_serializable(package="tests")
+class Encoder(keras.layers.Dense):
+    """Counts how often it is called."""
 
-        def call(self, inputs, training=None):
-            Counted.runs += 1
-            return super().call(inputs, training=training)
+    calls = 0
 
+    def call(self, inputs, training=None):
+        Encoder.calls += 1
+        return super().call(inputs, training=training)
+
+
+def deep_target():
+    """Six layers, two of them in a nested model."""
+    inside = keras.Input((3,))
+    inner = keras.Model(inside, keras.layers.Dense(3)(keras.layers.Dense(4)(inside)), name="inner")
+    dense = [keras.layers.Dense(3, activation="tanh") for _ in range(4)]
+    return keras.Sequential([keras.Input((3,)), *dense[:2], inner, *dense[2:]])
+
+
+def encoded(nested_encoder=False):
+    """A hypernetized model with a layer that computes its conditioning."""
+    z = keras.Input((4,), name="z")
+    encoder = Encoder(4, name="encoder")
+    if nested_encoder:
+        inside = keras.Input((4,))
+        encoder = keras.Model(inside, keras.layers.Dense(4)(encoder(inside)), name="nested_encoder")
+    return kh.hypernetize(deep_target(), conditioning=encoder(z), mode="delta")
+
+
+def built_by_layers():
     z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
-    sizes = [(3, 3)] * 5
-    model = kh.build(conditioning=Counted(4)(z), data_input=x, target_layer_sizes=sizes)
-    before = Counted.runs
-    kh.target_weights(model, rng.normal(size=(1, 4)).astype("float32"))
-    assert Counted.runs == before + 1
+    sizes = [(3, 3)] * 6
+    return kh.build(conditioning=Encoder(4)(z), data_input=x, target_layer_sizes=sizes)
+
+
+def in_a_larger_model():
+    z, x = keras.Input((4,)), keras.Input((3,))
+    return keras.Model([z, x], encoded()([z, x]))
+
+
+ENCODED = [encoded, lambda: encoded(nested_encoder=True), built_by_layers, in_a_larger_model]
+
+
+@pytest.mark.parametrize("make", ENCODED)
+@pytest.mark.parametrize("read", [kh.target_weights, kh.specialize])
+def test_what_computes_the_conditioning_runs_once_for_all_weights(read, make, rng):
+    model, z = make(), rng.normal(size=(1, 4)).astype("float32")
+    before = Encoder.calls
+    read(model, z)
+    assert Encoder.calls == before + 1
+
+
+def with_ids():
+    ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
+    weights = kh.Hypernetwork(kh.WeightGenerator([(3, 2), (2,)]), num_conditions=3)(ids)
+    return keras.Model([ids, x], kh.HyperDense(2, shared=True)(x, weights))
+
+
+CALLS = {
+    "describe": (encoded, kh.describe),
+    "target_weights": (encoded, lambda model: kh.target_weights(model, np.ones((2, 4)))),
+    "specialize": (encoded, lambda model: kh.specialize(model, np.ones((1, 4)))),
+    "hypernetize": (deep_target, lambda model: kh.hypernetize(model, 4)),
+    "with_conditions": (with_ids, lambda model: kh.with_conditions(model, 5)),
+    "ContinualModel": (with_ids, lambda model: kh.ContinualModel(model, 3, heads=[[0], [1], [0]])),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_is_read_once(name, monkeypatch):
+    (make, call), graphs, read = CALLS[name], [], graph_reader.CallGraph.__init__
+    model = make()
+    monkeypatch.setattr(
+        graph_reader.CallGraph, "__init__", lambda self, model: graphs.append(read(self, model))
+    )
+    call(model)
+    assert len(graphs) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")  # Keras' models
+def test_a_nested_model_takes_its_inputs_as_keras_does(rng):
+    """Another dtype, a mask of its own, and `training` that its call says."""
+    ids, inside = keras.Input((1,), dtype="int32", name="ids"), keras.Input((1,))
+    noisy = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(4)(inside))
+    encoder = keras.Model(inside, noisy, name="encoder")
+    steps = keras.Input((5, 3))
+    pooled = keras.Model(steps, keras.layers.GlobalAveragePooling1D()(steps), name="pooled")
+    given, data = keras.Input((5, 3), name="given"), keras.Input((3,))
+    mask = ops.any(ops.greater(given, 0), axis=-1)
+    z = ops.concatenate([encoder(ids, training=False), pooled(given, mask=mask)], axis=-1)
+    weights = kh.WeightGenerator([(3, 2), (2,)], initialization="hyper_fan_in")(z)
+    model = keras.Model([ids, given, data], kh.HyperDense(2)(data, weights))
+    rows = [np.arange(4, dtype="int32")[:, None], rng.normal(size=(4, 5, 3)).astype("float32")]
+    flat = keras.Model(model.inputs[:2], weights)(rows, training=False)
+    found = kh.target_weights(model, rows)
+    expected = kh.split_weights(flat, [(3, 2), (2,)])
+    for a, b in zip(found.values(), expected.values(), strict=True):
+        np.testing.assert_allclose(a, ops.convert_to_numpy(b), rtol=1e-5, atol=1e-6)
 
 
 def test_models_that_cannot_be_read():

@@ -315,3 +315,20 @@ def test_new_names_are_free(rng):
     plain = kh.specialize(model, given)
     assert [layer.name for layer in plain.layers[1:]] == ["twice", "twice_2", "twice_1"]
     assert_close(predict(plain, data), predict(model, [*given, data]))
+
+
+def test_nested_models_of_which_not_all_is_used(rng):
+    """One output of a hyper model, all inputs of a plain one, and one layer in both."""
+    shared = layers.Dense(3, name="shared")
+    z, a, b = keras.Input((2,), name="z"), keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    weights = kh.WeightGenerator([(3, 3), (3,)], initialization="hyper_fan_in")(z)
+    hyper = keras.Model([z, a, b], [kh.HyperDense(3)(a, weights), shared(b)], name="hyper")
+    c, d = keras.Input((3,), name="c"), keras.Input((3,), name="d")
+    unused = keras.Model([c, d], shared(c), name="unused")
+    code, x, y = keras.Input((2,)), keras.Input((3,), name="x"), keras.Input((3,), name="y")
+    outer = keras.Model([code, x, y], unused([hyper([code, x, y])[0], y * 2.0]))
+    given, data = vector(rng, size=2), [vector(rng, size=3), vector(rng, size=3)]
+    plain = kh.specialize(outer, given)
+    assert [tensor.name for tensor in plain.inputs] == ["x", "y"]
+    assert_close(predict(plain, data), predict(outer, [given, *data]))
+    assert {"hyper", "unused"} <= {layer.name for layer in plain.layers}

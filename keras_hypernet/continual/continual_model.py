@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.continual.frozen_rows import FrozenRows
 from keras_hypernet.continual.generated_weights import (
     GeneratedWeights,
     check_all_generated,
@@ -12,14 +13,13 @@ from keras_hypernet.continual.generated_weights import (
     conditioning_of,
     is_float,
 )
-from keras_hypernet.continual.held_rows import HeldRows
+from keras_hypernet.continual.initial_optimizer import InitialOptimizer
 from keras_hypernet.continual.masks import heads_of_model, masks_of_model
-from keras_hypernet.continual.memory import FrozenCopy, StoredWeights
+from keras_hypernet.continual.memory import FrozenCopy, StoredTargets
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
-from keras_hypernet.continual.optimizer_start import OptimizerStart
 from keras_hypernet.continual.regularizer import output_regularizer
 from keras_hypernet.continual.task_state import TaskState
-from keras_hypernet.models import graph_reader
+from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
@@ -33,7 +33,7 @@ OPTIONS = (
     "tasks_per_call",
     "task_statistics",
     "keep_optimizer",
-    "hold_embeddings",
+    "hold_conditions",
     "seed",
 )
 PROGRESS = ("task_names", "epochs_done", "scores")
@@ -78,7 +78,7 @@ class ContinualModel(ModelOfTasks):
             normalization). If not, all tasks move the same ones.
         keep_optimizer: Whether the optimizer keeps its state where a task begins, instead of
             starting anew.
-        hold_embeddings: Whether the vectors of old tasks stay as they are; else the retention loss
+        hold_conditions: Whether the vectors of old tasks stay as they are; else the retention loss
             trains them, too. `None` is `keep_optimizer`, with which it must be `True`: momentum
             would move them.
         embeddings_initializer: Of the learned vectors of tasks. `None` is N(0, 1).
@@ -125,12 +125,12 @@ class ContinualModel(ModelOfTasks):
         heads=None,
         task_statistics=True,
         keep_optimizer=False,
-        hold_embeddings=None,
+        hold_conditions=None,
         embeddings_initializer=None,
         seed=None,
         **kwargs,
     ):
-        graph_reader.check_functional(model)
+        check_functional(model)
         num_tasks = checks.positive_int("num_tasks", num_tasks)
         beta = checks.not_negative("beta", beta)
         checks.choice("targets", targets, TARGETS)
@@ -142,15 +142,16 @@ class ContinualModel(ModelOfTasks):
                 checks.positive_int(argument, value)
         task_statistics = checks.boolean("task_statistics", task_statistics)
         keep_optimizer = checks.boolean("keep_optimizer", keep_optimizer)
-        if hold_embeddings is not None:
-            hold_embeddings = checks.boolean("hold_embeddings", hold_embeddings)
+        if hold_conditions is not None:
+            hold_conditions = checks.boolean("hold_conditions", hold_conditions)
         seed = checks.seed("seed", seed)
-        if keep_optimizer and hold_embeddings is False:
+        if keep_optimizer and hold_conditions is False:
             raise ValueError(
-                "`hold_embeddings` must not be False with `keep_optimizer=True`: the momentum of "
-                "an old task would move its vector. Received: hold_embeddings=False"
+                "`hold_conditions` must not be False with `keep_optimizer=True`: the momentum of "
+                "an old task would move its vector. Received: hold_conditions=False"
             )
-        condition = conditioning_of(model)
+        graph = CallGraph(model)
+        condition = conditioning_of(graph)
         data = [x for x in model.inputs if x is not condition]
         if not data:
             raise ValueError("`model` must have an input beside that of the task. Received: none")
@@ -172,7 +173,7 @@ class ContinualModel(ModelOfTasks):
         self.heads = heads
         self.task_statistics = task_statistics
         self.keep_optimizer = keep_optimizer
-        self.hold_embeddings = keep_optimizer if hold_embeddings is None else hold_embeddings
+        self.hold_conditions = keep_optimizer if hold_conditions is None else hold_conditions
         self.embeddings_initializer = checks.initializer(
             "embeddings_initializer", embeddings_initializer
         )
@@ -186,20 +187,20 @@ class ContinualModel(ModelOfTasks):
         self.embedding = None
         if len(condition.shape) > 1:
             self.embedding = _embedding(condition, num_tasks, self.embeddings_initializer)
-        self.generated = GeneratedWeights(model, self.embedding)
+        self.generated = GeneratedWeights(graph, self.embedding)
         check_capacity(self.generated, num_tasks)
         check_all_generated(model, self.generated)
         self.task_state = TaskState(num_tasks, self._statistics() if task_statistics else [])
         self.memory = None
         if self.beta and num_tasks > 1:
-            kind = StoredWeights if targets == "weights" else FrozenCopy
+            kind = StoredTargets if targets == "weights" else FrozenCopy
             self.memory = kind(self.generated, num_tasks)
-        self.masks = None if heads is None else masks_of_model(self.weight_spec, heads, model)
+        self.masks = None if heads is None else masks_of_model(self.weight_spec, heads, graph)
         self.sampling = keras.random.SeedGenerator(seed)
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
         self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
-        self.optimizer_start = None
+        self.initial_optimizer = None
         shapes = [x.shape for x in data]
         self.build(shapes[0] if len(shapes) == 1 else shapes)
 
@@ -234,8 +235,8 @@ class ContinualModel(ModelOfTasks):
                 f"Received: name={name!r}"
             )
         fresh = []  # what may fail comes first
-        if self.optimizer_start is not None and not self.keep_optimizer:
-            fresh = self.optimizer_start.values(self.optimizer, self.trainable_variables)
+        if self.initial_optimizer is not None and not self.keep_optimizer:
+            fresh = self.initial_optimizer.values(self.optimizer, self.trainable_variables)
         if count and self.memory is not None:
             self.memory.remember(self.generated, count, self.tasks_per_call)
         for variable, value in fresh:
@@ -279,9 +280,9 @@ class ContinualModel(ModelOfTasks):
             self.generated,
             ops.arange(count, dtype="int32"),
             **self.memory.arguments(count),
-            sample=self.tasks_per_step,
+            tasks_per_step=self.tasks_per_step,
             mask=None if self.masks is None else self.masks[:count],
-            hold_conditions=self.hold_embeddings,
+            hold_conditions=self.hold_conditions,
             tasks_per_call=self.tasks_per_call,
             training=training,
             seed=self.sampling,
@@ -294,13 +295,13 @@ class ContinualModel(ModelOfTasks):
         super().compile(*args, **kwargs)
         # All variables exist: a file from before the first step has all of the optimizer's, too.
         self.optimizer.build(self.trainable_variables)
-        self.optimizer_start = OptimizerStart(self.optimizer)
+        self.initial_optimizer = InitialOptimizer(self.optimizer)
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if config:
             # The state of the present one is in its variables.
-            config["optimizer"] = self.optimizer_start.config
+            config["optimizer"] = self.initial_optimizer.config
         return config
 
     def compile_from_config(self, config):
@@ -311,18 +312,18 @@ class ContinualModel(ModelOfTasks):
             raise ValueError("There is no task to train: call `begin_task(name)` first.")
         self._check_outside("train")
         if self.train_function is None or force:
-            self._hold_rows()
+            self._freeze_rows()
         return super().make_train_function(force)
 
-    def _hold_rows(self):
+    def _freeze_rows(self):
         """Lets only the rows of some tasks be trained, in all that has a row per task."""
         present = len(self.task_names) - 1
-        first = present if self.hold_embeddings else 0
+        first = present if self.hold_conditions else 0
         pairs = zip(self.generated.conditional_variables, self.given_constraints)
         for variable, constraint in pairs:
             rows = np.arange(variable.shape[0])
             trained = (first <= rows) & (rows <= present)
-            variable.constraint = HeldRows(variable, trained, constraint)
+            variable.constraint = FrozenRows(variable, trained, constraint)
 
     # Saving.
 
@@ -364,6 +365,8 @@ class ContinualModel(ModelOfTasks):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
+        if "hold_embeddings" in config:  # of an older file
+            config["hold_conditions"] = config.pop("hold_embeddings")
         progress, flags, trainable = (config.pop(n) for n in ("progress", "flags", "trainable"))
         config["model"] = keras.saving.deserialize_keras_object(config["model"])
         set_flags(config["model"], flags["model"])  # what is frozen need not be generated

@@ -1,16 +1,17 @@
 """`GeneratedWeights`: ids of tasks -> all weights that a functional model generates."""
 
 import dataclasses
-from collections import Counter
+import itertools
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.models import graph_reader
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.models.graph_reader import run
+from keras_hypernet.models.weight_sources import unique_names, weight_sources
 from keras_hypernet.utils import keras_internals, naming
-from keras_hypernet.weights.forms import materialize, pack_weights
 from keras_hypernet.weights.spec import WeightSpec
 
 
@@ -21,65 +22,50 @@ class GeneratedWeights:
     is no layer, and owns none: what it calls belongs to the model.
 
     Args:
-        model: Functional model with generators that depend on one of its inputs.
+        graph: `CallGraph` of a model with generators that depend on one of its inputs.
         embedding: Layer from ids to that input; `None` where the input takes ids.
     """
 
     built = True
 
-    def __init__(self, model, embedding=None):
-        self.name = model.name
+    def __init__(self, graph, embedding=None):
+        self.name = graph.model.name
         self.embedding = embedding
-        self.input = conditioning_of(model)
-        # What makes weights, and the KerasTensors it is called with.
-        self.sources = [
-            (Assembled(layer), given) for layer, given, _ in graph_reader.layer_weights(model)
-        ]
-        self.sources += [(Plain(g), given) for g, given, _ in graph_reader.plain_generators(model)]
-        self.sources += [
-            (GeneratedWeights(inner), fed[conditioning_of(inner).name])
-            for inner, fed in graph_reader.nested_models(model)
-            if graph_reader.conditioning_inputs(inner)
-        ]
-        flat = tree.flatten([symbols for _, symbols in self.sources])
-        self.computed = list({id(t): t for t in flat if t is not self.input}.values())
-        self.graph = keras.Model(self.input, self.computed) if self.computed else None
+        ((_, self.condition),) = graph.conditioning()
+        self.sources = sorted(weight_sources(graph), key=_order)
+        self.calls = graph.calls_before([source.values for source in self.sources])
         self.weight_spec = self._spec()
-        self._read_layers()
+        self._read_layers(graph)
 
     def _spec(self):
-        """The tensors of all sources; equal names have their source's before them."""
-        named = [(s.name, tensor) for s, _ in self.sources for tensor in s.weight_spec]
-        counts = Counter(tensor.name for _, tensor in named)
-        return WeightSpec(
-            [
-                tensor
-                if counts[tensor.name] == 1
-                else dataclasses.replace(tensor, name=f"{where}/{tensor.name}")
-                for where, tensor in named
-            ]
-        )
+        """The tensors of all sources, under the names that `target_weights` gives them."""
+        names = [source.spec.names for source in self.sources]
+        names = unique_names([source.call for source in self.sources], names)
+        tensors = itertools.chain(*(source.spec for source in self.sources))
+        pairs = zip(tensors, itertools.chain(*names))
+        return WeightSpec([dataclasses.replace(tensor, name=name) for tensor, name in pairs])
 
-    def _read_layers(self):
+    def _read_layers(self, graph):
         """Finds the variables, once: every step of training asks for them.
 
-        `kept` stand beside generated weights in their layers; `conditional_variables` have a row
-        for every condition; `unconditional_variables` are the others, statistics too.
+        `ungenerated` stand beside generated weights in their layers; `conditional_variables` have a
+        row for every condition; `unconditional_variables` are the others, statistics too.
         """
-        self.layers = [layer for layer in (self.embedding, self.graph) if layer is not None]
-        self.layers += [layer for source, _ in self.sources for layer in source.layers]
-        self.kept = [v for source, _ in self.sources for v in source.kept]
-        inside = [inner for layer in self.layers for inner in keras_internals.layers_in(layer)]
+        self.layers = [] if self.embedding is None else [self.embedding]
+        self.layers += _layers(graph, self.sources)
+        inside = _once(x for layer in self.layers for x in keras_internals.layers_in(layer))
         generators = [x for x in inside if isinstance(x, Generator)]
         embeddings = [x for x in inside if isinstance(x, ConditionEmbedding)]
+        assembled = [x for x in inside if isinstance(x, LayerWeights)]
         counts = [x.num_conditions for x in generators + embeddings if x.num_conditions]
         self.num_conditions = min(counts, default=None)  # `None` where nothing says it
         self.variables = _once(v for layer in self.layers for v in layer.variables)
+        self.ungenerated = [v for layer in assembled for v in layer.ordinary.values()]
         self.conditional_variables = _once(
             [x.table.embeddings for x in embeddings]
             + [v for x in generators for v in x.conditional_variables]
         )
-        others = {id(v) for v in [*self.conditional_variables, *self.kept]}
+        others = {id(v) for v in [*self.conditional_variables, *self.ungenerated]}
         self.unconditional_variables = [
             v for v in self.variables if id(v) not in others and is_float(v)
         ]
@@ -90,45 +76,48 @@ class GeneratedWeights:
 
     def __call__(self, ids, training=None):  # (rows,) -> (rows, total)
         condition = ids if self.embedding is None else self.embedding(ids)
-        values = {id(self.input): condition}
-        if self.graph is not None:
-            results = tree.flatten(self.graph(condition, training=training))
-            values.update(zip(map(id, self.computed), results))
-        pieces = []
-        for source, symbols in self.sources:
-            given = tree.map_structure(lambda symbol: values[id(symbol)], symbols)
-            pieces.append(source(given, training=training))
-        return ops.concatenate(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
+        tensors = run(self.calls, {self.condition: condition}, training)
+        flat = [source.flat(tensors) for source in self.sources]
+        return ops.concatenate(flat, axis=-1) if len(flat) > 1 else flat[0]
 
 
-class Plain:
-    """A generator whose weights are used as they are."""
+class Encoders(keras.layers.Layer):
+    """Layers that compute what the sources of one model are given, under one name."""
 
-    kept = ()
-
-    def __init__(self, generator):
-        self.name, self.generator, self.layers = generator.name, generator, [generator]
-        self.weight_spec = generator.spec
-
-    def __call__(self, conditioning, training):
-        return materialize(self.generator(conditioning, training=training))
+    def __init__(self, layers):
+        super().__init__(name="functional")
+        self.encoders = layers
 
 
-class Assembled:
-    """The generated tensors of a `LayerWeights`, with what they change."""
+def _order(source):
+    """For each model: its `LayerWeights`, its generators, those of the models nested in it.
 
-    def __init__(self, layer):
-        self.name, self.layer, self.layers = layer.name, layer, [layer]
-        self.kept = list(layer.ordinary.values())
-        self.weight_spec = WeightSpec([plan.tensor for plan in layer.generated])
-
-    def __call__(self, generated, training):
-        return pack_weights(self.layer.tensors(generated), self.weight_spec)
+    It is the order of the columns in files of stored targets.
+    """
+    *around, own = source.call.order
+    return [*((2, *place) for place in around), (isinstance(source.layer, Generator), *own)]
 
 
-def conditioning_of(model):
+def _layers(graph, sources):
+    """The layers that make weights, model by model: what is before the sources, and these."""
+    arounds = [source.call.around for source in sources]
+    places = dict.fromkeys(around[:i] for around in arounds for i in range(len(around) + 1))
+    before = {place: [] for place in places}
+    for call in graph.calls_before([[s.call.args, s.call.kwargs] for s in sources]):
+        depth = max(i for i in range(len(call.around) + 1) if call.around[:i] in places)
+        outermost = (*call.around, call)[depth].operation
+        if isinstance(outermost, keras.layers.Layer):
+            before[call.around[:depth]].append(outermost)
+    found = []
+    for place, encoders in before.items():
+        found += [Encoders(_once(encoders))] if encoders else []
+        found += [source.layer for source in sources if source.call.around == place]
+    return found
+
+
+def conditioning_of(graph):
     """The one input of a model that its generated weights depend on."""
-    inputs = graph_reader.conditioning_inputs(model)
+    inputs = [symbol for symbol, _ in graph.conditioning()]
     if len(inputs) != 1:
         raise ValueError(
             "`model` must generate weights from one input that stands for the task, ids or a "
@@ -147,8 +136,8 @@ def check_capacity(generated, num_tasks):
 
 
 def check_all_generated(model, generated):
-    kept = {id(v) for v in generated.kept}
-    allowed = {id(v) for v in generated.variables} - kept
+    ungenerated = {id(v) for v in generated.ungenerated}
+    allowed = {id(v) for v in generated.variables} - ungenerated
     shared = [v.path for v in model.trainable_variables if id(v) not in allowed]
     if shared:
         raise ValueError(
@@ -162,5 +151,5 @@ def is_float(variable):
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype))
 
 
-def _once(variables):
-    return list({id(v): v for v in variables}.values())
+def _once(parts):
+    return list({id(part): part for part in parts}.values())

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.models.calls import made_by, values_in
+from keras_hypernet.utils import checks
 from keras_hypernet.weights.spec import WeightSpec
 
 
@@ -91,15 +92,17 @@ def heads_of_model(heads, num_tasks, model):
     return heads
 
 
-def masks_of_model(spec, heads, model):
-    """`head_masks` for the weights of a model, whose last layer must make its outputs."""
-    if _is_softmax(keras_internals.producer(model.outputs[0])):
+def masks_of_model(spec, heads, graph):
+    """`head_masks` for the weights of a model, whose last layer must make its output."""
+    (output,) = values_in(graph.output)
+    last = made_by(output)
+    if last is not None and _is_softmax(last.operation):
         raise ValueError(
             "With `heads`, `model` must return logits: a softmax over the outputs of all tasks "
             "makes each depend on all. Give the loss `from_logits=True`, and the last layer no "
             "activation."
         )
-    made, returned = list(spec)[-1].outputs, model.outputs[0].shape[-1]
+    made, returned = list(spec)[-1].outputs, graph.model.outputs[0].shape[-1]
     if made != returned:
         raise ValueError(
             "With `heads`, the last layer of `model` with weights must have an output for each of "

@@ -8,7 +8,7 @@ from keras_hypernet.utils.copying import value_of
 from keras_hypernet.utils.naming import unique_name
 
 
-class StoredWeights(keras.layers.Layer):
+class StoredTargets(keras.layers.Layer):
     """The weights that were generated for each old task: memory for `num_tasks - 1` targets.
 
     Args:

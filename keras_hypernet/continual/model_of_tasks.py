@@ -12,7 +12,7 @@ from keras_hypernet.utils import checks
 
 
 class ModelOfTasks(keras.Model):
-    """What a `ContinualModel` does with the tasks that it has learned.
+    """The base of `ContinualModel`: the use of the tasks that it has learned.
 
     A subclass has a `model` with inputs `condition_name` and `data_names`, an `embedding` of tasks
     (or `None`), the `heads` of its outputs (or `None`), the `task_names`, and the `task_state` that
@@ -130,19 +130,36 @@ class ModelOfTasks(keras.Model):
         with self._chosen(task):
             return super().evaluate(*args, **kwargs)
 
-    def predict(self, *args, task=None, **kwargs):
-        """As `keras.Model.predict`, for a named task; `None` is the active one."""
-        with self._chosen(task):
-            return super().predict(*args, **kwargs)
+    def predict(self, *args, task=None, infer_task=False, from_logits=True, **kwargs):
+        """As `keras.Model.predict`, for a named task; `None` is the active one.
+
+        With `infer_task=True` each row has the prediction of the task that the method `infer_task`
+        finds for it, which takes `from_logits`, too.
+        """
+        if not checks.boolean("infer_task", infer_task):
+            if not checks.boolean("from_logits", from_logits):
+                raise ValueError(
+                    "`from_logits` is for inferred tasks, with `infer_task=True`. "
+                    "Received: from_logits=False, infer_task=False"
+                )
+            with self._chosen(task):
+                return super().predict(*args, **kwargs)
+        if task is not None:
+            raise ValueError(
+                "Either `task` says which task it is, or `infer_task=True` finds it for each row. "
+                f"Received: task={task!r}, infer_task=True"
+            )
+        outputs, tasks, _ = self._inferred(from_logits, *args, **kwargs)
+        return outputs[np.arange(len(tasks)), tasks]
 
     def _chosen(self, task):
         return contextlib.nullcontext() if task is None else self.at_task(task)
 
-    def predict_unknown(self, x, from_logits=True, **kwargs):
-        """Predicts where the task is not known: with the task whose prediction is the surest.
+    def infer_task(self, x, from_logits=True, **kwargs):
+        """Finds the task of each row, where it is not known: the one with the surest prediction.
 
-        Every task predicts; of these, each row takes the prediction of least entropy. It is for
-        models with one output, of classes.
+        Every task predicts, and the prediction of least entropy is the surest. It is for models
+        with one output, of classes. `predict(x, infer_task=True)` are the predictions.
 
         Args:
             x: Data, as for `predict`.
@@ -150,20 +167,24 @@ class ModelOfTasks(keras.Model):
             **kwargs: Further arguments of `predict`.
 
         Returns:
-            `(predictions (rows, outputs), tasks (rows,), entropies (rows, tasks))`: `tasks` are
-            indices into `task_names`.
+            `(tasks (rows,), entropies (rows, tasks))`: `tasks` are indices into `task_names`.
 
         Raises:
             ValueError: if no task has begun, or the model has several outputs.
         """
+        _, tasks, entropies = self._inferred(from_logits, x, **kwargs)
+        return tasks, entropies
+
+    def _inferred(self, from_logits, *args, **kwargs):
+        """`(outputs of all tasks (rows, tasks, outputs), inferred tasks, entropies)`."""
         checks.boolean("from_logits", from_logits)
         if len(self.model.outputs) > 1:
             raise ValueError(
                 f"`model` must have one output, of classes. Received: {len(self.model.outputs)}"
             )
         if not self.task_names:
-            raise ValueError("There is no task to predict with: call `begin_task(name)` first.")
-        outputs = np.stack([self.predict(x, task=n, **kwargs) for n in self.task_names], axis=1)
+            raise ValueError("There is no task to infer: call `begin_task(name)` first.")
+        outputs = [self.predict(*args, task=name, **kwargs) for name in self.task_names]
+        outputs = np.stack(outputs, axis=1)
         entropies = entropies_of(outputs, from_logits)
-        tasks = entropies.argmin(axis=1)
-        return outputs[np.arange(len(tasks)), tasks], tasks, entropies
+        return outputs, entropies.argmin(axis=1), entropies

@@ -17,8 +17,8 @@ def output_regularizer(
     targets=None,
     frozen=None,
     *,
-    sample=None,
-    task_weights=None,
+    tasks_per_step=None,
+    task_coefficients=None,
     importance=None,
     mask=None,
     perturbation=None,
@@ -41,9 +41,9 @@ def output_regularizer(
             the new task. This or `frozen`.
         frozen: In their place, values of variables to generate them with: a dict by name, as
             the argument `variables` of `Hypernetwork` takes.
-        sample: Number of the old tasks that are drawn, without replacement, in every call, all of
-            them where there are fewer. The mean is over those drawn.
-        task_weights: `s (n,)`.
+        tasks_per_step: Number of the old tasks that are drawn, without replacement, in every call,
+            all of them where there are fewer. The mean is over those drawn.
+        task_coefficients: `s (n,)`.
         importance: `F (n, total)`, such as the diagonal of the Fisher information.
         mask: `M (n, total)`, such as `head_masks` gives; of any dtype.
         perturbation: `d`, what is added to variables: a dict as for `frozen`. With the step that
@@ -52,7 +52,7 @@ def output_regularizer(
         tasks_per_call: At most so many tasks go through the generator at once. Memory is that of
             one such call, for which each is computed twice in training. `None` is all at once.
         training: Whether the generator acts as in training. A frozen one never does.
-        seed: Of the sample, an integer or, where more than one sample is drawn, a
+        seed: Of the draw of old tasks, an integer or, where tasks are drawn more than once, a
             `keras.random.SeedGenerator`.
 
     Returns:
@@ -98,15 +98,15 @@ def output_regularizer(
     rows = {
         "ids": ids,
         "targets": _checked("targets", targets, (count, total)),
-        "task_weights": _checked("task_weights", task_weights, (count,)),
+        "task_coefficients": _checked("task_coefficients", task_coefficients, (count,)),
         "importance": _checked("importance", importance, (count, total)),
         "mask": _checked("mask", mask, (count, total)),
     }
     rows = {name: tensor for name, tensor in rows.items() if tensor is not None}
-    if sample is not None and checks.positive_int("sample", sample) < count:
-        _, drawn = ops.top_k(keras.random.uniform((count,), seed=seed), sample)
+    if tasks_per_step is not None and checks.positive_int("tasks_per_step", tasks_per_step) < count:
+        _, drawn = ops.top_k(keras.random.uniform((count,), seed=seed), tasks_per_step)
         rows = {name: ops.take(tensor, drawn, axis=0) for name, tensor in rows.items()}
-        count = sample
+        count = tasks_per_step
     per_call = count
     if tasks_per_call is not None:
         per_call = min(checks.positive_int("tasks_per_call", tasks_per_call), count)
@@ -116,15 +116,17 @@ def output_regularizer(
     present = _perturbed(perturbation, groups, named)
     if hold_conditions:
         given = {id(v): tensor for v, tensor in present}
-        held = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
-        present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in held]
+        vectors = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
+        present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in vectors]
     past = None if frozen is None else replacements(_values(frozen), groups, named)
 
     def changes(part):  # each (tasks, ...) -> scalar
         generated = hypernetwork(part["ids"], training=training)
         if past is not None:
-            kept, _ = run(hypernetwork, past, lambda: hypernetwork(part["ids"], training=False))
-            part = {**part, "targets": ops.stop_gradient(kept)}
+            past_weights, _ = run(
+                hypernetwork, past, lambda: hypernetwork(part["ids"], training=False)
+            )
+            part = {**part, "targets": ops.stop_gradient(past_weights)}
         return _weighted_changes(generated, **part)
 
     # Penalties of the generator are left out: they count where the target runs.
@@ -147,13 +149,13 @@ def _rows(tensor, start, number):
     return ops.slice(tensor, [start, *(0 for _ in inner)], (number, *inner))
 
 
-def _weighted_changes(generated, ids, targets, task_weights=None, importance=None, mask=None):
+def _weighted_changes(generated, ids, targets, task_coefficients=None, importance=None, mask=None):
     changes = ops.square(ops.cast(generated, "float32") - ops.cast(targets, "float32"))
     for factor in (importance, mask):
         if factor is not None:
             changes = changes * ops.cast(factor, "float32")
-    if task_weights is not None:
-        changes = changes * ops.cast(task_weights, "float32")[:, None]
+    if task_coefficients is not None:
+        changes = changes * ops.cast(task_coefficients, "float32")[:, None]
     return ops.sum(changes)
 
 

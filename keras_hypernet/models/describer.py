@@ -2,8 +2,7 @@
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.models import graph_reader
-from keras_hypernet.models.call_graph import CallGraph
+from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.utils.tables import format_table
 
 COLUMNS = (
@@ -69,25 +68,25 @@ def describe(model):
     generator     target  shapes      form  contraction  parameters  weights  compression
     weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
     """
-    graph_reader.check_functional(model)
-    calls = CallGraph(model)
-    targets = {}
-    for hyper in calls.calls_of(HyperLayer):
-        for name, order, weights in hyper.operation.contractions_of(hyper.argument("weights")):
-            for generator in calls.before(weights, stop=Generator)[0]:
-                where = _inside(hyper.path, generator.path)
-                targets.setdefault(generator.name, {})["/".join((*where, name))] = order
+    check_functional(model)
+    graph = CallGraph(model)
+    uses = {}  # name of a generator -> {layer that takes its weights: contraction}
+    for hyper in graph.calls_of(HyperLayer):
+        for name, contraction, weights in hyper.operation.contractions_of(hyper.weights):
+            for call in graph.calls_before(weights, Generator):
+                where = _inside(hyper.path, call.path)
+                uses.setdefault(call.name, {})["/".join((*where, name))] = contraction
     rows = []
-    for call in calls.calls_of(Generator):
-        row = _row(call, targets.get(call.name, {}))
+    for call in graph.calls_of(Generator):
+        row = _row(call, uses.get(call.name, {}))
         if row not in rows:
             rows.append(row)
     return Description(rows)
 
 
-def _inside(path, start):
+def _inside(path, outer):
     """A path of nested models, without those that another one begins with."""
-    return path[len(start) :] if path[: len(start)] == start else path
+    return path[len(outer) :] if path[: len(outer)] == outer else path
 
 
 def _form(call):
@@ -96,15 +95,15 @@ def _form(call):
     return form if all(part.base is None for part, _ in parts) else f"{form} + frozen base"
 
 
-def _row(call, targets):
+def _row(call, uses):
     generator = call.operation
     parameters = generator.count_params()
     return {
         "generator": call.name,
-        "target": ", ".join(targets) or "-",
+        "target": ", ".join(uses) or "-",
         "shapes": generator.spec.shapes,
         "form": _form(call),
-        "contraction": ", ".join(dict.fromkeys(filter(None, targets.values()))) or "-",
+        "contraction": ", ".join(dict.fromkeys(filter(None, uses.values()))) or "-",
         "parameters": parameters,
         "weights": generator.spec.total,
         "compression": generator.spec.total / parameters,

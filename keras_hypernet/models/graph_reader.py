@@ -1,14 +1,135 @@
-"""Reading the functional graph of a model with generators."""
+"""Reading a functional model: its calls in one list, those of nested models in their place."""
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.layer_weights import LayerWeights
-from keras_hypernet.layers.split_weights import SplitWeights
-from keras_hypernet.models.graph_walk import nested_inputs
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.models.calls import Call, Entry, ModelCall, Value, filled, values_in
+from keras_hypernet.utils import checks, keras_internals
+
+
+class CallGraph:
+    """All calls of a functional model, each after those it depends on.
+
+    Args:
+        model: A functional or sequential model.
+
+    `calls` is the list; a nested model that is called twice has its calls twice. `inputs`, `output`
+    (a nest) and `members`, the calls that are in no nested model, are what a `ModelCall` has, too.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.calls = []
+        self.inputs = [Value() for _ in keras_internals.functional(model).inputs]
+        self.members, self.output = self._read(model, self.inputs)
+
+    def _read(self, model, inputs, around=(), order=(), context=None):
+        """`(calls in a model, its output)`."""
+        model, members = keras_internals.functional(model), []
+        known = dict(zip(map(id, model.inputs), inputs))
+        places = {id(operation): i for i, operation in enumerate(model.operations)}
+
+        def values(nest):
+            return tree.map_structure(lambda x: known.get(id(x), x), nest)
+
+        for number, (operation, args, kwargs, outputs) in enumerate(keras_internals.nodes(model)):
+            nested = keras_internals.functional(operation) is not None
+            call = (ModelCall if nested else Call)(
+                operation,
+                values(args),
+                values(kwargs),
+                around,
+                order=(*order, (places[id(operation)], number)),
+                context=_context_of(operation, context or {}),
+            )
+            call.outputs = self._enter(call) if nested else [Value(call) for _ in outputs]
+            members.append(call)
+            self.calls.append(call)
+            known.update(zip(map(id, outputs), call.outputs, strict=True))
+        return members, values(model.output)
+
+    def _enter(self, call):
+        """Reads what is inside a nested model; returns its outputs."""
+        symbols = keras_internals.functional(call.model).inputs
+        inside = {"around": (*call.around, call), "order": call.order}
+        for symbol, value, mask in zip(symbols, call.fed, call.masks, strict=True):
+            entry = Call(Entry(symbol), (value,), {"mask": mask}, **inside)
+            entry.outputs = [Value(entry)]
+            self.calls.append(entry)
+            call.inputs += entry.outputs
+        context = _context_of(call.model, call.others) | call.context
+        call.members, call.output = self._read(call.model, call.inputs, **inside, context=context)
+        return tree.flatten(call.output)
+
+    def calls_of(self, kind):
+        """The calls of the operations of a class, as a model lists its operations."""
+        found = [call for call in self.calls if isinstance(call.operation, kind)]
+        return sorted(found, key=lambda call: call.order)
+
+    def layers(self):
+        """`[(layer, the calls around its first one)]`, nested models left out."""
+        found = {}
+        for call in self.calls:
+            if isinstance(call.operation, keras.layers.Layer) and not isinstance(call, ModelCall):
+                found.setdefault(id(call.operation), (call.operation, call.around))
+        return list(found.values())
+
+    def conditioning(self):
+        """`[(input of the model, its `Value`)]` that generated weights depend on."""
+        taken = [[call.args, call.kwargs] for call in self.calls_of(Generator)]
+        found = before([taken, [call.weights for call in self.calls_of(HyperLayer)]])
+        symbols = keras_internals.functional(self.model).inputs
+        return [pair for pair in zip(symbols, self.inputs) if pair[1] in found]
+
+    def calls_before(self, nest, *stop):
+        """The calls that values are made by, up to those of some classes."""
+        made_by = {value.call for value in before(nest, until(*stop))}
+        return [call for call in self.calls if call in made_by]
+
+
+def _context_of(operation, arguments):
+    """Those of some arguments that a call of a layer hands on to all layers inside."""
+    is_layer = isinstance(operation, keras.layers.Layer)
+    names = keras_internals.context_arguments(operation) if is_layer else ()
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def everything(call):
+    return call.args, call.kwargs
+
+
+def until(*stop):
+    """What calls take; nothing for those of some classes."""
+    return lambda call: () if isinstance(call.operation, stop) else everything(call)
+
+
+def before(nest, taken=everything):
+    """The `Value`s that values are made of, themselves too.
+
+    `taken` is a function of a call: the values it takes, as far as they are wanted.
+    """
+    found, waiting = set(), values_in(nest)
+    while waiting:
+        value = waiting.pop()
+        if value not in found:
+            found.add(value)
+            waiting += [] if value.call is None else values_in(taken(value.call))
+    return found
+
+
+def run(calls, tensors, training=None):
+    """`{Value: tensor}` of calls, each run once, and of what is given."""
+    tensors = dict(tensors)
+    for call in calls:
+        args, kwargs = filled((call.args, call.kwargs), tensors)
+        kwargs = {**kwargs, **call.context}
+        if training is not None and isinstance(call.operation, keras.layers.Layer):
+            kwargs["training"] = training
+        outputs = tree.flatten(call.operation(*args, **kwargs))
+        tensors.update(zip(call.outputs, outputs, strict=True))
+    return tensors
 
 
 def check_functional(model):
@@ -20,96 +141,25 @@ def check_functional(model):
         )
 
 
-def _calls(model, kind):
-    """`[(operation, args, kwargs, output KerasTensors)]` of the operations of a class."""
-    return [
-        (operation, *call)
-        for operation in model.operations
-        if isinstance(operation, kind)
-        for call in keras_internals.calls_in(model, operation)
-    ]
+def given_values(inputs, conditioning):
+    """`{Value: its tensor}` of what `CallGraph.conditioning` found, from an argument."""
+    names = [symbol.name for symbol, _ in inputs]
+    if isinstance(conditioning, dict):
+        given = dict(conditioning)
+    else:
+        values = conditioning if isinstance(conditioning, (list, tuple)) else [conditioning]
+        given = dict(zip(names, values)) if len(values) == len(names) else {}
+    if set(given) != set(names):
+        shapes = tree.map_structure(lambda x: getattr(x, "shape", type(x).__name__), conditioning)
+        raise ValueError(
+            f"`conditioning` must have one array for each of the inputs {names}, as an array, a "
+            f"list in this order or a dict. Received: {shapes}"
+        )
+    return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
 
 
-def generators(model):
-    """`[(generator, its conditioning, the tensors of its weights)]` of a model, as KerasTensors.
-
-    A conditioning is a KerasTensor or a dict of them.
-    """
-    return [
-        (operation, args[0] if args else kwargs["conditioning"], outputs)
-        for operation, args, kwargs, outputs in _calls(model, Generator)
-    ]
-
-
-def hyper_layers(model):
-    """`[(hyper layer, its weights as KerasTensors)]` of a model."""
-    return [
-        (operation, args[1] if len(args) > 1 else kwargs["weights"])
-        for operation, args, kwargs, _ in _calls(model, HyperLayer)
-    ]
-
-
-def layer_weights(model):
-    """`[(LayerWeights, what is generated for it, the weights)]` of a model, as KerasTensors."""
-    return [
-        (operation, args[0] if args else kwargs["generated"], outputs)
-        for operation, args, kwargs, outputs in _calls(model, LayerWeights)
-    ]
-
-
-def plain_generators(model):
-    """Those of `generators` whose weights go through no `LayerWeights`."""
-    used = {id(t) for _, generated, _ in layer_weights(model) for t in origin(generated)}
-    return [call for call in generators(model) if id(call[2][0]) not in used]
-
-
-def has_hyper_layers(model):
-    """Whether a model has layers on generated weights, in nested models too."""
-    return any(isinstance(layer, HyperLayer) for layer in keras_internals.layers_in(model))
-
-
-def origin(weights):
-    """The KerasTensors of which weights are cut or made up: those of a generator, mostly."""
-    tensors = tree.flatten(weights)
-    operation, args, kwargs = keras_internals.call_of(tensors[0])
-    if isinstance(operation, (LayerWeights, SplitWeights)):
-        return origin(args[0] if args else next(iter(kwargs.values())))
-    return tensors
-
-
-def nested_models(model):
-    """`[(functional model in the graph, {its input's name: KerasTensor it is fed})]`."""
-    return [
-        (operation, fed_to(operation, args, kwargs))
-        for operation, args, kwargs, _ in _calls(model, keras.Model)
-        if hasattr(operation, "operations")
-    ]
-
-
-def fed_to(model, args, kwargs):
-    """What a call of a model feeds its inputs: `{name of an input: tensor}`."""
-    fed = args[0] if args else kwargs["inputs"]
-    return {x.name: tensor for x, tensor in zip(model.inputs, nested_inputs(model, fed))}
-
-
-def conditioning_inputs(model):
-    """The inputs of a model that its generated weights depend on, in the model's order."""
-    calls = [conditioning for _, conditioning, _ in generators(model)]
-    tensors = tree.flatten([calls, [weights for _, weights in hyper_layers(model)]])
-    for nested, fed in nested_models(model):
-        tensors += [fed[tensor.name] for tensor in conditioning_inputs(nested)]
-    sources = {id(x) for tensor in tensors for x in keras.utils.get_source_inputs(tensor)}
-    return [tensor for tensor in model.inputs if id(tensor) in sources]
-
-
-def evaluate(tensors, values):
-    """Values of a nest of KerasTensors, given values of the inputs they depend on by name."""
-    return tree.map_structure(lambda tensor: _evaluate(tensor, values), tensors)
-
-
-def _evaluate(tensor, values):
-    sources = keras.utils.get_source_inputs(tensor)
-    if any(tensor is source for source in sources):
-        return values[tensor.name]
-    model = keras.Model(sources, tensor)
-    return model([values[source.name] for source in sources], training=False)
+def _tensor(symbol, given):
+    given = checks.array("conditioning", given)
+    if keras.backend.is_int_dtype(symbol.dtype):
+        checks.int_tensor(symbol.name, given)
+    return ops.cast(given, symbol.dtype)

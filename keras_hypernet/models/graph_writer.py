@@ -1,157 +1,135 @@
-"""Writing a model's graph once more, with hyper layers where weights are generated."""
+"""`GraphWriter`: a model's graph once more, on other layers."""
 
 import keras
 from keras import tree
 
-from keras_hypernet.layers.held_layer import freezable_copy, layer_inside
-from keras_hypernet.models.graph_walk import (
-    first_argument,
-    input_like,
-    layers_of_graph,
-    nested_inputs,
-    walk,
-)
-from keras_hypernet.utils import keras_internals, keras_saving
+from keras_hypernet.layers.held_layer import layer_inside
+from keras_hypernet.models.calls import ModelCall, filled
+from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import copy_of, copy_values
-from keras_hypernet.utils.naming import free_name, session_name
+from keras_hypernet.utils.naming import session_name
 
 
 class GraphWriter:
-    """Writes graphs with the hyper layers of some target layers, and copies of the other layers.
+    """The base of what calls copies of a model's layers as the model does.
 
-    A nested model becomes one inner model whose inputs are its own and the weights of its target
-    layers, and which is called wherever the nested model was. One that shares layers with another
-    part of the graph is opened: its layers are called where it was.
+    A nested model is written once, as a model, and called wherever the given one was. A subclass
+    says which layers stand for others, and what a nested model takes and is called.
 
     Args:
-        model: The functional or sequential model.
-        targets: List of `TargetLayer`s.
-        held: Whether nothing of the model is trained any more, nor its statistics moved.
-        replaced: `{id(layer): the layer in its place}`, which is left as it is.
+        graph: The `CallGraph` of the model.
     """
 
-    def __init__(self, model, targets, held=False, replaced=None):
-        self.held = held
-        self.replaced = replaced or {}
-        self.targets = {id(target.layer): target for target in targets}
-        self.copies = {}  # id(layer) -> (layer, its copy)
-        self.inner = {}  # id(nested model) -> (inner model, ids of the layers it takes weights for)
-        self.opened = sharing_models(model)
-        self.names = names_in_one_graph(model, self.opened)
-        for target in targets:
-            target.hyper.name = self.names.get(id(target.layer), target.hyper.name)
-        for layer, new in self.replaced.items():
-            new.name = self.names.get(layer, new.name)
+    def __init__(self, graph):
+        self.graph = graph
+        self.inlined = set()  # ids of nested models whose layers are called where they were
+        self.copies = {}  # id(operation) -> (operation, its copy)
+        self.models = {}  # what tells nested models apart -> what `write` returns
 
-    def outputs(self, model, inputs, weights, training=None):
-        """The outputs of a model on new inputs.
+    def write(self, place, tensors):
+        """Writes the model of a place as one of its own.
 
         Args:
-            model: Functional or sequential model.
-            inputs: New tensors for its inputs, in order.
-            weights: `{id(target layer): its weights}`.
-            training: What the model was called with.
+            place: The `CallGraph`, or a `ModelCall` in it.
+            tensors: What there is around it: `{key: tensors}`.
+
+        Returns:
+            `(model, indices of the inputs that it takes, keys of what else it takes)`.
         """
+        symbols = keras_internals.functional(place.model).inputs
+        remaining, keys = self.remaining_inputs(place), self.other_inputs(place)
+        new = {place.inputs[i]: new_input(symbols[i]) for i in remaining}
+        new.update((key, tree.map_structure(_numbered_input, tensors[key])) for key in keys)
+        inputs, name = _alone(tree.flatten(list(new.values()))), self.name_of(place)
+        return keras.Model(inputs, self.outputs(place, new), name=name), remaining, keys
 
-        def call(operation, args, kwargs, new):
-            args, kwargs = new((args, kwargs))
-            if training is not None and isinstance(operation, keras.layers.Layer):
-                kwargs = {**kwargs, "training": training}
-            if id(operation) in self.targets:
-                first, others = first_argument(operation, args, kwargs)
-                hyper = self.targets[id(operation)].hyper
-                return hyper(first, weights[id(operation)], **others)
-            if id(operation) in self.opened:
-                fed, others = first_argument(operation, args, kwargs)
-                fed = nested_inputs(operation, fed)
-                return self.outputs(operation, fed, weights, others.get("training"))
-            if keras_internals.functional(operation) is not None:
-                return self._call_nested(operation, args, kwargs, weights)
-            return self._copy(operation)(*args, **kwargs)
+    def outputs(self, place, tensors):
+        """The outputs of a place, from `{Value: tensor}` of its inputs, which gets all others."""
+        for call in self.wanted(place):
+            made = tree.flatten(self.call(call, tensors))
+            tensors.update(zip(call.outputs, made, strict=True))
+        return filled(place.output, tensors)
 
-        tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
-        return walk(model, tensors, call)
+    def call(self, call, tensors):
+        """What is called in place of a call."""
+        if isinstance(call, ModelCall) and self.rewrites(call):
+            return self.call_model(call, tensors)
+        args, kwargs = filled((call.args, call.kwargs), tensors)
+        return self.copy(call.operation)(*args, **kwargs, **self.handed_on(call))
+
+    def call_model(self, call, tensors):
+        """Calls the model that is written for a nested one."""
+        key = self.key_of(call)
+        if key not in self.models:
+            self.models[key] = self.inside(call).write(call, tensors)
+        model, remaining, keys = self.models[key]
+        inputs = filled([call.fed[i] for i in remaining], tensors) + [tensors[key] for key in keys]
+        masks = filled([call.masks[i] for i in remaining], tensors)
+        others = {**filled(call.others, tensors), **self.handed_on(call)}
+        if any(mask is not None for mask in masks):
+            others["mask"] = masks
+        return model(_alone(tree.flatten(inputs)), **others)
+
+    def handed_on(self, call):
+        """Arguments that the calls around a layer, which are written no more, hand on to it."""
+        inlined = call.around and id(call.around[-1].model) in self.inlined
+        return call.context if inlined else {}
+
+    def copy(self, operation):
+        """The copy of a layer or operation, one for all its calls."""
+        if id(operation) not in self.copies:
+            self.copies[id(operation)] = (operation, self.new_copy(operation))
+        return self.copies[id(operation)][1]
 
     def copy_values(self):
-        """Gives the new layers the values and the state of the given ones."""
+        """Gives the copies the values and the state of the given layers."""
         for layer, copy in self.copies.values():
             if isinstance(layer, keras.layers.Layer):
                 copy_values(layer_inside(layer), layer_inside(copy))
-                self._hold(copy)
-        for target in self.targets.values():
-            target.assign_state()
-            self._hold(target.hyper)
 
-    def _hold(self, layer):
-        if self.held:
-            layer.trainable = False
+    # What a subclass may say.
 
-    def _copy(self, operation):
-        if id(operation) in self.replaced:
-            return self.replaced[id(operation)]
-        if id(operation) not in self.copies:
-            copy = freezable_copy(operation) if self.held else copy_of(operation)
-            copy.name = self.names.get(id(operation), copy.name)
-            self.copies[id(operation)] = (operation, copy)
-        return self.copies[id(operation)][1]
+    def new_copy(self, operation):
+        return copy_of(operation)
 
-    def _call_nested(self, model, args, kwargs, weights):
-        if id(model) not in self.inner:
-            self.inner[id(model)] = self._inner(model, weights)
-        inner, needed = self.inner[id(model)]
-        fed, others = first_argument(model, args, kwargs)
-        given = tree.flatten([weights[layer] for layer in needed])
-        return inner([*nested_inputs(model, fed), *given], **others)
+    def wanted(self, place):
+        """The calls of a place that are written."""
+        return place.members
 
-    def _inner(self, model, weights):
-        needed = [id(layer) for layer in layers_of_graph(model) if id(layer) in self.targets]
-        inputs = [input_like(tensor) for tensor in model.inputs]
-        taken = [tree.map_structure(_weights_input, weights[layer]) for layer in needed]
-        outputs = self.outputs(model, inputs, dict(zip(needed, taken)))
-        name = self.names.get(id(model), model.name)
-        return keras.Model([*inputs, *tree.flatten(taken)], outputs, name=name), needed
+    def remaining_inputs(self, place):
+        """Indices of the inputs that a written model still takes."""
+        return range(len(place.inputs))
 
+    def other_inputs(self, place):
+        """Keys of the tensors around a nested model that it takes, too."""
+        return []
 
-def sharing_models(model):
-    """Ids of the nested models that share layers with another part of the graph.
+    def name_of(self, place):
+        return place.model.name
 
-    A file has the values of such a layer once, and a model loaded from it has the layer twice.
-    """
-    places = {}  # id(layer) -> (layer, {ids of the models around it, from the outermost})
+    def rewrites(self, call):
+        """Whether a nested model is written anew, rather than copied as a whole."""
+        return True
 
-    def collect(inner, around):
-        for operation, *_ in keras_internals.nodes(inner):
-            if isinstance(operation, keras.layers.Layer):
-                places.setdefault(id(operation), (operation, set()))[1].add(around)
-            if keras_internals.functional(operation) is not None:
-                collect(operation, (*around, id(operation)))
+    def key_of(self, call):
+        """What nested models of which one is written have in common."""
+        return id(call.model)
 
-    collect(model, ())
-    return {
-        nested
-        for layer, found in places.values()
-        if len({around[-1:] for around in found}) > 1 and keras_saving.is_saved(layer)
-        for around in found
-        for nested in around
-    }
+    def inside(self, call):
+        """The writer of a nested model."""
+        return self
 
 
-def names_in_one_graph(model, opened):
-    """`{id(operation): its name}` in a model whose nested models are opened, if there are any."""
-    names, taken = {}, set()
-
-    def collect(inner):
-        for operation, *_ in keras_internals.nodes(inner):
-            if id(operation) in opened:
-                collect(operation)
-            elif id(operation) not in names:
-                names[id(operation)] = free_name(operation.name, taken)
-
-    if opened:
-        taken.update(keras_internals.producer(tensor).name for tensor in model.inputs)
-        collect(model)
-    return names
+def new_input(symbol, name=None):
+    """An input of a new model, of the shape, the dtype and the name of a KerasTensor."""
+    # Without a name, a tensor is called differently.
+    name = name or keras_internals.producer(symbol).name
+    return keras.Input(batch_shape=symbol.shape, dtype=symbol.dtype, name=name)
 
 
-def _weights_input(tensor):
-    return input_like(tensor, name=session_name("weights"))
+def _numbered_input(symbol):
+    return new_input(symbol, name=session_name("weights"))
+
+
+def _alone(inputs):
+    return inputs[0] if len(inputs) == 1 else inputs

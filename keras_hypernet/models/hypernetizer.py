@@ -12,9 +12,10 @@ from keras_hypernet.initializers import initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, MODES
-from keras_hypernet.models.graph_walk import input_like
-from keras_hypernet.models.graph_writer import GraphWriter
-from keras_hypernet.models.target_layer import select_targets
+from keras_hypernet.models.graph_reader import CallGraph
+from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.hyper_writer import HyperWriter
+from keras_hypernet.models.target_layer import select_target_layers
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name, session_name
 from keras_hypernet.weights.forms import materialize
@@ -119,27 +120,28 @@ def hypernetize(
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
-    targets = select_targets(source, select, mode, rank, shared, freeze, taken)
+    graph = CallGraph(source)
+    target_layers = select_target_layers(graph, select, mode, rank, shared, freeze, taken)
     if generator is None:
         weights = _default(
-            conditioning, targets, hidden_sizes, initialization, running_scale, taken
+            conditioning, target_layers, hidden_sizes, initialization, running_scale, taken
         )
     else:
-        weights = _given(conditioning, targets, generator, initialization, mode, taken)
-    weights = {id(target.layer): made for target, made in zip(targets, weights)}
-    for target in targets:
+        weights = _given(conditioning, target_layers, generator, initialization, mode, taken)
+    for target in target_layers:
         target.assign()
     given = {id(tensor) for tensor in sources}  # a conditioning may be made of the model's input
     inputs = tree.map_structure(
-        lambda tensor: tensor if id(tensor) in given else input_like(tensor),
+        lambda tensor: tensor if id(tensor) in given else new_input(tensor),
         keras_internals.functional(source).input,
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = GraphWriter(source, targets, held=freeze == "all")
-    outputs = writer.outputs(source, tree.flatten(inputs), weights)
+    writer = HyperWriter(graph, target_layers, frozen=freeze == "all")
+    tensors = dict(zip(graph.inputs, tree.flatten(inputs), strict=True))
+    outputs = writer.outputs(graph, {**tensors, **dict(zip(target_layers, weights, strict=True))})
     writer.copy_values()
-    _check_all_generated(targets)
+    _check_all_generated(target_layers)
     name = session_name(f"hyper_{model.name}")
     inputs = [*sources, *tree.flatten(inputs)]
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
@@ -231,7 +233,7 @@ def _names_in_graph(sources, tensors):
     return {operation.name for operation in keras.Model(sources, tensors).operations}
 
 
-def _default(conditioning, targets, hidden_sizes, initialization, running_scale, taken):
+def _default(conditioning, target_layers, hidden_sizes, initialization, running_scale, taken):
     """One trunk and one linear head per target layer."""
     if not keras.utils.is_keras_tensor(conditioning):
         raise TypeError(
@@ -242,7 +244,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, running_scale,
     checks.rank("conditioning", conditioning.shape, 2)
     checks.known_last_axis("conditioning", conditioning.shape)
     initialization = BiasHyperInit() if initialization is None else initialization
-    initialization.check_names([name for target in targets for name in target.spec.names])
+    initialization.check_names([name for target in target_layers for name in target.spec.names])
     features = conditioning
     if is_scaled(conditioning, running_scale):
         features = RunningScale(name=free_name("running_scale", taken))(features)
@@ -251,7 +253,7 @@ def _default(conditioning, targets, hidden_sizes, initialization, running_scale,
         features = trunk(features)
         initialization = initialization.for_inputs(trunk.feature_scale)
     weights = []
-    for i, target in enumerate(targets):
+    for i, target in enumerate(target_layers):
         head = WeightGenerator(
             target.spec,
             hidden_sizes=(),
@@ -265,14 +267,14 @@ def _default(conditioning, targets, hidden_sizes, initialization, running_scale,
     return weights
 
 
-def _joined(targets):
+def _joined(target_layers):
     """The `WeightSpec` of all that is generated."""
-    return WeightSpec([tensor for target in targets for tensor in target.spec])
+    return WeightSpec([tensor for target in target_layers for tensor in target.spec])
 
 
-def _given(conditioning, targets, generator, initialization, mode, taken):
+def _given(conditioning, target_layers, generator, initialization, mode, taken):
     """A given generator, its weights cut for the layers."""
-    spec = _joined(targets)
+    spec = _joined(target_layers)
     if not isinstance(generator, Generator):
         made_by_function = callable(generator) and not isinstance(generator, keras.layers.Layer)
         generator = generator(spec) if made_by_function else generator
@@ -292,13 +294,13 @@ def _given(conditioning, targets, generator, initialization, mode, taken):
     weights = generator(conditioning)
     if mode != "replace":
         changes = spec.split(_example(generator, conditioning))
-        for target in targets:
+        for target in target_layers:
             target.layer_weights.add_gates(changes)
-    if len(targets) == 1:
-        return [targets[0].layer_weights(weights)]
-    totals = [target.spec.total for target in targets]
+    if len(target_layers) == 1:
+        return [target_layers[0].layer_weights(weights)]
+    totals = [target.spec.total for target in target_layers]
     split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
-    return [target.layer_weights(cut) for target, cut in zip(targets, split(weights))]
+    return [target.layer_weights(cut) for target, cut in zip(target_layers, split(weights))]
 
 
 def _example(generator, conditioning):
@@ -316,8 +318,8 @@ def _example(generator, conditioning):
     return ops.convert_to_numpy(materialize(made))
 
 
-def _check_all_generated(targets):
+def _check_all_generated(target_layers):
     """Every selected weight got a place in the graph."""
-    missing = [path for target in targets if not target.hyper.built for path in target.paths]
+    missing = [path for target in target_layers if not target.hyper.built for path in target.paths]
     if missing:
         raise ValueError(f"These weights have no place in the graph of the model: {missing}")

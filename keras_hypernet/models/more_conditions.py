@@ -6,8 +6,9 @@ from keras import tree
 from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.models.graph_walk import input_like, layers_of_graph
-from keras_hypernet.models.graph_writer import GraphWriter
+from keras_hypernet.models.graph_reader import CallGraph
+from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.utils import checks, keras_internals
 
 FREEZE = (None, "all")
@@ -62,13 +63,14 @@ def with_conditions(model, num_conditions, start="initializer", freeze=None, lay
             f"call `with_conditions` of its layers. Received: model={model!r}"
         )
     checks.choice("freeze", freeze, FREEZE)
-    chosen = _chosen(model, layers)
+    graph = CallGraph(model)
+    chosen = _chosen(graph, layers)
     for layer in chosen:
         capacity.check(layer, num_conditions, start)
     larger = {id(x): capacity.with_conditions(x, num_conditions, start) for x in chosen}
-    writer = GraphWriter(model, [], held=freeze == "all", replaced=larger)
-    inputs = tree.map_structure(input_like, keras_internals.functional(model).input)
-    outputs = writer.outputs(model, tree.flatten(inputs), {})
+    writer = HyperWriter(graph, frozen=freeze == "all", replaced=larger)
+    inputs = tree.map_structure(new_input, keras_internals.functional(model).input)
+    outputs = writer.outputs(graph, dict(zip(graph.inputs, tree.flatten(inputs))))
     writer.copy_values()
     if freeze == "all":
         for layer in larger.values():
@@ -76,18 +78,18 @@ def with_conditions(model, num_conditions, start="initializer", freeze=None, lay
     return keras.Model(inputs, outputs, name=model.name)
 
 
-def _chosen(model, names):
+def _chosen(graph, names):
     """The layers that get more conditions."""
     found = [
         layer
-        for layer in layers_of_graph(model)
+        for layer, _ in graph.layers()
         if isinstance(layer, (ConditionEmbedding, Generator)) and layer.num_conditions is not None
     ]
     numbers = {layer.name: layer.num_conditions for layer in found}
     if not numbers:
         raise ValueError(
             "`model` must have layers with `num_conditions` in its graph, such as "
-            f"`kh.ConditionEmbedding`. Received: model={model!r}"
+            f"`kh.ConditionEmbedding`. Received: model={graph.model!r}"
         )
     if names is None and len(set(numbers.values())) > 1:
         raise ValueError(

@@ -16,33 +16,23 @@ class Parameters:
     name of their nested model.
 
     Args:
-        model: A functional or sequential model.
+        graph: The `CallGraph` of the model.
 
     `layers` is `[layer of the graph]`, nested models opened, each once. `of(layer)` is
     `[(owner, variable)]`. `path(variable)` is its name.
     """
 
-    def __init__(self, model):
-        self.layers, self._where, self._paths, self._name = [], {}, {}, model.name
-        self._collect(model, ())
-        variables = [v for layer in self.layers for _, v in self.of(layer)]
-        unique = {id(v): v for v in variables}
+    def __init__(self, graph):
+        self._paths, self._name = {}, graph.model.name
+        places = graph.layers()
+        self.layers = [layer for layer, _ in places]
+        unique = {id(v): v for layer in self.layers for _, v in self.of(layer)}
         shared = Counter(v.path for v in unique.values())
-        for layer in self.layers:
+        for layer, around in places:
             for _, v in self.of(layer):
-                prefix = self._where[id(layer)] if shared[v.path] > 1 else ()
+                prefix = [call.operation.name for call in around] if shared[v.path] > 1 else []
                 self._paths.setdefault(id(v), "/".join((*prefix, v.path)))
         self.variables = list(unique.values())
-
-    def _collect(self, model, where):
-        for operation, *_ in keras_internals.nodes(model):
-            if not isinstance(operation, keras.layers.Layer) or id(operation) in self._where:
-                continue
-            self._where[id(operation)] = where
-            if keras_internals.functional(operation) is not None:
-                self._collect(operation, (*where, operation.name))
-            else:
-                self.layers.append(operation)
 
     def of(self, layer):
         return keras_internals.parameters(layer)

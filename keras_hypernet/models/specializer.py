@@ -1,18 +1,19 @@
 """`specialize`: one condition baked into a plain Keras model."""
 
-from functools import partial
-
-import keras
-from keras import tree
-
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
-from keras_hypernet.models import graph_reader
-from keras_hypernet.models.graph_walk import first_argument, input_like, walk
-from keras_hypernet.models.weight_reader import values_by_name
-from keras_hypernet.utils import keras_internals
-from keras_hypernet.utils.copying import assign_parts, copy_of, copy_values
+from keras_hypernet.models.calls import filled, made_by, values_in
+from keras_hypernet.models.graph_reader import (
+    CallGraph,
+    before,
+    check_functional,
+    everything,
+    given_values,
+    run,
+)
+from keras_hypernet.models.graph_writer import GraphWriter
+from keras_hypernet.utils.copying import assign_parts, copy_of
 
 
 def specialize(model, conditioning):
@@ -40,130 +41,108 @@ def specialize(model, conditioning):
     >>> plain.count_params()
     16
     """
-    graph_reader.check_functional(model)
-    inputs = graph_reader.conditioning_inputs(model)
+    check_functional(model)
+    graph = CallGraph(model)
+    inputs = graph.conditioning()
     if not inputs:
         raise ValueError(f"`model` must have generated weights in its graph. Received: {model!r}")
-    values = values_by_name(inputs, conditioning)
-    for name, value in values.items():
-        if len(value.shape) == 0 or value.shape[0] != 1:
+    given = given_values(inputs, conditioning)
+    for symbol, value in inputs:
+        shape = tuple(given[value].shape)
+        if not shape or shape[0] != 1:
             raise ValueError(
                 "`conditioning` must have one row, for one condition is baked in. "
-                f"Received: {name} of shape {tuple(value.shape)}"
+                f"Received: {symbol.name} of shape {shape}"
             )
-    return _plain(model, values, model.name)[0]
+    weights = [call.weights for call in graph.calls_of(HyperLayer)]
+    baked = run(graph.calls_before(weights), given, training=False)
+    plain, *_ = PlainWriter(graph, baked, graph).write(graph, {})
+    return plain
 
 
-def _plain(model, values, name, flags=None):
-    """`(plain model, [the inputs of the model that remain])`."""
-    baker = Baker(values, {operation.name for operation in model.operations}, flags or {})
-    needed = data_tensors(model)
-    inputs = [tensor for tensor in model.inputs if id(tensor) in needed]
-    new = [input_like(tensor) for tensor in inputs]
-    tensors = {id(old): tensor for old, tensor in zip(inputs, new)}
-    outputs = walk(model, tensors, baker.call, needed)
-    baker.copy_values()
-    plain = keras.Model(new[0] if len(new) == 1 else new, outputs, name=name)
-    return plain, inputs
-
-
-def data_tensors(model):
-    """Ids of the KerasTensors that outputs are made of, generated weights left out."""
-    needed = {id(tensor) for tensor in model.outputs}
-    for operation, args, kwargs, outputs in reversed(keras_internals.nodes(model)):
-        if not any(id(tensor) in needed for tensor in outputs):
-            continue
-        if isinstance(operation, HyperLayer):
-            first, others = first_argument(operation, args, kwargs)
-            del others["weights"]
-            used = [first, others]
-        elif keras_internals.functional(operation) is not None:
-            fed = graph_reader.fed_to(operation, args, kwargs)
-            inside = data_tensors(operation)
-            used = [fed[tensor.name] for tensor in operation.inputs if id(tensor) in inside]
-            used += [first_argument(operation, args, kwargs)[1]]  # such as a mask
-        else:
-            used = [args, kwargs]
-        needed |= {id(x) for x in tree.flatten(used) if keras.utils.is_keras_tensor(x)}
-    return needed
-
-
-class Baker:
-    """Calls the operations of a graph with plain layers in place of hyper layers.
+class PlainWriter(GraphWriter):
+    """Writes one model of a graph, with plain layers in place of hyper layers.
 
     Args:
-        values: `{name: value}` of the model's inputs that generated weights depend on.
-        taken: Names of the model's operations.
-        flags: `{name: flags}` of the inputs that weights come in by: which ones are trained.
+        graph: The `CallGraph`.
+        baked: `{Value: tensor}` of the generated weights.
+        place: The graph, or the `ModelCall` of the nested model that is written.
+        name: Of the new model; `None` is that of the given one.
     """
 
-    def __init__(self, values, taken, flags):
-        self.values = values
-        self.flags = flags
-        self.taken = taken
-        self.made = {}  # what it was made of -> plain layer
-        self.pending = []  # functions that give layers, once built, their values
+    def __init__(self, graph, baked, place, name=None):
+        super().__init__(graph)
+        self.baked = baked
+        self.name = name or place.model.name
+        self.hyper_models = {
+            id(outer.model) for call in graph.calls_of(HyperLayer) for outer in call.around
+        }
+        self.data = before(place.output, self._data)  # what outputs are made of beside weights
+        self.taken = {operation.name for operation in place.model.operations}
         self.names = set()  # of what was made for generated weights
+        self.plain = {}  # hyper layer and its weights -> what `plain_layers` returns
 
-    def call(self, operation, args, kwargs, new):
-        if isinstance(operation, HyperLayer):
-            x, others = first_argument(operation, args, kwargs)
-            weights = others.pop("weights")
-            x, others = new((x, others))
-            for layer in self._plain_layers(operation, weights):
-                x = layer(x, **others)
-            return x
-        if keras_internals.functional(operation) is not None and graph_reader.has_hyper_layers(
-            operation
-        ):
-            return self._call_nested(operation, args, kwargs, new)
-        args, kwargs = new((args, kwargs))
-        return self._copy(operation)(*args, **kwargs)
+    def write(self, place, tensors):
+        written = super().write(place, tensors)
+        self.copy_values()
+        return written
+
+    def call(self, call, tensors):
+        if not isinstance(call.operation, HyperLayer):
+            return super().call(call, tensors)
+        x, others = filled(_without_weights(call), tensors)
+        for layer, *_ in self._plain_layers(call):
+            x = layer(x, **others)
+        return x
 
     def copy_values(self):
-        """Gives the plain layers their values."""
-        for give in self.pending:
-            give()
+        super().copy_values()
+        for layers in self.plain.values():
+            for layer, *values in layers:
+                assign_parts(layer, *values)
 
-    def _copy(self, operation):
-        key = id(operation)
-        if key not in self.made:
-            operation = layer_inside(operation)
-            copy = self.made[key] = copy_of(operation)
-            if isinstance(operation, keras.layers.Layer):
-                self.pending.append(partial(copy_values, operation, copy))
-        return self.made[key]
+    def new_copy(self, operation):
+        return copy_of(layer_inside(operation))
 
-    def _plain_layers(self, hyper, weights):
-        key = (id(hyper), *map(id, tree.flatten(weights)))
-        if key not in self.made:
-            plain = hyper.plain_layers(graph_reader.evaluate(weights, self.values))
-            for layer, *values in plain:
+    def wanted(self, place):
+        return [call for call in place.members if not self.data.isdisjoint(call.outputs)]
+
+    def remaining_inputs(self, place):
+        return [i for i, value in enumerate(place.inputs) if value in self.data]
+
+    def name_of(self, place):
+        return self.name
+
+    def rewrites(self, call):
+        return id(call.model) in self.hyper_models
+
+    def key_of(self, call):
+        """The model, and what it generates its weights from."""
+        hyper = [c.weights for c in self.graph.calls_of(HyperLayer) if call in c.around]
+        conditioning = before(hyper)
+        fed = [x for value, x in zip(call.inputs, call.fed) if value in conditioning]
+        return (id(call.model), *fed)
+
+    def inside(self, call):
+        return PlainWriter(self.graph, self.baked, call, self._free(call.model.name))
+
+    def _data(self, call):
+        """What a call takes, generated weights left out; nested models are called as a whole."""
+        hyper = isinstance(call.operation, HyperLayer)
+        taken = [_without_weights(call) if hyper else everything(call)]
+        for outer in call.around:
+            taken += [outer.outputs, outer.others if self.rewrites(outer) else everything(outer)]
+        return taken
+
+    def _plain_layers(self, call):
+        key = (id(call.operation), *values_in(call.weights))
+        if key not in self.plain:
+            plain = call.operation.plain_layers(filled(call.weights, self.baked))
+            for layer, *_ in plain:
                 layer.name = self._free(layer.name)
-                self.pending.append(partial(assign_parts, layer, *values, self._flags(weights)))
-            self.made[key] = [layer for layer, *_ in plain]
-        return self.made[key]
-
-    def _flags(self, weights):
-        """Which of a layer's weights the given model trained, where that is known; else `()`."""
-        first = tree.flatten(weights)[0]
-        operation, *_ = keras_internals.call_of(first)
-        if isinstance(operation, LayerWeights):
-            return operation.trainable_flags
-        return self.flags.get(first.name, ())
-
-    def _call_nested(self, model, args, kwargs, new):
-        _, others = first_argument(model, args, kwargs)
-        fed = graph_reader.fed_to(model, args, kwargs)
-        names = [tensor.name for tensor in graph_reader.conditioning_inputs(model)]
-        key = (id(model), *(id(fed[name]) for name in names))
-        if key not in self.made:
-            values = {name: graph_reader.evaluate(fed[name], self.values) for name in names}
-            flags = {name: self._flags(fed[name]) for name in names}
-            self.made[key] = _plain(model, values, self._free(model.name), flags)
-        plain, inputs = self.made[key]
-        data = [new(fed[tensor.name]) for tensor in inputs]
-        return plain(data if len(data) > 1 else data[0], **new(others))
+            flags = _trainable_flags(call.weights)
+            self.plain[key] = [(*parts, flags) for parts in plain]
+        return self.plain[key]
 
     def _free(self, name):
         """The name, or where it was given away, one that no layer of the plain model has."""
@@ -172,3 +151,16 @@ class Baker:
             free, i = f"{name}_{i}", i + 1
         self.names.add(free)
         return free
+
+
+def _without_weights(call):
+    """The arguments of a hyper layer, its weights left out."""
+    first, others = call.arguments
+    return first, {name: given for name, given in others.items() if name != "weights"}
+
+
+def _trainable_flags(weights):
+    """Which of a layer's weights the given model trained, where that is known; else `()`."""
+    call = made_by(values_in(weights)[0])
+    known = call is not None and isinstance(call.operation, LayerWeights)
+    return call.operation.trainable_flags if known else ()

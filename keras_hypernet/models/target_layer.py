@@ -30,7 +30,7 @@ class TargetLayer:
 
     def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze):
         self.layer = layer
-        self.held = freeze == "all"
+        self.frozen = freeze == "all"
         self.owned = parameters.of(layer)
         self.paths = [parameters.path(variable) for _, variable in self.owned]
         self.hyper = self._hyper(shared)
@@ -99,7 +99,7 @@ class TargetLayer:
             **update,
             regularizer=regularizer and keras.regularizers.serialize(regularizer),
             constraint=constraint and keras.constraints.serialize(constraint),
-            trainable=variable.trainable and not (self.held and mode is None),
+            trainable=variable.trainable and not (self.frozen and mode is None),
         )
 
     def assign(self):
@@ -114,14 +114,14 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_targets(model, select, mode, rank, shared, freeze, taken):
-    """The `TargetLayer`s of the layers of a model that have selected weights.
+def select_target_layers(graph, select, mode, rank, shared, freeze, taken):
+    """The `TargetLayer`s of the layers of a graph that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.
     """
-    parameters = Parameters(model)
+    parameters = Parameters(graph)
     if not parameters.variables:
-        raise ValueError(f"`model` must have weights to generate. Received: model={model!r}")
+        raise ValueError(f"`model` must have weights to generate. Received: model={graph.model!r}")
     selected = parameters.selected(select)
     if select is None and mode == LOW_RANK:
         selected &= _updatable(parameters)

@@ -1,18 +1,20 @@
 """`target_weights`: what a hypernetwork generates, by name."""
 
-from collections import Counter
-
-import keras
 from keras import ops
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.split_weights import SplitWeights
-from keras_hypernet.models import graph_reader
-from keras_hypernet.models.call_graph import CallGraph
-from keras_hypernet.utils import checks
-from keras_hypernet.weights.forms import FACTORS, split_weights
+from keras_hypernet.models.calls import Entry, filled
+from keras_hypernet.models.graph_reader import (
+    CallGraph,
+    before,
+    check_functional,
+    given_values,
+    run,
+    until,
+)
+from keras_hypernet.models.weight_sources import SOURCES, sources_of, unique_names, weight_sources
 
 
 def target_weights(model, conditioning):
@@ -42,102 +44,56 @@ def target_weights(model, conditioning):
     >>> {name: array.shape for name, array in weights.items()}
     {'layer_0/kernel': (5, 3, 4), 'layer_0/bias': (5, 4)}
     """
-    graph_reader.check_functional(model)
-    calls = CallGraph(model)
-    _, names = calls.before(
-        [
-            [[call.args, call.kwargs] for call in calls.calls_of(Generator)],
-            [_weights(hyper) for hyper in calls.calls_of(HyperLayer)],
-        ]
-    )
-    inputs = [tensor for tensor in model.inputs if tensor.name in names]
+    check_functional(model)
+    graph = CallGraph(model)
+    inputs = graph.conditioning()
     if not inputs:
         raise ValueError(f"`model` must have generators in its graph. Received: {model!r}")
-    calls.feed(values_by_name(inputs, conditioning))
-    found = list(_generated(calls))
-    counts = Counter(name for _, tensors in found for name in tensors)
+    given = given_values(inputs, conditioning)
+    found = _generated(graph)
+    tensors = run(graph.calls_before([made.values for made in found]), given, training=False)
+    named = [made.tensors(tensors) for made in found]
+    names = unique_names([made.call for made in found], named)
     return {
-        name if counts[name] == 1 else f"{where}/{name}": ops.convert_to_numpy(tensor)
-        for where, tensors in found
-        for name, tensor in tensors.items()
+        name: ops.convert_to_numpy(tensor)
+        for own, made in zip(names, named)
+        for name, tensor in zip(own, made.values())
     }
 
 
-def _generated(calls):
-    """`[(where, {name: tensor})]` of all generated weights, as they are where they are applied."""
-    sources = calls.calls_of((Generator, LayerWeights))
-    covered = {c for s in calls.calls_of(LayerWeights) for c in _sources(calls, s.args)[0]}
-    uses = [(hyper, *_sources(calls, _weights(hyper))) for hyper in calls.calls_of(HyperLayer)]
-    changed = [use for use in uses if use[2]]
-    only_changed = {source for _, found, _ in changed for source in found}
-    only_changed -= {source for _, found, changes in uses if not changes for source in found}
-    found = [
-        (source, _tensors_of_source(calls, source))
-        for source in sources
-        if source not in covered | only_changed
-    ]
-    found += [(hyper, _tensors_of_use(calls, hyper, made)) for hyper, made, _ in changed]
-    counts, numbers = Counter(call.name for call, _ in found), Counter()
-    for call, tensors in found:
-        where = call.name
-        if counts[where] > 1:  # one layer, called more than once
-            where = f"{where}/{numbers[where]}"
-            numbers[call.name] += 1
-        yield where, tensors
+class ChangedWeights:
+    """The weights of a hyper layer, where operations change what was generated for it.
+
+    They have the generator's names where there is one and it makes as many weights.
+    """
+
+    def __init__(self, call):
+        self.call, self.values = call, call.weights
+
+    def tensors(self, tensors):
+        named = self.call.operation.tensors_by_name(filled(self.values, tensors))
+        shapes = [tuple(tensor.shape)[1:] for tensor in named.values()]
+        layers = [call.operation for call in sources_of(self.values)]
+        specs = [layer.spec for layer in layers if isinstance(layer, Generator)]
+        if len(specs) == 1 and specs[0].shapes == shapes:
+            return dict(zip(specs[0].names, named.values()))
+        return named
 
 
-def _weights(hyper):
-    return hyper.argument("weights")
+def _generated(graph):
+    """All generated weights, as they are where they are applied."""
+    as_they_are, changed = set(), {}
+    for call in graph.calls_of(HyperLayer):
+        if _is_changed(call.weights):
+            changed[call] = sources_of(call.weights)
+        else:
+            as_they_are |= sources_of(call.weights)
+    only_changed = {source for found in changed.values() for source in found} - as_they_are
+    sources = [made for made in weight_sources(graph) if made.call not in only_changed]
+    return sources + [ChangedWeights(call) for call in changed]
 
 
-def _sources(calls, weights):
-    """`(the calls that make weights, whether other operations change what they make)`."""
-    between, _ = calls.before(weights, stop=(Generator, LayerWeights))
-    sources = [call for call in between if isinstance(call.operation, (Generator, LayerWeights))]
-    return sources, any(
-        not isinstance(call.operation, (Generator, LayerWeights, SplitWeights)) for call in between
-    )
-
-
-def _tensors_of_source(calls, source):
-    if isinstance(source.operation, LayerWeights):
-        return source.operation.tensors(calls.tensors_of(source.argument("generated")))
-    weights = calls.tensors_of(source.outputs)
-    weights = dict(zip(FACTORS, weights)) if len(weights) > 1 else weights[0]
-    return split_weights(weights, source.operation.spec)
-
-
-def _tensors_of_use(calls, hyper, sources):
-    """Under the generator's names where there is one and it makes as many weights."""
-    tensors = hyper.operation.tensors_by_name(calls.tensors_of(_weights(hyper)))
-    specs = [s.operation.spec for s in sources if isinstance(s.operation, Generator)]
-    if len(specs) == 1 and specs[0].shapes == [tuple(t.shape)[1:] for t in tensors.values()]:
-        return dict(zip(specs[0].names, tensors.values()))
-    return tensors
-
-
-def values_by_name(inputs, conditioning):
-    """`{name of an input: its value as a tensor}`."""
-    names = [tensor.name for tensor in inputs]
-    if isinstance(conditioning, dict):
-        given = dict(conditioning)
-    else:
-        values = conditioning if isinstance(conditioning, (list, tuple)) else [conditioning]
-        given = dict(zip(names, values)) if len(values) == len(names) else {}
-    if set(given) != set(names):
-        raise ValueError(
-            f"`conditioning` must have one array for each of the inputs {names}, as an array, a "
-            f"list in this order or a dict. Received: {_summary(conditioning)}"
-        )
-    return {tensor.name: _value(tensor, given[tensor.name]) for tensor in inputs}
-
-
-def _value(tensor, given):
-    given = checks.array("conditioning", given)
-    if keras.backend.is_int_dtype(tensor.dtype):
-        checks.int_tensor(tensor.name, given)
-    return ops.cast(given, tensor.dtype)
-
-
-def _summary(conditioning):
-    return keras.tree.map_structure(lambda x: getattr(x, "shape", type(x).__name__), conditioning)
+def _is_changed(weights):
+    """Whether something stands between weights and the calls that make them."""
+    calls = {value.call for value in before(weights, until(*SOURCES))} - {None}
+    return any(not isinstance(c.operation, (*SOURCES, SplitWeights, Entry)) for c in calls)

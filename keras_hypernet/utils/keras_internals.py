@@ -122,27 +122,10 @@ def constant(array):
         return ops.convert_to_tensor(array)
 
 
-def calls_in(model, operation):
-    """The calls of an operation in a functional model: `[(args, kwargs, outputs)]`."""
-    nodes = {id(node) for level in model._nodes_by_depth.values() for node in level}
-    return [
-        (node.arguments.args, node.arguments.kwargs, node.outputs)
-        for node in operation._inbound_nodes
-        if id(node) in nodes
-    ]
-
-
 def first_call(layer):
     """`(args, kwargs)` of the first call of a layer on KerasTensors; `None` if there was none."""
     nodes = layer._inbound_nodes
     return (nodes[0].arguments.args, nodes[0].arguments.kwargs) if nodes else None
-
-
-def call_of(tensor):
-    """The call that made a KerasTensor: `(operation, args, kwargs)`."""
-    operation, node, _ = tensor._keras_history
-    arguments = operation._inbound_nodes[node].arguments
-    return operation, arguments.args, arguments.kwargs
 
 
 def producer(tensor):

@@ -1,11 +1,11 @@
-"""`OptimizerStart`: what an optimizer was when it was compiled."""
+"""`InitialOptimizer`: what an optimizer was when it was compiled."""
 
 import json
 
 import keras
 
 
-class OptimizerStart:
+class InitialOptimizer:
     """Remembers how an optimizer starts, its learning rate too, to start it anew later.
 
     Args:

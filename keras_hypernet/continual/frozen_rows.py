@@ -1,4 +1,4 @@
-"""`HeldRows`: a constraint that lets only some rows of a variable be trained."""
+"""`FrozenRows`: a constraint that lets only some rows of a variable be trained."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ from keras import ops
 from keras_hypernet.utils.copying import value_of
 
 
-class HeldRows(keras.constraints.Constraint):
+class FrozenRows(keras.constraints.Constraint):
     """Sets the rows of a variable that are not trained back to what they were.
 
-    Zero gradients would not hold them: momentum and weight decay move rows without gradient.
+    Zero gradients would not freeze them: momentum and weight decay move rows without gradient.
 
     Args:
-        variable: The variable; what its rows are now is kept.
+        variable: The variable; its rows stay as they are now.
         trained: Bools, one per row.
         inner: A constraint for the other rows, or `None`.
     """
