@@ -289,7 +289,7 @@ class Hypernetwork(Generator):
 
     def call(self, conditioning, variables=None, factored=None, training=None):
         def run():
-            return self._generated(inputs.as_dict(conditioning), self._is(factored), training)
+            return self._generated(_named(conditioning), self._is(factored), training)
 
         if variables is None:
             return run()
