@@ -540,6 +540,7 @@ OTHER = {
     ("ChunkedDeconvWeightGenerator", "image_shape"): (2, 3),
     ("ChunkedDeconvWeightGenerator", "num_conditions"): Row(4, CONDITIONAL),
     ("ChunkedWeightGenerator", "num_conditions"): Row(4, CONDITIONAL),
+    ("ChunkedWeightGenerator", "generator"): lambda: lambda spec: kh.WeightGenerator(spec, [2]),
     ("ComposedWeightGenerator", "spec"): {"a/kernel": (3, 4), "c/bias": (2,), "b/bias": (4,)},
     ("ComposedWeightGenerator", "generators"): lambda: {
         "part": kh.WeightGenerator({"a/kernel": (3, 4)}, hidden_sizes=[5])
@@ -581,6 +582,7 @@ OTHER = {
     ("HyperGroupNormalization", "groups"): 4,
     ("HyperWrapper", "layer"): lambda: model(5),
     ("Hypernetwork", "num_conditions"): 4,
+    ("Hypernetwork", "once_per_condition"): "auto",
     ("PerturbedWeightGenerator", "when"): "training",
     ("PerturbedWeightGenerator", "sigma"): 0.5,
     ("PerturbedWeightGenerator", "input_layer"): lambda: layers.Dense(3),

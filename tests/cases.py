@@ -437,6 +437,47 @@ def looked_up(values, i):
     return as_factored(generator_values, table[i])
 
 
+def hyper_model(**options):
+    def make():
+        i, x = keras.Input((), dtype="int32"), keras.Input((3,))
+        return keras.Model([i, x], kh.HyperDense(4)(x, by_ids(**options)(i)))
+
+    return make
+
+
+def by_ids(hidden_sizes=(6,), **options):
+    return kh.Hypernetwork(generator(hidden_sizes=hidden_sizes), 4, 5, **options)
+
+
+def chunks_by_ids(**options):
+    return kh.Hypernetwork(kh.ChunkedWeightGenerator([(3, 4), (4,)], 5), 4, 5, **options)
+
+
+Z = np.ones((2, 5), "float32")
+ONCE_BAD = (
+    (
+        "noise",
+        lambda: by_ids(once_per_condition=True, noise_size=2),
+        ValueError,
+        "`once_per_condition` is for weights that depend on ids alone.*noise_size=2",
+    ),
+    (
+        "no conditions",
+        lambda: kh.Hypernetwork(generator(), once_per_condition="auto"),
+        ValueError,
+        "needs `num_conditions`",
+    ),
+    ("a name", lambda: by_ids(once_per_condition="always"), TypeError, "`once_per_condition`"),
+)
+NO_HEAD = ValueError, "`factored=True` needs a `WeightGenerator`"
+FACTORED_BAD = (
+    ("factored a name", lambda: by_ids(factored="no"), TypeError, "`factored`"),
+    ("factored in a call", lambda: by_ids()(np.array([0]), factored=1), TypeError, "`factored`"),
+    ("no head", lambda: chunks_by_ids()(np.array([0]), factored=True), *NO_HEAD),
+    ("vectors", lambda: chunks_by_ids(once_per_condition=True, factored=True)(Z), *NO_HEAD),
+)
+
+
 def ids_and_data(rows, rng):
     return [*ids(4)(rows, rng), *arrays((1, 3))(rows, rng)]
 
@@ -468,6 +509,32 @@ CONDITIONS = [
             ("no tasks", lambda: kh.TaskWeights(generator(), 0), ValueError, "num_conditions"),
             *ids_bad(tasks),
         ),
+    ),
+    Case(
+        "Hypernetwork once per condition",
+        lambda: by_ids(once_per_condition=True),
+        ids(4),
+        lambda values, i: ref.flat_weights(once_per_task(values, i)),
+        hyper_model(once_per_condition=True),
+        ids_and_data,
+        ONCE_BAD,
+    ),
+    Case(
+        "Hypernetwork once per condition, factored",
+        lambda: by_ids([6, 3], once_per_condition=True, factored=True),
+        ids(4),
+        once_per_task,
+        hyper_model(once_per_condition=True, factored=True),
+        ids_and_data,
+    ),
+    Case(
+        "Hypernetwork factored",
+        lambda: by_ids(factored=True),
+        ids(4),
+        looked_up,
+        hyper_model(factored=True),
+        ids_and_data,
+        FACTORED_BAD,
     ),
     Case(
         "TaskWeights looked up",

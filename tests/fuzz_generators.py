@@ -161,6 +161,8 @@ def without_initialization(options, perceptron):
 
 
 def chunked(draw, spec, rows, **layer):
+    if draw.chance(0.3):
+        return chunks_of_any(draw, spec, rows, **layer)
     total = kh.WeightSpec.of(spec).total
     size = draw.named("chunk_size", [1, max(1, total // 3), max(1, total - 1), total])
     options, given = chunk_options(draw, rows)
@@ -172,6 +174,24 @@ def chunked(draw, spec, rows, **layer):
     if options["chunk_embeddings"] == "given":
         given["chunk_embeddings"] = draw.floats(rows, generator.num_chunks, width)
     return generator, given
+
+
+def chunks_of_any(draw, spec, rows, **layer):
+    """Each chunk from one of the other generators."""
+    size = draw.integer(1, kh.WeightSpec.of(spec).total)
+    draw.note(chunk_size=size)
+    kind = draw.pick([kind for kind in SIMPLE if kind is not structured])
+    generator, _ = kind(draw, [(size,)], rows, **layer)
+    while "chunk_embeddings" in generator.accepted_inputs and generator.chunk_embeddings == "given":
+        generator, _ = kind(draw, [(size,)], rows, **layer)
+    options, given = chunk_options(draw, rows)
+    if generator.num_conditions is not None:
+        given["condition_id"] = given.get("condition_id", ids(draw, rows))
+    options["initialization"] = draw.named("initialization", [None, BIAS])
+    outer = kh.ChunkedWeightGenerator(spec, size, 2, generator=generator, **options, **layer)
+    if options["chunk_embeddings"] == "given":
+        given["chunk_embeddings"] = draw.floats(rows, outer.num_chunks, 2)
+    return outer, given
 
 
 def structured(draw, spec, rows, **layer):
@@ -320,6 +340,8 @@ def hypernetwork(draw, spec, rows, **layer):
         options = {name: value for name, value in options.items() if name not in EMBEDDINGS}
         if generator.num_conditions is None:
             del options["embedding_size"]
+    elif "noise" not in given:
+        options |= draw.options({"once_per_condition": [True, "auto"]})
     return kh.Hypernetwork(generator, **options, **layer), given
 
 
@@ -333,8 +355,12 @@ def task_weights(draw, spec, rows, **layer):
         return weight(draw, spec, rows, **layer)
     size = given["condition"].shape[1]
     options = {"embedding_size": size, **draw.options(EMBEDDINGS)}
-    tasks = kh.TaskWeights(generator, CONDITIONS, **options, **layer)
-    return tasks, {"condition_id": ids(draw, rows)}
+    given = {"condition_id": ids(draw, rows)}
+    once = draw.named("once_per_condition", ["TaskWeights", True, "auto"])
+    if once == "TaskWeights":
+        return kh.TaskWeights(generator, CONDITIONS, **options, **layer), given
+    options |= {"once_per_condition": once, "factored": True}
+    return kh.Hypernetwork(generator, CONDITIONS, **options, **layer), given
 
 
 GENERATORS = {

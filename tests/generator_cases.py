@@ -166,6 +166,86 @@ def conditional(**other):
     return chunked(chunk_embeddings="conditional", num_conditions=CONDITIONS, **other)
 
 
+def perceptron(spec, **other):
+    return kh.WeightGenerator(spec, **options(**other))
+
+
+def of_chunks(spec, **other):
+    """Chunks of a chunk."""
+    return kh.ChunkedWeightGenerator(spec, 4, 2, **options(**other))
+
+
+def with_ids(spec):
+    return of_chunks(spec, chunk_embeddings="conditional", num_conditions=CONDITIONS)
+
+
+def any_generator(make=perceptron, **other):
+    return kh.ChunkedWeightGenerator(SPEC, 11, 3, generator=make, **other)
+
+
+def chunks_of_chunks(values, given, ids=None):
+    def make(values, z):
+        inside, *values = values
+        inside = inside[None] if ids is None else inside[given[ids]]
+        made = ref.chunks(values, inside, condition=z).reshape(len(z), -1)[:, :11]
+        return np.stack([ref.output_first(row, [(11,)]) for row in made])
+
+    return chunked_reference(values, given, make=make)
+
+
+def owned():
+    generator = perceptron([(11,)])
+    kh.Hypernetwork(generator, 3)
+    return generator
+
+
+def built():
+    generator = perceptron([(11,)])
+    generator.build((None, 8))
+    return generator
+
+
+OF_A_PERCEPTRON = ValueError, "is of the perceptron, and `generator`"
+ANY_GENERATOR_BAD = (
+    ("a number", lambda: any_generator(3), TypeError, "`generator` must be a Generator"),
+    ("a layer", lambda: any_generator(keras.layers.Dense(11)), TypeError, "`generator`"),
+    ("makes none", lambda: any_generator(lambda spec: None), TypeError, "`generator`"),
+    (
+        "other weights",
+        lambda: any_generator(lambda spec: perceptron([(3, 4)])),
+        ValueError,
+        "`chunk_size=11` weights.*of 12 weights",
+    ),
+    ("built", lambda: any_generator(built()), ValueError, "not built yet.*built=True"),
+    ("owned", lambda: any_generator(owned()), ValueError, "belongs to another layer"),
+    (
+        "ids in front",
+        lambda: any_generator(lambda spec: kh.Hypernetwork(perceptron(spec), 3)),
+        TypeError,
+        "without embeddings of conditions",
+    ),
+    (
+        "needs embeddings",
+        lambda: any_generator(lambda spec: of_chunks(spec, chunk_embeddings="given")),
+        ValueError,
+        "one vector for a chunk.*needs the input `chunk_embeddings`",
+    ),
+    (
+        "other conditions",
+        lambda: any_generator(with_ids, chunk_embeddings="conditional", num_conditions=3),
+        ValueError,
+        rf"that of the generator \({CONDITIONS}\)",
+    ),
+    ("perceptron's", lambda: any_generator(hidden_sizes=[3]), *OF_A_PERCEPTRON),
+    ("statistics", lambda: any_generator(conditional_statistics=True), *OF_A_PERCEPTRON),
+    (
+        "hyperfan",
+        lambda: any_generator(of_chunks, initialization="hyper_fan_in")(Z),
+        ValueError,
+        "`HyperFanIn` is for chunks of a `WeightGenerator`",
+    ),
+)
+
 CHUNKED_BAD = (
     ("chunk size 0", lambda: chunked(size=0), ValueError, "`chunk_size` must be a positive"),
     ("chunk size a float", lambda: chunked(size=8.0), TypeError, "`chunk_size`"),
@@ -375,6 +455,31 @@ CHUNKED = [
         one(condition=(5,), condition_id=None),
         with_one_set_of_statistics,
         model(lambda: conditional(batch_normalization=True), condition=(5,), condition_id=None),
+        several(condition=(5,), condition_id=None),
+    ),
+    Case(
+        "ChunkedWeightGenerator of a given perceptron",
+        lambda: moved(any_generator()),
+        vectors,
+        lambda values, z: chunked_reference(values, {"condition": z}),
+        plain_model(lambda: any_generator(perceptron([(11,)]), initialization="hyper_fan_in")),
+        vectors,
+        ANY_GENERATOR_BAD,
+    ),
+    Case(
+        "ChunkedWeightGenerator of chunks",
+        lambda: moved(any_generator(of_chunks)),
+        vectors,
+        lambda values, z: chunks_of_chunks(values, {"condition": z}),
+        plain_model(lambda: any_generator(of_chunks)),
+        vectors,
+    ),
+    Case(
+        "ChunkedWeightGenerator of chunks per condition",
+        lambda: moved(any_generator(with_ids)),
+        one(condition=(5,), condition_id=None),
+        lambda values, given: chunks_of_chunks(values, given, ids="condition_id"),
+        model(lambda: any_generator(with_ids), condition=(5,), condition_id=None),
         several(condition=(5,), condition_id=None),
     ),
     Case(
@@ -608,6 +713,15 @@ def deconv_reference(values, z):
     return image(values, z, (6, 6), (3, 3, 3))[:, :TOTAL] + base
 
 
+def of_images():
+    return kh.ChunkedWeightGenerator(
+        SPEC,
+        12,
+        output_first=False,
+        generator=lambda spec: kh.DeconvWeightGenerator(spec, (4, 3), **deconv()),
+    )
+
+
 def chunked_deconv_reference(values, z):
     embeddings, *values, base = values
     made = ref.chunks(
@@ -691,7 +805,15 @@ IMAGES = [
     ),
 ]
 
-IMAGES.append(
+IMAGES += [
+    Case(
+        "ChunkedWeightGenerator of images",
+        lambda: moved(of_images()),
+        vectors,
+        chunked_deconv_reference,
+        plain_model(of_images),
+        vectors,
+    ),
     Case(
         "ChunkedDeconvWeightGenerator without base",
         lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv(initialization=None)),
@@ -701,7 +823,7 @@ IMAGES.append(
             lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv(initialization=None))
         ),
         vectors,
-    )
-)
+    ),
+]
 
 GENERATOR_CASES = [*CHUNKED, *STRUCTURED, *IMAGES]

@@ -160,7 +160,7 @@ def of_embedding(embedding, start=""):
 def of_chunks(chunks, start=""):
     if chunks.embeddings is None:
         return {}
-    if chunks.mode == "shared":
+    if chunks.chunk_embeddings == "shared":
         return {f"{start}chunk_emb": Place(chunks.embeddings)}
     conditions = range(chunks.num_conditions)
     return {f"{start}chunk_emb_cond{c}": Place(chunks.embeddings, c) for c in conditions}

@@ -54,6 +54,9 @@ def composed(**options):
 BASED = {
     "no bias": lambda **o: perceptron(use_bias=False, **o),
     "chunked": in_chunks,
+    "chunks of chunks": lambda **o: kh.ChunkedWeightGenerator(
+        ORDINARY, 100, generator=lambda s: kh.ChunkedWeightGenerator(s, 30, activation="tanh"), **o
+    ),
     "own chunks": lambda **o: in_chunks(chunk_embeddings="conditional", num_conditions=3, **o),
     "structured": lambda **o: kh.StructuredWeightGenerator(
         one_chunk(), hidden_sizes=[5], activation="tanh", **o

@@ -357,6 +357,16 @@ MEANINGLESS = {
         ),
         ("chunk_embeddings_initializer", "chunk_embeddings"),
     ),
+    "a perceptron": (
+        lambda: kh.ChunkedWeightGenerator(
+            [(3, 4)], 5, hidden_sizes=[2], generator=kh.WeightGenerator
+        ),
+        ("hidden_sizes", "generator"),
+    ),
+    "noise": (
+        lambda: kh.Hypernetwork(generator(), 3, noise_size=2, once_per_condition=True),
+        ("once_per_condition", "noise_size"),
+    ),
     "their regularizer": (
         lambda: structured(chunk_embeddings="given", chunk_embeddings_regularizer="l2"),
         ("chunk_embeddings_regularizer", "chunk_embeddings"),

@@ -44,7 +44,7 @@ def test_the_generator_runs_over_the_smaller_of_tasks_and_features(num_condition
     weights = layer(np.array([0, 2, 2]))
     assert tuple(weights["features"].shape) == (3, features)
     assert tuple(weights["basis"].shape) == (features, 16)
-    assert layer.once_per_task == (num_conditions < 5)
+    assert layer.runs_once_per_condition(["condition_id"]) == (num_conditions < 5)
 
 
 @pytest.mark.parametrize("num_conditions", [4, 9])
@@ -58,7 +58,7 @@ def test_a_generator_may_have_another_dtype(num_conditions):
 def test_linear_generators_have_as_many_features_as_the_embedding():
     generator = kh.WeightGenerator([(3, 4)], hidden_sizes=())
     layer = kh.TaskWeights(generator, 7, embedding_size=8)
-    assert layer.once_per_task
+    assert layer.runs_once_per_condition(["condition_id"])
     assert layer(np.array([1]))["basis"].shape[0] == 7
 
 

@@ -51,6 +51,11 @@ def composed():
     )
 
 
+def chunks_of_a_chunk(spec):
+    conditional = {"chunk_embeddings": "conditional", "num_conditions": K}
+    return kh.ChunkedWeightGenerator(spec, 4, 2, hidden_sizes=[6], **conditional)
+
+
 GENERATORS = {
     "full": full,
     "chunked": chunked,
@@ -60,6 +65,7 @@ GENERATORS = {
     "chunked deconv": lambda: kh.ChunkedDeconvWeightGenerator(
         SPEC, (3, 3), [8], attention=(), chunk_embeddings="conditional", num_conditions=K
     ),
+    "chunks of chunks": lambda: kh.ChunkedWeightGenerator(SPEC, 9, 3, generator=chunks_of_a_chunk),
     "perturbed": lambda: kh.PerturbedWeightGenerator(full(), when="training", seed=1),
     "statistics": lambda: full(batch_normalization=True, num_conditions=K),
 }
@@ -199,9 +205,10 @@ def test_a_failed_owner_leaves_its_generator_free():
         lambda: kh.Hypernetwork(generator, 3, embeddings_initializer="no"),
         lambda: kh.TaskWeights(generator, 0),
         lambda: kh.PerturbedWeightGenerator(generator, sigma=-1.0),
+        lambda: kh.ChunkedWeightGenerator([(9, 9)], SPEC.total + 1, generator=generator),
         lambda: kh.ComposedWeightGenerator({"no": (3,)}, generators={"part": generator}),
     ):
-        with pytest.raises(ValueError, match=r"no|num_conditions|sigma"):
+        with pytest.raises(ValueError, match=r"no|num_conditions|sigma|chunk"):
             fail()
     kh.Hypernetwork(generator, 3)
     with pytest.raises(ValueError, match="belongs to another layer"):

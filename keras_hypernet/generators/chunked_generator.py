@@ -1,4 +1,4 @@
-"""What generators that make chunks do alike."""
+"""The base of generators that make a target of chunks."""
 
 import keras
 
@@ -8,7 +8,7 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils import checks
 
-MODES = ("shared", "conditional", "given")
+CHUNK_EMBEDDINGS = ("shared", "conditional", "given")
 
 
 class ChunkedGenerator(Generator):
@@ -16,8 +16,8 @@ class ChunkedGenerator(Generator):
 
     Args:
         spec: The `WeightSpec` of the target.
-        make_sets: Dtype policy -> `{name: (generator of a chunk, number, embedding size)}`; an
-            embedding is given in a call under that name.
+        sets: `{name: (generator of a chunk, number, embedding size)}`; an embedding is given in a
+            call under that name.
         chunk_embeddings: `"shared"` by all conditions, `"conditional"` or `"given"`.
         num_conditions: Number of conditions.
         conditional_statistics: Whether each has statistics of batch normalization of its own.
@@ -29,7 +29,7 @@ class ChunkedGenerator(Generator):
     def __init__(
         self,
         spec,
-        make_sets,
+        sets,
         chunk_embeddings,
         num_conditions,
         chunk_embeddings_initializer,
@@ -37,10 +37,9 @@ class ChunkedGenerator(Generator):
         conditional_statistics=False,
         **kwargs,
     ):
-        checks.choice("chunk_embeddings", chunk_embeddings, MODES)
-        own = {"initializer": chunk_embeddings_initializer}
-        own["regularizer"] = chunk_embeddings_regularizer
-        _check_own(chunk_embeddings, own)
+        checks.choice("chunk_embeddings", chunk_embeddings, CHUNK_EMBEDDINGS)
+        if chunk_embeddings == "given":
+            _refuse_of_own(chunk_embeddings_initializer, chunk_embeddings_regularizer)
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
         if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
@@ -48,28 +47,29 @@ class ChunkedGenerator(Generator):
         self.conditional_statistics = checks.boolean(
             "conditional_statistics", conditional_statistics
         )
-        self.initializer = checks.initializer(
-            "chunk_embeddings_initializer", chunk_embeddings_initializer
+        of_embeddings = checks.from_keras(
+            chunk_embeddings_initializer=chunk_embeddings_initializer,
+            chunk_embeddings_regularizer=chunk_embeddings_regularizer,
         )
-        self.regularizer = checks.regularizer(
-            "chunk_embeddings_regularizer", chunk_embeddings_regularizer
-        )
+        self.initializer, self.regularizer = of_embeddings.values()
         self.sets = {
             name: ChunkSet(
                 generator,
                 number,
                 embedding_size,
-                embeddings=chunk_embeddings,
+                chunk_embeddings=chunk_embeddings,
                 num_conditions=self.num_conditions,
                 initializer=fresh(self.initializer),
                 regularizer=self.regularizer,
                 dtype=self.dtype_policy,
             )
-            for name, (generator, number, embedding_size) in make_sets(self.dtype_policy).items()
+            for name, (generator, number, embedding_size) in sets.items()
         }
-        for chunks in self.sets.values():
-            self.adopt(chunks.generator)
         self._check_num_conditions()
+        for chunks in self.sets.values():
+            for part, _ in chunks.generator.starting_parts():
+                part.initialization = None  # the target's tensors start, not a chunk's
+            self.adopt(chunks.generator)
 
     def _check_num_conditions(self):
         conditional = self.chunk_embeddings == "conditional"
@@ -78,12 +78,12 @@ class ChunkedGenerator(Generator):
                 "`num_conditions` must be given where chunk embeddings are conditional. "
                 "Received: num_conditions=None"
             )
-        if self.conditional_statistics and not self._has_statistics:
+        if self.conditional_statistics and not self._takes_ids_inside:
             raise ValueError(
                 "`conditional_statistics=True` needs `batch_normalization=True` and "
                 f"`num_conditions`. Received: num_conditions={self.num_conditions}"
             )
-        if self.num_conditions is not None and not conditional and not self._has_statistics:
+        if self.num_conditions is not None and not conditional and not self._takes_ids_inside:
             raise ValueError(
                 '`num_conditions` is for `chunk_embeddings="conditional"` and for '
                 "`conditional_statistics=True`: nothing else here belongs to a condition. "
@@ -91,8 +91,8 @@ class ChunkedGenerator(Generator):
             )
 
     @property
-    def _has_statistics(self):
-        """Whether conditions have batch normalization's statistics of their own."""
+    def _takes_ids_inside(self):
+        """Whether a generator of chunks has something of its own per condition."""
         return any(chunks.generator.num_conditions for chunks in self.sets.values())
 
     @property
@@ -115,9 +115,10 @@ class ChunkedGenerator(Generator):
 
     @property
     def conditional_variables(self):
-        if self.chunk_embeddings != "conditional":
-            return []
-        return [chunks.embeddings for chunks in self.embedded.values()]
+        found = [chunks.embeddings for chunks in self.embedded.values()]
+        found = found if self.chunk_embeddings == "conditional" else []
+        inside = (chunks.generator.conditional_variables for chunks in self.sets.values())
+        return sum(inside, found)
 
     def check_conditioning(self, conditioning):
         super().check_conditioning(conditioning)
@@ -129,20 +130,23 @@ class ChunkedGenerator(Generator):
                     f"`{name}`. Received: {sorted(given)}"
                 )
             if name in given:
-                _check_embeddings(name, given, chunks, self.chunk_embeddings)
+                _check_embeddings(name, given, chunks)
 
     def knows_condition(self, given):
         if "condition_id" in given:
             return True
-        return not self._has_statistics and all(name in given for name in self.embedded)
+        return not self._takes_ids_inside and all(name in given for name in self.embedded)
 
     @property
     def starts_from_base(self):
         return True
 
     def given_initializers(self):
-        parts = [chunks.generator.given_initializers() for chunks in self.sets.values()]
-        return set().union(*parts)
+        found = set()
+        for chunks in self.sets.values():
+            parts = chunks.generator.starting_parts()
+            found = found.union(*(part.given_initializers() for part, _ in parts))
+        return found
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
@@ -167,10 +171,9 @@ class ChunkedGenerator(Generator):
         }
 
 
-def _check_own(mode, own):
-    """What is of the generator's own embeddings has no meaning where these are given."""
-    for name, value in own.items():
-        if value is not None and mode == "given":
+def _refuse_of_own(initializer, regularizer):
+    for name, value in (("initializer", initializer), ("regularizer", regularizer)):
+        if value is not None:
             raise ValueError(
                 f"`chunk_embeddings_{name}` is of embeddings that the generator has, and with "
                 '`chunk_embeddings="given"` it has none: leave it out. '
@@ -178,8 +181,8 @@ def _check_own(mode, own):
             )
 
 
-def _check_embeddings(name, given, chunks, mode):
-    if mode == "conditional" and "condition_id" in given:
+def _check_embeddings(name, given, chunks):
+    if chunks.chunk_embeddings == "conditional" and "condition_id" in given:
         raise ValueError(
             f"Either `condition_id` or `{name}` says what the chunk embeddings are: give one of "
             "them."

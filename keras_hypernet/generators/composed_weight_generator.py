@@ -5,9 +5,8 @@ from keras import ops
 
 from keras_hypernet.chunking.assembly import Assembly, entries_from_config
 from keras_hypernet.conditioning import inputs
-from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.generator import Generator, check_inside
 from keras_hypernet.generators.plain_weights import PlainWeights
-from keras_hypernet.generators.task_weights import check_without_ids
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.utils import checks
 from keras_hypernet.weights.forms import cast, materialize, split_weights
@@ -304,7 +303,7 @@ def _check_generators(generators):
     if len({id(generator) for generator in generators.values()}) < len(generators):
         raise ValueError("`generators` must be one for each part. Received one of them twice.")
     for part, generator in generators.items():
-        check_without_ids(generator, f"generators[{part!r}]")
+        check_inside(generator, f"generators[{part!r}]")
         if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
             raise ValueError(
                 "A part's name must be a string without a slash, other than "

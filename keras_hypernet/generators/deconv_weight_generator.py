@@ -171,11 +171,9 @@ class DeconvWeightGenerator(Generator):
 
     @property
     def first(self):
-        """The first layer of weights: what it makes of a sum is the sum of what it makes."""
         return self.dense.dense
 
     def after_first(self, y, condition_id=None, training=None):
-        """From what `first` made of the inputs, `(rows, first size)`, to weights."""
         y = self.dense.after_dense(y, training=training)
         image = ops.transpose(ops.reshape(y, (-1, *self.start_shape)), (0, 2, 3, 1))
         if self.dense_attention is not None:
@@ -194,11 +192,7 @@ class DeconvWeightGenerator(Generator):
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
-        self.build_for(sum(self.input_sizes.values()))
-
-    def build_for(self, size):
-        """Builds the layers for joined inputs of a size."""
-        self.dense.build((None, size))
+        self.dense.build((None, sum(self.input_sizes.values())))
         channels, *sizes = self.start_shape
         shape = (None, *sizes, channels)
         if self.dense_attention is not None:

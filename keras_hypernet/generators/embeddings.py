@@ -173,7 +173,7 @@ def _tables(layer, which):
         if which == "conditions" and isinstance(inside, ConditionEmbedding) and inside.built:
             yield inside.table.embeddings, True
         if which == "chunks" and isinstance(inside, ChunkSet) and inside.embeddings is not None:
-            yield inside.embeddings, inside.mode == "conditional"
+            yield inside.embeddings, inside.chunk_embeddings == "conditional"
 
 
 def _chosen(conditions, count):

@@ -1,4 +1,4 @@
-"""What all generators do alike."""
+"""The base of all generators."""
 
 import numpy as np
 from keras import ops
@@ -47,7 +47,7 @@ class Generator(CompositeLayer):
         self.num_conditions = num_conditions
         self.initialization = initializations.get(initialization)
         self.base = None
-        self.input_sizes = None
+        self.input_sizes = {}  # of the vectors it was built for
         self.owned = False  # whether it is part of another layer
 
     @property
@@ -104,6 +104,16 @@ class Generator(CompositeLayer):
         for part, start in parts:
             part.initialization = start
 
+    @property
+    def first(self):
+        """The first step, affine: what it makes of a sum is the sum of what it makes."""
+        return _identity
+
+    def after_first(self, y, condition_id=None, training=None):
+        """From what `first` made of the joined inputs, `(rows, size)`, to flat weights."""
+        ids = {} if condition_id is None else {"condition_id": condition_id}
+        return forms.materialize(self({"condition": y, **ids}, training=training))
+
     def features_size(self, conditioning_size):
         """Number of features in factored weights; `None` where weights are flat."""
         return None
@@ -125,16 +135,12 @@ class Generator(CompositeLayer):
             )
         self.check_conditioning(conditioning)
         naming.check_paths()
-        ids = self.ids_in(conditioning)
+        ids = inputs.as_dict(conditioning).get("condition_id")
         if ids is not None and not self.owned and self.unknown == "error":
             self.watch.notice(ids)
         weights = super().__call__(conditioning, *args, **kwargs)
         # Parts may have another dtype policy, and Keras' own layers make float32 of some float64.
         return forms.cast(weights, self.compute_dtype)
-
-    def ids_in(self, conditioning):
-        """The ids in a conditioning, or `None`."""
-        return inputs.as_dict(conditioning).get("condition_id")
 
     def adopt(self, part):
         """Makes a generator, or an embedding of conditions, a part of this one.
@@ -158,7 +164,7 @@ class Generator(CompositeLayer):
                 f"This generator has {self.num_conditions} conditions and needs `condition_id`. "
                 f"Received: {sorted(given)}"
             )
-        if self.input_sizes is not None:
+        if self.built:
             inputs.check_sizes(conditioning, self.input_sizes)
 
     def knows_condition(self, given):
@@ -228,6 +234,39 @@ class Generator(CompositeLayer):
             "initialization": initializations.serialize(self.initialization),
             **({} if self.num_conditions is None else {"unknown": self.unknown}),
         }
+
+
+def check_inside(generator, argument="generator"):
+    """A generator that another one may have inside: free, and without embeddings of ids."""
+    checks.instance(argument, generator, Generator)
+    if generator.embeds_ids:
+        raise TypeError(
+            f"`{argument}` must be one without embeddings of conditions in front of it. "
+            f"Received: {type(generator).__name__}"
+        )
+    if generator.owned:
+        raise ValueError(
+            f"`{argument}` belongs to another layer already: a saved model could not be loaded. "
+            f"Make one for each. Received: {generator.name}"
+        )
+
+
+def conditions_around(generator, num_conditions=None):
+    """The number of conditions of a generator around another one: its own, where it has any."""
+    own = generator.num_conditions
+    if num_conditions is None:
+        return own
+    num_conditions = checks.positive_int("num_conditions", num_conditions)
+    if own not in (None, num_conditions):
+        raise ValueError(
+            f"`num_conditions` must be that of the generator ({own}). "
+            f"Received: num_conditions={num_conditions}"
+        )
+    return num_conditions
+
+
+def _identity(x, training=None):
+    return x
 
 
 def _sample(base):

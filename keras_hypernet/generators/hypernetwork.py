@@ -3,14 +3,15 @@
 import dataclasses
 
 import keras
+from keras import ops
 
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
-from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.task_weights import check_without_ids
+from keras_hypernet.conditioning.ids import look_up, rows_of
+from keras_hypernet.generators.generator import Generator, check_inside, conditions_around
 from keras_hypernet.utils import checks, keras_internals, naming
 from keras_hypernet.utils.functional_call import functional_call, replacements
-from keras_hypernet.weights.forms import materialize
+from keras_hypernet.weights.forms import factored_shapes, materialize, specs_of
 from keras_hypernet.weights.layer_tensors import tensor_of_variable
 from keras_hypernet.weights.spec import WeightSpec
 
@@ -34,8 +35,17 @@ class Hypernetwork(Generator):
         embeddings_initializer: Of the vectors. `None` is N(0, 1), the field's convention.
         embeddings_regularizer: Of the vectors.
         initialization: How the generator inside starts, in place of its own `initialization`.
-        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. By
-            default that of the generator.
+        once_per_condition: Whether ids run the generator over all conditions, and select among
+            their weights, whatever the size of the batch. Batch normalization and dropout inside
+            then see conditions, each once and equally, instead of samples. `"auto"` does so where
+            there are fewer conditions than the generator has features (its last hidden width), or
+            where it has none: then it pays.
+        factored: Whether to return `{"features", "basis", "offset"}` in place of their product, as
+            in `WeightGenerator`. Once per condition, features are `one_hot(ids)` and the basis is
+            the weights of all conditions; else they are the generator's own.
+        unknown: What an id does that no condition has, in all parts: see `ConditionEmbedding`. Its
+            mean is that of the vectors, or of the weights where the generator runs once per
+            condition. By default that of the generator.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -48,16 +58,18 @@ class Hypernetwork(Generator):
             `conditional_spec`; or single ones by the names in these. A hypernetwork can so be the
             target of another one. Freeze variables that are always given
             (`variable.trainable = False`): they have no gradient.
+        factored: Overrides the constructor's `factored` for this call.
         training: Whether the generator acts as in training.
 
     Returns:
-        Flat weights `(rows, total)`.
+        Flat weights `(rows, total)`, or with `factored=True` the dict `{"features": (rows, k),
+        "basis": (k, total), "offset": (total,)}`.
 
     Raises:
         TypeError: if the generator is none, or an input has another dtype.
         ValueError: if the generator has another number of conditions, noise is missing, not
-            wanted or of another width, both id and vector are given, or ids are out of range
-            where their values can be read.
+            wanted or of another width, both id and vector are given, ids are out of range where
+            their values can be read, or weights cannot be factored.
 
     Example:
 
@@ -65,6 +77,13 @@ class Hypernetwork(Generator):
     >>> hyper = kh.Hypernetwork(generator, num_conditions=10)
     >>> keras.ops.shape(hyper(np.array([7, 7, 2])))
     (3, 16)
+
+    Once for each of few conditions, whatever the size of the batch, and factored:
+
+    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
+    >>> hyper = kh.Hypernetwork(generator, 10, once_per_condition=True, factored=True)
+    >>> keras.ops.shape(hyper(np.array([7, 7, 2]))["basis"])
+    (10, 16)
 
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
@@ -80,19 +99,12 @@ class Hypernetwork(Generator):
         embeddings_initializer=None,
         embeddings_regularizer=None,
         initialization=None,
+        once_per_condition=False,
+        factored=False,
         **kwargs,
     ):
-        check_without_ids(generator)
-        own = generator.num_conditions
-        if num_conditions is None:
-            num_conditions = own
-        else:
-            num_conditions = checks.positive_int("num_conditions", num_conditions)
-        if own is not None and own != num_conditions:
-            raise ValueError(
-                f"`num_conditions` must be that of the generator ({own}). "
-                f"Received: num_conditions={num_conditions}"
-            )
+        check_inside(generator)
+        own, num_conditions = generator.num_conditions, conditions_around(generator, num_conditions)
         default = 0 if num_conditions is None else 8
         embedding_size = default if embedding_size is None else embedding_size
         embedding_size = checks.count("embedding_size", embedding_size)
@@ -108,11 +120,23 @@ class Hypernetwork(Generator):
                 "else all conditions would be equal. Received: embedding_size=0"
             )
         noise_size = checks.count("noise_size", noise_size)
+        factored = checks.boolean("factored", factored)
+        if once_per_condition != "auto":
+            checks.boolean("once_per_condition", once_per_condition)
+        if once_per_condition and (num_conditions is None or noise_size):
+            raise ValueError(
+                "`once_per_condition` is for weights that depend on ids alone: it needs "
+                "`num_conditions`, and `noise_size=0`. Received: "
+                f"once_per_condition={once_per_condition!r}, num_conditions={num_conditions}, "
+                f"noise_size={noise_size}"
+            )
         kwargs = {"unknown": generator.unknown, **kwargs}
         super().__init__(generator.spec, num_conditions=num_conditions, **kwargs)
         self.generator = generator
         self.embedding_size = embedding_size
         self.noise_size = noise_size
+        self.once_per_condition = once_per_condition
+        self.factored = factored
         self.embedding = None
         if num_conditions is not None and embedding_size:
             self.embedding = ConditionEmbedding(
@@ -195,7 +219,19 @@ class Hypernetwork(Generator):
     # Inputs.
 
     def __call__(self, conditioning, *args, **kwargs):
-        return super().__call__(_named(conditioning), *args, **kwargs)
+        given = _named(conditioning)
+        self._check_form(given, self._is(kwargs.get("factored")))
+        return super().__call__(given, *args, **kwargs)
+
+    def _check_form(self, given, factored):
+        """Raises where weights of such inputs cannot be factored."""
+        flat = self.generator.features_size(1) is None
+        if factored and flat and not self.runs_once_per_condition(given):
+            raise ValueError(
+                "`factored=True` needs a `WeightGenerator` inside, or `once_per_condition=True` "
+                f"and ids alone. Received: {type(self.generator).__name__}, the inputs "
+                f"{sorted(given)}, once_per_condition={self.once_per_condition!r}"
+            )
 
     def check_conditioning(self, conditioning):
         given = inputs.as_dict(conditioning)
@@ -244,9 +280,7 @@ class Hypernetwork(Generator):
         return inside
 
     def build(self, conditioning_shape, variables_shape=None):
-        shapes = inputs.as_dict(conditioning_shape)
-        if len(shapes.get("condition", (None, None))) == 1:  # given alone, these are ids
-            shapes["condition_id"] = shapes.pop("condition")
+        shapes = _shapes_by_name(conditioning_shape)
         if self.embedding is not None:
             self.embedding.build((None,))
             shapes.setdefault("condition", (None, self.embedding_size))
@@ -255,10 +289,9 @@ class Hypernetwork(Generator):
                 shapes.pop("condition_id", None)
             self.generator.build(shapes)
 
-    def call(self, conditioning, variables=None, training=None):
+    def call(self, conditioning, variables=None, factored=None, training=None):
         def run():
-            inside = self._inside(inputs.as_dict(conditioning), self.embedding)
-            return materialize(self.generator(inside, training=training))
+            return self._generated(_named(conditioning), self._is(factored), training)
 
         if variables is None:
             return run()
@@ -266,8 +299,50 @@ class Hypernetwork(Generator):
         pairs = replacements(variables, groups, self.named_variables())
         return functional_call(self, pairs, run)
 
+    def _generated(self, given, factored, training):
+        if not self.runs_once_per_condition(given):
+            inside = self._inside(given, self.embedding)
+            if factored:
+                return self.generator(inside, factored=True, training=training)
+            return materialize(self.generator(inside, training=training))
+        ids, number = given["condition_id"], self.num_conditions
+        every = {"condition_id": ops.arange(number, dtype="int32")}
+        every = self._inside(every, lambda ids: self.embedding.table(ids))
+        weights = materialize(self.generator(every, training=training))  # (conditions, total)
+        if not factored:
+            return rows_of(weights, ids)
+        return {
+            "basis": weights,
+            "features": look_up(lambda ids: ops.one_hot(ids, number), number, ids),
+            "offset": ops.zeros((self.spec.total,)),
+        }
+
+    def runs_once_per_condition(self, given):
+        """Whether inputs of these names run the generator over conditions, rather than rows."""
+        if not self.once_per_condition or set(given) != {"condition_id"}:
+            return False
+        features = self.generator.features_size(self.embedding_size)
+        auto = features is None or self.num_conditions < features
+        return auto or self.once_per_condition is True
+
+    def _is(self, factored):
+        return self.factored if factored is None else checks.boolean("factored", factored)
+
     def compute_output_shape(self, conditioning_shape, variables_shape=None):
-        return super().compute_output_shape(conditioning_shape)
+        return self._output_shape(_shapes_by_name(conditioning_shape), self.factored)
+
+    def compute_output_spec(self, conditioning, variables=None, factored=None, training=None):
+        shapes = {name: x.shape for name, x in _named(conditioning).items()}
+        return specs_of(self._output_shape(shapes, self._is(factored)), self.compute_dtype)
+
+    def _output_shape(self, shapes, factored):
+        rows, features = inputs.rows(shapes), self.num_conditions
+        if not factored:
+            return rows, self.spec.total
+        if not self.runs_once_per_condition(shapes):
+            condition = shapes.get("condition", (rows, self.embedding_size))
+            features = self.generator.features_size(self.noise_size + condition[-1])
+        return factored_shapes(rows, features, self.spec.total)
 
     def get_config(self):
         config = super().get_config()
@@ -280,6 +355,8 @@ class Hypernetwork(Generator):
             "num_conditions": self.num_conditions,
             "embedding_size": self.embedding_size,
             "noise_size": self.noise_size,
+            "once_per_condition": self.once_per_condition,
+            "factored": self.factored,
             **{name: table.get(name) for name in names},
         }
 
@@ -304,6 +381,13 @@ def _check_vectors(num_conditions, embedding_size, **given):
                 f"`{name}` out. Received: {name}={value!r}, num_conditions={num_conditions}, "
                 f"embedding_size={embedding_size}"
             )
+
+
+def _shapes_by_name(conditioning_shape):
+    shapes = inputs.as_dict(conditioning_shape)
+    if len(shapes.get("condition", (None, None))) == 1:  # given alone, these are ids
+        shapes["condition_id"] = shapes.pop("condition")
+    return shapes
 
 
 def _named(conditioning):

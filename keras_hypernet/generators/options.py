@@ -2,6 +2,8 @@
 
 import inspect
 
+import keras
+
 from keras_hypernet.utils import checks
 
 LAYER = (
@@ -55,3 +57,14 @@ def with_feature_scale(config):
 def of_generator(generator):
     """The arguments of a generator inside, as the outer one's config has them."""
     return {name: value for name, value in generator.get_config().items() if name not in OWN}
+
+
+def serialized(generator):
+    """A generator inside, to be made anew and not built: it starts with the outer one."""
+    return _unbuilt(keras.saving.serialize_keras_object(generator))
+
+
+def _unbuilt(config):
+    if isinstance(config, dict):
+        return {name: _unbuilt(x) for name, x in config.items() if name != "build_config"}
+    return [_unbuilt(x) for x in config] if isinstance(config, list) else config

@@ -3,8 +3,7 @@
 import keras
 
 from keras_hypernet.conditioning import inputs
-from keras_hypernet.generators.generator import Generator
-from keras_hypernet.generators.task_weights import check_without_ids
+from keras_hypernet.generators.generator import Generator, check_inside
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.weights.forms import cast, materialize
@@ -67,7 +66,7 @@ class PerturbedWeightGenerator(Generator):
         initialization=None,
         **kwargs,
     ):
-        check_without_ids(generator)
+        check_inside(generator)
         noise_size = checks.count("noise_size", noise_size)
         if noise_size > generator.spec.total:
             raise ValueError(

@@ -89,19 +89,12 @@ class StructuredWeightGenerator(ChunkedGenerator):
         kinds = _check_kinds({} if kinds is None else kinds, plan)
         layer, common = options.of_layer(kwargs, WeightGenerator)
 
-        def sets(dtype):
-            found = {}
-            for name, kind in plan.kinds.items():
-                arguments = {**common, **kinds.get(name, {})}
-                arguments |= options.of_statistics(
-                    conditional_statistics, num_conditions, arguments
-                )
-                generator = WeightGenerator(
-                    kind.spec, initialization=None, dtype=dtype, **arguments
-                )
-                found[INPUT + name] = (generator, kind.number, kind.embedding_size)
-            return found
-
+        sets = {}
+        for name, kind in plan.kinds.items():
+            arguments = {**common, **kinds.get(name, {})}
+            arguments |= options.of_statistics(conditional_statistics, num_conditions, arguments)
+            generator = WeightGenerator(kind.spec, dtype=layer.get("dtype"), **arguments)
+            sets[INPUT + name] = (generator, kind.number, kind.embedding_size)
         super().__init__(
             plan.spec,
             sets,

@@ -183,11 +183,9 @@ class WeightGenerator(Generator):
 
     @property
     def first(self):
-        """The first layer of weights: what it makes of a sum is the sum of what it makes."""
         return self.trunk[0].dense if self.trunk else self.head
 
     def after_first(self, y, condition_id=None, training=None):
-        """From what `first` made of the inputs, `(rows, first size)`, to weights."""
         for i, layer in enumerate(self.trunk):
             step = layer if i else layer.after_dense
             y = step(y, condition_id=condition_id, training=training)
@@ -221,11 +219,7 @@ class WeightGenerator(Generator):
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
-        self.build_for(sum(self.input_sizes.values()))
-
-    def build_for(self, size):
-        """Builds the layers for joined inputs of a size."""
-        shape = (None, size)
+        shape = (None, sum(self.input_sizes.values()))
         for layer in self.trunk:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)

@@ -128,7 +128,7 @@ class HyperFan(Initialization):
                 "Hyperfan reaches chunks through the variance of their embeddings, which batch "
                 "normalization takes away: the generator must have `batch_normalization=False`."
             )
-        if chunks.mode == "given":
+        if chunks.chunk_embeddings == "given":
             raise ValueError(
                 "Hyperfan reaches chunks through the variance of their embeddings, which this "
                 'generator is given: `chunk_embeddings` must be "shared" or "conditional".'
