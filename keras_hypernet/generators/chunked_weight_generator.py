@@ -11,11 +11,11 @@ from keras_hypernet.generators.chunked_generator import ChunkedGenerator
 from keras_hypernet.generators.generator import check_inside, conditions_around
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.utils import checks
-from keras_hypernet.weights import fans
 from keras_hypernet.weights.forms import from_output_first
 from keras_hypernet.weights.spec import WeightSpec
+from keras_hypernet.weights.weight_tensor import ROLES
 
-ZEROS = dict.fromkeys(fans.ROLES, "zeros")
+ZEROS = dict.fromkeys(ROLES, "zeros")
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")

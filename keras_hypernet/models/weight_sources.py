@@ -8,7 +8,6 @@ from keras_hypernet.models.calls import filled
 from keras_hypernet.models.graph_reader import before, until
 from keras_hypernet.weights.forms import FACTORS, materialize, pack_weights, split_weights
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import fields_of
 
 SOURCES = (Generator, LayerWeights)
 
@@ -23,7 +22,7 @@ class WeightSource:
         self.call, self.layer = call, call.operation
         if isinstance(self.layer, LayerWeights):
             self.values, _ = call.arguments
-            self.spec = WeightSpec([fields_of(plan) for plan in self.layer.generated])
+            self.spec = WeightSpec([plan.tensor for plan in self.layer.generated])
         else:
             factored = len(call.outputs) > 1
             self.values = dict(zip(FACTORS, call.outputs)) if factored else call.outputs[0]
