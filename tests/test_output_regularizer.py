@@ -343,3 +343,13 @@ def test_mistakes(name):
     call, exception, message = MISTAKES[name]
     with pytest.raises(exception, match=message):
         call()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"once_per_condition": True}])
+def test_factored_weights_change_as_flat_ones_do(hyper, arguments):
+    factored = kh.Hypernetwork.from_config({**hyper.get_config(), "factored": True, **arguments})
+    factored(OLD)
+    factored.set_weights(hyper.get_weights())
+    targets = np.zeros((3, hyper.spec.total), "float32")
+    found = [numpy_of(kh.output_regularizer(h, OLD, targets)) for h in (factored, hyper)]
+    np.testing.assert_allclose(*found, rtol=1e-5)

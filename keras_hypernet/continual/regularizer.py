@@ -9,6 +9,7 @@ from keras_hypernet.continual.generated_weights import GeneratedWeights
 from keras_hypernet.generators.hypernetwork import GROUPS, Hypernetwork
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.functional_call import replacements, run, run_in_turn
+from keras_hypernet.weights.forms import materialize
 
 
 def output_regularizer(
@@ -120,12 +121,13 @@ def output_regularizer(
         present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in vectors]
     past = None if frozen is None else replacements(_values(frozen), groups, named)
 
+    def flat(ids, training):
+        return materialize(hypernetwork(ids, training=training))
+
     def changes(part):  # each (tasks, ...) -> scalar
-        generated = hypernetwork(part["ids"], training=training)
+        generated = flat(part["ids"], training)
         if past is not None:
-            past_weights, _ = run(
-                hypernetwork, past, lambda: hypernetwork(part["ids"], training=False)
-            )
+            past_weights, _ = run(hypernetwork, past, lambda: flat(part["ids"], False))
             part = {**part, "targets": ops.stop_gradient(past_weights)}
         return _weighted_changes(generated, **part)
 

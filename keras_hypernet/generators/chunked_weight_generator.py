@@ -50,8 +50,9 @@ class ChunkedWeightGenerator(ChunkedGenerator):
         generator: What makes a chunk in place of the perceptron: a function of the `WeightSpec` of
             one chunk, such as `lambda spec: kh.DeconvWeightGenerator(spec, ...)`, or a generator of
             `chunk_size` weights, which then belongs to this layer. It gets noise, chunk embedding
-            and condition joined as its `condition`, and `condition_id` where it has conditions. It
-            starts as `initialization` says here, `BiasHyperInit` or `None`.
+            and condition joined as its `condition`, and `condition_id` where it has conditions.
+            The `initialization` here takes the place of its own: one of hyperfan only for a
+            `WeightGenerator`.
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptron: `hidden_sizes`, `activation`, `feature_scale`...

@@ -5,15 +5,21 @@ from keras import ops
 
 from keras_hypernet.chunking.assembly import Assembly, entries_from_config
 from keras_hypernet.conditioning import inputs
-from keras_hypernet.generators.generator import Generator, check_inside
+from keras_hypernet.generators.composition_checks import (
+    PLAIN,
+    check_generators,
+    check_initializers,
+    check_part_inputs,
+    check_plain,
+    common_num_conditions,
+    entries_by_name,
+)
+from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.utils import checks
 from keras_hypernet.weights.forms import cast, materialize, split_weights
 from keras_hypernet.weights.spec import WeightSpec
-from keras_hypernet.weights.weight_tensor import ROLES
-
-PLAIN = ("shared", "conditional")
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -92,18 +98,18 @@ class ComposedWeightGenerator(Generator):
         initialization=None,
         **kwargs,
     ):
-        generators = _check_generators({} if generators is None else generators)
+        generators = check_generators({} if generators is None else generators)
         if not generators and shared is None and conditional is None:
             raise ValueError(
                 "There must be `generators`, `shared` or `conditional` tensors. Received: none"
             )
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
-        _check_plain({"shared": shared, "conditional": conditional}, regularizers, initializers)
-        num_conditions = _num_conditions(num_conditions, generators, conditional)
+        check_plain({"shared": shared, "conditional": conditional}, regularizers, initializers)
+        num_conditions = common_num_conditions(num_conditions, generators, conditional)
         if any(generator.unknown == "mean" for generator in generators.values()):
             kwargs = {"unknown": "mean", **kwargs}
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
-        self.start = BiasHyperInit(initializers)
+        self.plain_initialization = BiasHyperInit(initializers)
         self.generators = generators
         self.plain = {}
         for name, tensors in zip(PLAIN, (shared, conditional)):
@@ -111,12 +117,10 @@ class ComposedWeightGenerator(Generator):
                 self.plain[name] = self._plain(
                     name, WeightSpec.of(tensors, name), regularizers[name]
                 )
-        _check_initializers(self.start.initializers, self.plain)
-        self.part_inputs = _check_part_inputs(
-            {} if part_inputs is None else part_inputs, generators
-        )
+        check_initializers(self.plain_initialization.initializers, self.plain)
+        self.part_inputs = check_part_inputs({} if part_inputs is None else part_inputs, generators)
         sources = self._sources()
-        entries = _by_name(self.spec, sources) if assembly is None else assembly
+        entries = entries_by_name(self.spec, sources) if assembly is None else assembly
         self.assembly = Assembly(self.spec, sources, entries)
         self._check_plain_are_used()
         self.start_with(initialization)
@@ -126,7 +130,7 @@ class ComposedWeightGenerator(Generator):
     def _plain(self, name, spec, regularizer):
         return PlainWeights(
             spec,
-            self.start,
+            self.plain_initialization,
             checks.regularizer(f"{name}_regularizer", regularizer),
             self.num_conditions if name == "conditional" else None,
             self.dtype_policy,
@@ -281,7 +285,7 @@ class ComposedWeightGenerator(Generator):
             "num_conditions": self.num_conditions,
             "assembly": self.assembly.get_config(),
             "part_inputs": {part: list(names) for part, names in self.part_inputs.items()},
-            "initializers": self.start.get_config()["initializers"],
+            "initializers": self.plain_initialization.get_config()["initializers"],
             **{f"{name}_regularizer": serialize(regularizers.get(name)) for name in PLAIN},
         }
 
@@ -293,88 +297,3 @@ class ComposedWeightGenerator(Generator):
         }
         assembly = entries_from_config(config["assembly"])
         return cls(**{**config, "generators": generators, "assembly": assembly})
-
-
-def _check_generators(generators):
-    if not isinstance(generators, dict):
-        raise TypeError(
-            f"`generators` must be a dict {{part: generator}}. Received: {generators!r}"
-        )
-    if len({id(generator) for generator in generators.values()}) < len(generators):
-        raise ValueError("`generators` must be one for each part. Received one of them twice.")
-    for part, generator in generators.items():
-        check_inside(generator, f"generators[{part!r}]")
-        if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
-            raise ValueError(
-                "A part's name must be a string without a slash, other than "
-                f"{PLAIN}. Received: {part!r}"
-            )
-    return dict(generators)
-
-
-def _check_plain(tensors, regularizers, initializers):
-    """What is of plain tensors has no meaning without them."""
-    for name, regularizer in regularizers.items():
-        if regularizer is not None and tensors[name] is None:
-            raise ValueError(
-                f"`{name}_regularizer` is of `{name}` tensors, of which there are none: give "
-                f"these, or leave it out. Received: {name}_regularizer={regularizer!r}"
-            )
-    if initializers and all(given is None for given in tensors.values()):
-        raise ValueError(
-            "`initializers` are of `shared` and `conditional` tensors, of which there are none: "
-            f"give these, or leave them out. Received: initializers={initializers!r}"
-        )
-
-
-def _num_conditions(given, generators, conditional):
-    """The number of conditions that the parts, and the argument, agree on."""
-    counts = {part: g.num_conditions for part, g in generators.items() if g.num_conditions}
-    if given is not None:
-        counts["num_conditions"] = checks.positive_int("num_conditions", given)
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"All parts must have the same number of conditions. Received: {counts}")
-    if conditional is not None and not counts:
-        raise ValueError("`num_conditions` must be given for `conditional` tensors.")
-    if given is not None and conditional is None and len(counts) == 1:
-        raise ValueError(
-            "`num_conditions` is for `conditional` tensors and parts with conditions, of which "
-            f"there are none. Received: num_conditions={given}"
-        )
-    return next(iter(counts.values()), None)
-
-
-def _check_initializers(initializers, plain):
-    known = [*ROLES, *(name for part in plain.values() for name in part.spec.names)]
-    unknown = [name for name in initializers if name not in known]
-    if unknown:
-        raise ValueError(
-            f"`initializers` must have names of plain tensors, or roles: {known}. "
-            f"Received: {unknown}.{checks.nearest(unknown[0], known)}"
-        )
-
-
-def _check_part_inputs(part_inputs, generators):
-    checks.instance("part_inputs", part_inputs, dict)
-    checks.known_keys("part_inputs", part_inputs, generators)
-    for part, names in part_inputs.items():
-        if not isinstance(names, (list, tuple)):
-            raise TypeError(
-                f"`part_inputs[{part!r}]` must be a list of {inputs.VECTORS}. Received: {names!r}"
-            )
-        for name in names:
-            checks.choice(f"part_inputs[{part!r}]", name, inputs.VECTORS)
-    return {part: tuple(names) for part, names in part_inputs.items()}
-
-
-def _by_name(spec, sources):
-    """Each target tensor from the piece of its name, a part's name left out."""
-    entries = {}
-    for name in spec.names:
-        found = [s for s in sources if s == name or s.partition("/")[2] == name]
-        if len(found) > 1:
-            raise ValueError(
-                f"`assembly` must say which piece {name!r} is made of. There are: {found}"
-            )
-        entries.update((name, piece) for piece in found)
-    return entries

@@ -15,6 +15,7 @@ LAYER = (
     "activity_regularizer",
     "unknown",
 )
+OF_OUTER = ("build_config", "trainable", "trainable_parts")
 OWN = (*LAYER, "initialization", "spec", "num_conditions", "factored")
 
 
@@ -60,11 +61,11 @@ def of_generator(generator):
 
 
 def serialized(generator):
-    """A generator inside, to be made anew and not built: it starts with the outer one."""
-    return _unbuilt(keras.saving.serialize_keras_object(generator))
+    """A generator inside, to be made anew: the outer one builds it, and says what is trained."""
+    return _as_made(keras.saving.serialize_keras_object(generator))
 
 
-def _unbuilt(config):
+def _as_made(config):
     if isinstance(config, dict):
-        return {name: _unbuilt(x) for name, x in config.items() if name != "build_config"}
-    return [_unbuilt(x) for x in config] if isinstance(config, list) else config
+        return {name: _as_made(x) for name, x in config.items() if name not in OF_OUTER}
+    return [_as_made(x) for x in config] if isinstance(config, list) else config

@@ -1,4 +1,4 @@
-"""Plain tensors among what generators make."""
+"""`PlainWeights`: tensors that are variables, among those that generators make."""
 
 from keras import ops
 
@@ -13,17 +13,17 @@ class PlainWeights(Generator):
 
     Args:
         spec: The `WeightSpec` of the tensors.
-        start: The `BiasHyperInit` that draws them.
+        initialization: The `BiasHyperInit` that draws them.
         regularizer: Of the weights.
         num_conditions: Number of conditions; `None` is one row for all of them.
         dtype: Dtype policy.
     """
 
-    def __init__(self, spec, start, regularizer, num_conditions, dtype):
+    def __init__(self, spec, initialization, regularizer, num_conditions, dtype):
         super().__init__(
             spec, num_conditions=num_conditions, dtype=dtype, name=unique_name("plain")
         )
-        self.start = start
+        self.drawn_by = initialization  # never another one
         self.regularizer = regularizer
 
     @property
@@ -35,7 +35,7 @@ class PlainWeights(Generator):
         return [] if self.num_conditions is None else [self.table]
 
     def initializers(self, initialization):
-        return []  # a start of their own
+        return []
 
     def build(self, conditioning_shape):
         super().build(conditioning_shape)
@@ -51,7 +51,7 @@ class PlainWeights(Generator):
         """`(rows, total)`, each row drawn anew."""
         rows = []
         for _ in range(shape[0]):
-            initializers = [self.start.initializer_of(tensor) for tensor in self.spec]
+            initializers = [self.drawn_by.initializer_of(tensor) for tensor in self.spec]
             rows.append(Samples(self.spec, initializers)((self.spec.total,), dtype))
         return ops.stack(rows)
 
