@@ -3,7 +3,7 @@
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.generator import check_inside
 from keras_hypernet.utils import checks
-from keras_hypernet.weights.fans import ROLES
+from keras_hypernet.weights.weight_tensor import ROLES
 
 PLAIN = ("shared", "conditional")
 
