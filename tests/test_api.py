@@ -112,6 +112,33 @@ def test_every_name_is_documented(name):
         assert "http" in doc
 
 
+def signatures(name):
+    """The functions that a user of a public name calls: what its own class says of itself."""
+    found = public(name)
+    if not isinstance(found, type):
+        return [found]
+    functions = [found.__init__] if found.__init__.__module__.startswith("keras_hypernet") else []
+    for member_name, member in vars(found).items():
+        member = getattr(member, "__func__", getattr(member, "fget", member))
+        if inspect.isfunction(member) and member_name in ("call", "get_config", "from_config"):
+            functions.append(member)
+    return functions
+
+
+# Those that mirror a layer of Keras have its arguments.
+MIRRORS = {name for name in PUBLIC if name.startswith("Hyper") and hasattr(public(name), "twin")}
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if name not in MIRRORS])
+def test_signatures_are_annotated(name):
+    for function in signatures(name):
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not inspect.Signature.empty, function
+        for parameter in signature.parameters.values():
+            known = parameter.annotation is not inspect.Parameter.empty
+            assert known or parameter.name in ("self", "cls"), (function, parameter.name)
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles each line; runs on others")
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_examples_in_docstrings_run(name):

@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "continual": {
         "models": "reading and specializing the model that learns",
         "generators": "variables of a hypernetwork",
+        "layers": "what stands beside generated weights in a layer",
         "conditioning": "one vector per task",
         "weights": "the spec of all that is generated",
         "utils": "checks, names, functional calls",

@@ -1,12 +1,20 @@
 """`ChunkPlan`: the kinds of chunks that a target is cut into, and where each goes."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
 from keras_hypernet.chunking.assembly import Assembly, entries_from_config
 from keras_hypernet.chunking.plan_table import Heads, format_plan
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.types import AssemblyLike, Config
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.weights.spec import SpecLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +59,20 @@ class ChunkPlan:
       half  3       2          24       kernel (6, 4)
     """
 
-    def __init__(self, spec, kinds, assembly):
+    def __init__(self, spec: SpecLike, kinds: dict[str, Config], assembly: AssemblyLike) -> None:
         self.spec = WeightSpec.of(spec)
         if not isinstance(kinds, dict) or not kinds:
             raise ValueError(f"`kinds` must be a non-empty dict of kinds. Received: {kinds!r}")
         checks.names("kinds", kinds)
-        kinds = {name: _checked_kind(name, kind) for name, kind in kinds.items()}
+        checked = {name: _checked_kind(name, kind) for name, kind in kinds.items()}
         sources = {
             f"{name}/{i}/{tensor.name}": tensor.shape
-            for name, kind in kinds.items()
+            for name, kind in checked.items()
             for i in range(kind.number)
             for tensor in kind.spec
         }
         self.assembly = Assembly(self.spec, sources, assembly)
-        self.kinds = {name: self._as_in_target(name, kind) for name, kind in kinds.items()}
+        self.kinds = {name: self._as_in_target(name, kind) for name, kind in checked.items()}
         self.runs = {
             target: _runs(entry["join"]) for target, entry in self.assembly.entries.items()
         }
@@ -84,7 +92,7 @@ class ChunkPlan:
             tensors.append(tensor)
         return dataclasses.replace(kind, spec=WeightSpec(tensors))
 
-    def cuts(self, kind, tensor):
+    def cuts(self, kind: str, tensor: str) -> list[tuple[int, int]] | None:
         """Where to cut all chunks of a kind so that every run of this tensor is a piece.
 
         Returns `[(start, stop)]` of all chunks in order, or `None` where runs overlap.
@@ -104,11 +112,17 @@ class ChunkPlan:
         return sum(kind.number for kind in self.kinds.values())
 
     @property
-    def chunk_outputs(self):
+    def chunk_outputs(self) -> int:
         """Number of values in one chunk of every kind: the width of all heads together."""
         return sum(kind.spec.total for kind in self.kinds.values())
 
-    def parameters(self, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
+    def parameters(
+        self,
+        hidden_sizes: Sequence[int] = (),
+        input_size: int = 0,
+        use_bias: bool = True,
+        num_conditions: int = 1,
+    ) -> dict[str, int]:
         """Number of parameters of each kind: its perceptron's, and the embeddings of its chunks.
 
         Args:
@@ -137,7 +151,13 @@ class ChunkPlan:
             for name, kind in self.kinds.items()
         }
 
-    def table(self, hidden_sizes=(), input_size=0, use_bias=True, num_conditions=1):
+    def table(
+        self,
+        hidden_sizes: Sequence[int] = (),
+        input_size: int = 0,
+        use_bias: bool = True,
+        num_conditions: int = 1,
+    ) -> str:
         """A table of what each kind covers and costs, with the total.
 
         `weights` are the weights of the target that are made of the kind's chunks. They are not
@@ -166,15 +186,15 @@ class ChunkPlan:
             self, self.parameters(hidden_sizes, input_size, use_bias, num_conditions)
         )
 
-    def with_embedding_sizes(self, sizes):
+    def with_embedding_sizes(self, sizes: dict[str, int] | Sequence[int]) -> ChunkPlan:
         """The same plan with other embedding sizes: `{kind: size}`, or a list in order."""
         if not isinstance(sizes, dict):
-            sizes = checks.non_empty_list("sizes", sizes)
-            if len(sizes) != len(self.kinds):
+            given = checks.non_empty_list("sizes", sizes)
+            if len(given) != len(self.kinds):
                 raise ValueError(
                     f"`sizes` must have one entry per kind ({len(self.kinds)}). Received: {sizes}"
                 )
-            sizes = dict(zip(self.kinds, sizes))
+            sizes = dict(zip(self.kinds, given))
         checks.known_keys("sizes", sizes, self.kinds)
         config = self.get_config()
         for name, size in sizes.items():
@@ -182,7 +202,7 @@ class ChunkPlan:
         return ChunkPlan.from_config(config)
 
     @classmethod
-    def of(cls, plan):
+    def of(cls, plan: ChunkPlan | Config) -> Self:
         """A plan from a plan or its config."""
         if isinstance(plan, cls):
             return plan
@@ -191,7 +211,7 @@ class ChunkPlan:
             return cls.from_config(plan)
         raise TypeError(f"`plan` must be a `ChunkPlan`. Received: plan={plan!r}")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "spec": self.spec.get_config(),
             "kinds": {
@@ -206,13 +226,13 @@ class ChunkPlan:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**{**config, "assembly": entries_from_config(config["assembly"])})
 
     def __eq__(self, other):
         return isinstance(other, ChunkPlan) and self.get_config() == other.get_config()
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self):
         rows = [("kind", "number", "embedding", "outputs", "tensors")]

@@ -1,15 +1,24 @@
 """`resnet_chunking` and `wide_resnet_chunking`: chunk plans of residual networks."""
 
+from __future__ import annotations
+
 import itertools
 import math
+from typing import TYPE_CHECKING
+
+import keras
 
 from keras_hypernet.chunking.plan_builder import PlanBuilder, spec_of
 from keras_hypernet.targets.parts import STRIDES, skip_is_convolved
 from keras_hypernet.utils import checks
 from keras_hypernet.weights.spec import WeightSpec
 
+if TYPE_CHECKING:
+    from keras_hypernet.chunking.chunk_plan import ChunkPlan
+    from keras_hypernet.weights.spec import SpecLike
 
-def resnet_chunking(model, gcd=False):
+
+def resnet_chunking(model: keras.Model | SpecLike, gcd: bool = False) -> ChunkPlan:
     """The chunk plan of a `resnet`: a kind for equal layers, or for equal slices of layers.
 
     A chunk has a convolution's kernel, bias, and the scale and offset of its normalization, as
@@ -67,7 +76,12 @@ def resnet_chunking(model, gcd=False):
     return builder.plan()
 
 
-def wide_resnet_chunking(model, gcd=False, normalization=False, output=False):
+def wide_resnet_chunking(
+    model: keras.Model | SpecLike,
+    gcd: bool = False,
+    normalization: bool = False,
+    output: bool = False,
+) -> ChunkPlan:
     """The chunk plan of a `wide_resnet`: kernels are cut along their inputs.
 
     A chunk has a convolution's kernel, its bias if there is one and, with `normalization`, the
@@ -123,7 +137,7 @@ def wide_resnet_chunking(model, gcd=False, normalization=False, output=False):
     builder = PlanBuilder(net.spec)
     builder.add("first", net.tensors("conv_0"))
     for group, convs in net.groups.items():
-        inputs = _inputs_of_chunk(*net.channels[group - 1 : group + 1], gcd)
+        inputs = _inputs_of_chunk(net.channels[group - 1], net.channels[group], gcd)
         for i, conv in enumerate(convs):
             kernel = net.kernel(conv)
             pieces = kernel.shape[kernel.input_axis] // inputs if inputs else 1

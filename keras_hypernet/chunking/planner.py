@@ -1,26 +1,36 @@
 """`plan_chunks`: a chunk plan of any target that keeps to a number of parameters."""
 
+from __future__ import annotations
+
 import collections
 import itertools
 import math
 import numbers
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import keras
 
 from keras_hypernet.chunking import slices
 from keras_hypernet.chunking.plan_builder import PlanBuilder, spec_of
 from keras_hypernet.chunking.plan_table import Heads
 from keras_hypernet.utils import checks
 
+if TYPE_CHECKING:
+    from keras_hypernet.chunking.chunk_plan import ChunkPlan
+    from keras_hypernet.weights.spec import SpecLike
+
 
 def plan_chunks(
-    target,
-    budget,
-    hidden_sizes=(),
-    embedding_size=None,
-    input_size=0,
-    use_bias=True,
-    num_conditions=1,
-    verbose=False,
-):
+    target: keras.layers.Layer | SpecLike,
+    budget: float,
+    hidden_sizes: Sequence[int] = (),
+    embedding_size: int | None = None,
+    input_size: int = 0,
+    use_bias: bool = True,
+    num_conditions: int = 1,
+    verbose: bool = False,
+) -> ChunkPlan:
     """A chunk plan of any model whose `StructuredWeightGenerator` keeps to a budget.
 
     What is counted is, for every kind of chunks, a perceptron from the embedding and the other

@@ -1,5 +1,9 @@
 """`ConditionEmbedding`: ids of conditions -> learned vectors."""
 
+from __future__ import annotations
+
+from typing import Self, Unpack
+
 import keras
 
 from keras_hypernet.conditioning import capacity
@@ -7,6 +11,14 @@ from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, check_ids, look_up
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import CompositeLayer
+from keras_hypernet.utils.types import (
+    Config,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    Shape,
+    Tensor,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -45,13 +57,13 @@ class ConditionEmbedding(CompositeLayer):
 
     def __init__(
         self,
-        num_conditions,
-        size,
-        embeddings_initializer=None,
-        embeddings_regularizer=None,
-        unknown="error",
-        **kwargs,
-    ):
+        num_conditions: int,
+        size: int,
+        embeddings_initializer: InitializerLike = None,
+        embeddings_regularizer: RegularizerLike = None,
+        unknown: str = "error",
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         num_conditions = checks.positive_int("num_conditions", num_conditions)
         size = checks.positive_int("size", size)
         checks.choice("unknown", unknown, UNKNOWN)
@@ -82,24 +94,24 @@ class ConditionEmbedding(CompositeLayer):
         check_ids(ids, self.num_conditions, self.unknown)
         return super().__call__(ids, *args, **kwargs)
 
-    def build(self, ids_shape):
+    def build(self, ids_shape: Shape) -> None:
         checks.rank("ids", ids_shape, 1)
         self.table.build(ids_shape)
 
-    def call(self, ids):
+    def call(self, ids: Tensor) -> Tensor:
         if not self.owned and self.unknown == "error":
             self.watch.notice(ids)
         return look_up(self.table, self.num_conditions, ids)
 
-    def compute_output_shape(self, ids_shape):
+    def compute_output_shape(self, ids_shape: Shape) -> Shape:
         return (*ids_shape, self.size)
 
     @property
-    def conditional_variables(self):
+    def conditional_variables(self) -> list[keras.Variable]:
         """Trainable variables with a row for every condition."""
         return [self.table.embeddings]
 
-    def with_conditions(self, num_conditions, start="initializer"):
+    def with_conditions(self, num_conditions: int, start: str = "initializer") -> Self:
         """A new layer with room for more conditions and the vectors of this one.
 
         It has this one's name. `kh.with_conditions` puts it into a model around it.
@@ -111,7 +123,7 @@ class ConditionEmbedding(CompositeLayer):
         """
         return capacity.with_conditions(self, num_conditions, start)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_conditions": self.num_conditions,

@@ -1,6 +1,10 @@
 """Encodings of conditions and coordinates as points on circles: `[cos(angles), sin(angles)]`."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -8,12 +12,13 @@ from keras import ops
 
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.types import Config, LayerArguments, Shape
 
 
 class _CircleEncoding(keras.layers.Layer):
     """`[cos(a), sin(a)]` of angles `a` that a subclass computes, `angles` of them per vector."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Unpack[LayerArguments]) -> None:
         # An angle rounded to half precision would be off by a good part of a radian: the inputs
         # keep their dtype, and only what is returned has that of the policy.
         super().__init__(autocast=False, **kwargs)
@@ -91,7 +96,12 @@ class UnitNormEncoding(_CircleEncoding):
     Learning (https://arxiv.org/abs/2304.07645).
     """
 
-    def __init__(self, low=0.0, high=1.0, **kwargs):
+    def __init__(
+        self,
+        low: float | Sequence[float] = 0.0,
+        high: float | Sequence[float] = 1.0,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         low, high = (checks.number_or_numbers(n, x) for n, x in (("low", low), ("high", high)))
         if len({len(x) for x in (low, high) if isinstance(x, tuple)}) > 1:
             raise ValueError(
@@ -122,10 +132,11 @@ class UnitNormEncoding(_CircleEncoding):
         low, turns = (ops.convert_to_tensor(value, x.dtype) for value in (self.low, self.turns))
         return (x - low) * turns
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], 2 * input_shape[-1])
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        size = input_shape[-1]
+        return (*input_shape[:-1], None if size is None else 2 * size)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         bounds = {"low": self.low, "high": self.high}
         bounds = {n: list(x) if isinstance(x, tuple) else x for n, x in bounds.items()}
         return {**super().get_config(), **bounds}
@@ -169,7 +180,13 @@ class FourierFeatures(_CircleEncoding):
     Low Dimensional Domains (https://arxiv.org/abs/2006.10739).
     """
 
-    def __init__(self, num_frequencies, scale=1.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        num_frequencies: int,
+        scale: float = 1.0,
+        seed: int | None = None,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         num_frequencies = checks.positive_int("num_frequencies", num_frequencies)
         scale = checks.positive_number("scale", scale)
         seed = checks.seed("seed", seed)
@@ -179,7 +196,7 @@ class FourierFeatures(_CircleEncoding):
         self.seed = seed
         give_unique_path(self)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         self.frequencies = self.add_weight(
             shape=(self.inputs_size, self.num_frequencies),
@@ -194,9 +211,9 @@ class FourierFeatures(_CircleEncoding):
         # Not a matrix product: on a GPU, JAX and TensorFlow round its factors to ten bits.
         return 2 * math.pi * ops.sum(x[..., None] * frequencies, axis=-2)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 2 * self.num_frequencies)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         own = {"num_frequencies": self.num_frequencies, "scale": self.scale, "seed": self.seed}
         return {**super().get_config(), **own}

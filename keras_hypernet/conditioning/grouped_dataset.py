@@ -1,9 +1,12 @@
 """`GroupedDataset`: batches of few conditions and many data rows for `fit`."""
 
+from __future__ import annotations
+
 import keras
 import numpy as np
 
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Tensor
 
 OPTIONS = {
     "workers": checks.positive_int,
@@ -45,15 +48,15 @@ class GroupedDataset(keras.utils.PyDataset):
 
     def __init__(
         self,
-        conditioning,
-        data,
-        y,
-        conditions_per_batch,
-        sample_weight=None,
-        shuffle=False,
-        seed=0,
-        **kwargs,
-    ):
+        conditioning: Tensor,
+        data: Tensor,
+        y: Tensor,
+        conditions_per_batch: int,
+        sample_weight: Tensor | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        **kwargs: Tensor,
+    ) -> None:
         conditions_per_batch = checks.positive_int("conditions_per_batch", conditions_per_batch)
         shuffle = checks.boolean("shuffle", shuffle)
         seed = checks.count("seed", seed)

@@ -1,6 +1,9 @@
 """`RunningScale`: conditions of any size -> conditions of size 1."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ from keras import ops
 
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.types import LayerArguments, Shape, Tensor
 
 TOGETHER = 0.02  # spread of conditions, in their size, below which they are hard to tell apart
 
@@ -63,7 +67,7 @@ class RunningScale(keras.layers.Layer):
     would take the size of a scalar away.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Unpack[LayerArguments]) -> None:
         super().__init__(**kwargs)
         give_unique_path(self)
         self._looked = False
@@ -74,7 +78,7 @@ class RunningScale(keras.layers.Layer):
         checks.float_tensor("x", x, " Ids go to `ConditionEmbedding`.")
         return super().__call__(x, *args, **kwargs)
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         def state(name):
             return self.add_weight(
                 shape=(),
@@ -88,7 +92,7 @@ class RunningScale(keras.layers.Layer):
         self.mean_square = state("mean_square")
         self.batches = state("batches")
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         self._look(x)
         if training and self.trainable:
             batches = self.batches + 1
@@ -117,5 +121,5 @@ class RunningScale(keras.layers.Layer):
                 stacklevel=2,
             )
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         return x_shape

@@ -1,11 +1,16 @@
 """`AccuracyMatrix`: the accuracy of every task after every task."""
 
+from __future__ import annotations
+
+import os
+
 import keras
 import numpy as np
 
 from keras_hypernet.continual.continual_model import ContinualModel
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.types import Tensor
 
 EVALUATE = ("batch_size", "verbose", "steps", "callbacks")
 
@@ -45,7 +50,13 @@ class AccuracyMatrix(keras.callbacks.Callback):
     al., 2018 (https://arxiv.org/abs/1801.10112): forgetting.
     """
 
-    def __init__(self, data, metric="accuracy", verbose=1, **evaluate):
+    def __init__(
+        self,
+        data: dict[str, Tensor],
+        metric: str = "accuracy",
+        verbose: int = 1,
+        **evaluate: Tensor,
+    ) -> None:
         super().__init__()
         checks.names("data", checks.instance("data", data, dict))
         checks.known_keys("evaluate", evaluate, EVALUATE)
@@ -57,28 +68,28 @@ class AccuracyMatrix(keras.callbacks.Callback):
         self.rows = {}
 
     @property
-    def initial(self):
+    def initial(self) -> np.ndarray:
         """Accuracy `(tasks,)` of the untrained model; NaN where it was trained before."""
         return np.array(self.rows.get("initial", [np.nan] * len(self.names)))
 
     @property
-    def accuracies(self):
+    def accuracies(self) -> np.ndarray:
         """`(tasks, tasks)`: row `i` after task `i`; NaN where it has not been trained."""
         nothing = [np.nan] * len(self.names)
         return np.array([self.rows.get(f"after {name}", nothing) for name in self.names])
 
     @property
-    def trained(self):
+    def trained(self) -> int:
         """Number of tasks that have been trained."""
         return int(np.sum(~np.isnan(self.accuracies[:, 0])))
 
     @property
-    def average_accuracy(self):
+    def average_accuracy(self) -> float:
         """Mean over the trained tasks, now."""
         return float(np.mean(self._last())) if self.trained else np.nan
 
     @property
-    def forgetting(self):
+    def forgetting(self) -> float:
         """Mean over all tasks but the last: the best accuracy it ever had, minus that of now."""
         if self.trained < 2:
             return np.nan
@@ -87,14 +98,14 @@ class AccuracyMatrix(keras.callbacks.Callback):
         return float(np.mean(best - self._last()[:-1]))
 
     @property
-    def backward_transfer(self):
+    def backward_transfer(self) -> float:
         """Mean over all tasks but the last: accuracy now, minus that when it had been learned."""
         if self.trained < 2:
             return np.nan
         return float(np.mean((self._last() - np.diag(self.accuracies)[: self.trained])[:-1]))
 
     @property
-    def forward_transfer(self):
+    def forward_transfer(self) -> float:
         """Mean over all tasks but the first: accuracy just before it, minus that at the start."""
         if self.trained < 2:
             return np.nan
@@ -149,7 +160,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
             )
         return float(logs[self.metric])
 
-    def row(self, label):
+    def row(self, label: str) -> str:
         """One row of the table."""
         known = zip(self.names, self.rows[label])
         return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
@@ -171,7 +182,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         known = [f"{name} {100 * x:.2f}" for name, x in summary.items() if not np.isnan(x)]
         return "\n".join([format_table(table), ", ".join(known)])
 
-    def plot(self, path):
+    def plot(self, path: str | os.PathLike[str]) -> None:
         """Saves a picture of the matrix; needs matplotlib.
 
         Args:
@@ -180,17 +191,19 @@ class AccuracyMatrix(keras.callbacks.Callback):
         from matplotlib.figure import Figure
 
         size = 2 + 0.6 * len(self.names)
-        axes = Figure(figsize=(size + 1, size), layout="constrained").subplots()
+        figure = Figure(figsize=(size + 1, size), layout="constrained")
+        axes = figure.subplots()
         image = axes.imshow(100 * self.accuracies, cmap="Blues", vmax=100)
+        shade: Tensor = image.norm
         axes.set_xticks(range(len(self.names)), self.names, rotation=45, ha="right")
         axes.set_yticks(range(len(self.names)), self.names)
         axes.set(xlabel="accuracy of", ylabel="after")
         for (i, j), value in np.ndenumerate(self.accuracies):
             if not np.isnan(value):
-                ink = "white" if image.norm(100 * value) > 0.6 else "black"
+                ink = "white" if shade(100 * value) > 0.6 else "black"
                 axes.text(j, i, f"{100 * value:.1f}", ha="center", va="center", color=ink)
-        axes.figure.colorbar(image, label="accuracy in %")
-        axes.figure.savefig(path, dpi=120)
+        figure.colorbar(image, label="accuracy in %")
+        figure.savefig(path, dpi=120)
 
 
 def _checked_verbose(verbose):

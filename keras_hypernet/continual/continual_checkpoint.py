@@ -1,8 +1,11 @@
 """`ContinualCheckpoint`: one file from which an interrupted run goes on."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -43,7 +46,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
     ('zeros', 'ones')
     """
 
-    def __init__(self, filepath, every=1):
+    def __init__(self, filepath: str | os.PathLike[str], every: int = 1) -> None:
         super().__init__()
         if not isinstance(filepath, (str, os.PathLike)):
             raise TypeError(
@@ -55,7 +58,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
             raise ValueError(f"`filepath` must end in `.keras`. Received: {str(filepath)!r}")
         self.every = checks.positive_int("every", every)
 
-    def load(self):
+    def load(self) -> keras.Model | None:
         """The model of the file, compiled as it was; `None` where there is no file.
 
         Own losses and layers must be registered, or in a `keras.saving.custom_object_scope`.
@@ -66,7 +69,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
             raise ValueError(f"`filepath` is not a whole `.keras` file: {str(self.filepath)!r}")
         return _checked(keras.saving.load_model(self.filepath))
 
-    def tasks(self, model, names):
+    def tasks(self, model: keras.Model, names: Sequence[str]) -> Iterator[tuple[str, int]]:
         """Goes through tasks, begins each, and after an interruption goes on where it was.
 
         Args:
@@ -93,7 +96,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
                 self.save(model)
             yield name, model.epochs_done
 
-    def save(self, model):
+    def save(self, model: keras.Model) -> None:
         """Writes the file: all of it, or nothing."""
         self.filepath.parent.mkdir(parents=True, exist_ok=True)
         partial = self.filepath.with_name(f"{self.filepath.stem}.partial.keras")

@@ -1,5 +1,10 @@
 """`ContinualModel`: a model that learns tasks one after another without forgetting."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
 import keras
 import numpy as np
 from keras import ops
@@ -23,6 +28,10 @@ from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
+from keras_hypernet.utils.types import Config, InitializerLike, Shape, Tensor
+
+if TYPE_CHECKING:
+    from keras_hypernet.weights.spec import WeightSpec
 
 TARGETS = ("weights", "copy")
 OPTIONS = (
@@ -115,21 +124,21 @@ class ContinualModel(ModelOfTasks):
 
     def __init__(
         self,
-        model,
-        num_tasks,
-        beta=0.01,
+        model: keras.Model,
+        num_tasks: int,
+        beta: float = 0.01,
         *,
-        targets="weights",
-        tasks_per_step=None,
-        tasks_per_call=None,
-        heads=None,
-        task_statistics=True,
-        keep_optimizer=False,
-        hold_conditions=None,
-        embeddings_initializer=None,
-        seed=None,
-        **kwargs,
-    ):
+        targets: str = "weights",
+        tasks_per_step: int | None = None,
+        tasks_per_call: int | None = None,
+        heads: Sequence[Sequence[int]] | None = None,
+        task_statistics: bool = True,
+        keep_optimizer: bool = False,
+        hold_conditions: bool | None = None,
+        embeddings_initializer: InitializerLike = None,
+        seed: int | None = None,
+        **kwargs: Tensor,
+    ) -> None:
         check_functional(model)
         num_tasks = checks.positive_int("num_tasks", num_tasks)
         beta = checks.not_negative("beta", beta)
@@ -178,7 +187,7 @@ class ContinualModel(ModelOfTasks):
             "embeddings_initializer", embeddings_initializer
         )
         self.seed = seed
-        self.task_names = ()
+        self.task_names: tuple[str, ...] = ()
         self.epochs_done = 0
         self.scores = {}
         self.data_names = tuple(x.name for x in data)
@@ -200,18 +209,18 @@ class ContinualModel(ModelOfTasks):
         self.task_loss_tracker = keras.metrics.Mean(name="task_loss")
         self.retention_loss_tracker = keras.metrics.Mean(name="retention_loss")
         self.given_constraints = [v.constraint for v in self.generated.conditional_variables]
-        self.initial_optimizer = None
+        self.initial_optimizer: InitialOptimizer | None = None
         shapes = [x.shape for x in data]
         self.build(shapes[0] if len(shapes) == 1 else shapes)
 
     # Tasks.
 
     @property
-    def weight_spec(self):
+    def weight_spec(self) -> WeightSpec:
         """The `WeightSpec` of the weights that are generated for a task."""
         return self.generated.weight_spec
 
-    def begin_task(self, name):
+    def begin_task(self, name: str) -> None:
         """Remembers the tasks so far, and makes the next slot the one that is trained.
 
         A fresh optimizer has the learning rate of `compile`. A task that is over is not trained
@@ -248,7 +257,7 @@ class ContinualModel(ModelOfTasks):
 
     # The network and its losses.
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape | list[Shape]) -> None:
         """Nothing is left to make; the shape is what an export asks for."""
 
     def _statistics(self):
@@ -268,7 +277,7 @@ class ContinualModel(ModelOfTasks):
         self.retention_loss_tracker.update_state(retention_loss, sample_weight=rows)
         return task_loss + self.beta * ops.cast(retention_loss, task_loss.dtype)
 
-    def retention_loss(self, training=None):
+    def retention_loss(self, training: bool | None = None) -> Tensor:
         """`output_regularizer` over the tasks before the present one; 0 for the first.
 
         Override it to call that with other arguments, such as an importance of weights.
@@ -290,7 +299,7 @@ class ContinualModel(ModelOfTasks):
 
     # Training.
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Tensor, **kwargs: Tensor) -> None:
         """As `keras.Model.compile`; each task begins with this optimizer anew."""
         super().compile(*args, **kwargs)
         # All variables exist: a file from before the first step has all of the optimizer's, too.
@@ -349,7 +358,7 @@ class ContinualModel(ModelOfTasks):
         others = {id(v) for v in [*self.weights, *self.metrics_variables]}
         return [v for v in self.variables if id(v) not in others]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -363,7 +372,7 @@ class ContinualModel(ModelOfTasks):
         return config | {name: getattr(self, name) for name in OPTIONS}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         config = dict(config)
         if "hold_embeddings" in config:  # of an older file
             config["hold_conditions"] = config.pop("hold_embeddings")

@@ -1,14 +1,23 @@
 """`head_masks`: which weights of a target the outputs of a task depend on."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 
 from keras_hypernet.models.calls import made_by, values_in
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Tensor
 from keras_hypernet.weights.spec import WeightSpec
 
+if TYPE_CHECKING:
+    from keras_hypernet.weights.spec import SpecLike
 
-def head_masks(spec, heads):
+
+def head_masks(spec: SpecLike, heads: Sequence[Sequence[int]] | None) -> Tensor:
     """Marks, for each task, the weights that its outputs (its head) depend on.
 
     All weights but those of the last layer, and of these the ones that lead to the task's outputs.

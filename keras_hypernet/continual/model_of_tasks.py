@@ -1,6 +1,9 @@
 """`ModelOfTasks`: a model that is used for one of several named tasks at a time."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ from keras import ops
 from keras_hypernet.continual.entropy import entropies as entropies_of
 from keras_hypernet.models.specializer import specialize
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Tensor
 
 
 class ModelOfTasks(keras.Model):
@@ -20,12 +24,12 @@ class ModelOfTasks(keras.Model):
     """
 
     @property
-    def task(self):
+    def task(self) -> str | None:
         """Name of the present task, the one that `fit` trains; `None` before the first."""
         return self.task_names[-1] if self.task_names else None
 
     @contextlib.contextmanager
-    def at_task(self, name):
+    def at_task(self, name: str | None) -> Iterator[None]:
         """Within it, the model has the weights and statistics of the named task, to be used.
 
         To train or to save, leave it.
@@ -67,7 +71,7 @@ class ModelOfTasks(keras.Model):
             )
         return self.task_names.index(name)
 
-    def task_conditioning(self, name=None):
+    def task_conditioning(self, name: str | None = None) -> np.ndarray:
         """What a task is for the model inside: its vector `(1, size)`, or its id `(1,)`.
 
         `target_weights(model.model, model.task_conditioning(name))` are the weights of one task.
@@ -78,7 +82,7 @@ class ModelOfTasks(keras.Model):
         ids = np.array([self._slot(name)], "int32")
         return ids if self.embedding is None else ops.convert_to_numpy(self.embedding(ids))
 
-    def specialize(self, name=None):
+    def specialize(self, name: str | None = None) -> keras.Model:
         """A plain Keras model for one task, with its weights, statistics and head: `specialize`.
 
         Args:
@@ -122,7 +126,7 @@ class ModelOfTasks(keras.Model):
         # Without compilation JAX is given arrays, which must not stand beside tensors.
         return {name: ops.convert_to_tensor(value) for name, value in values.items()}
 
-    def evaluate(self, *args, task=None, **kwargs):
+    def evaluate(self, *args: Tensor, task: str | None = None, **kwargs: Tensor) -> Tensor:
         """As `keras.Model.evaluate`, for a named task; `None` is the active one.
 
         The loss is that of the task alone: the retention loss is no part of an evaluation.
@@ -130,7 +134,14 @@ class ModelOfTasks(keras.Model):
         with self._chosen(task):
             return super().evaluate(*args, **kwargs)
 
-    def predict(self, *args, task=None, infer_task=False, from_logits=True, **kwargs):
+    def predict(
+        self,
+        *args: Tensor,
+        task: str | None = None,
+        infer_task: bool = False,
+        from_logits: bool = True,
+        **kwargs: Tensor,
+    ) -> Tensor:
         """As `keras.Model.predict`, for a named task; `None` is the active one.
 
         With `infer_task=True` each row has the prediction of the task that the method `infer_task`
@@ -155,7 +166,9 @@ class ModelOfTasks(keras.Model):
     def _chosen(self, task):
         return contextlib.nullcontext() if task is None else self.at_task(task)
 
-    def infer_task(self, x, from_logits=True, **kwargs):
+    def infer_task(
+        self, x: Tensor, from_logits: bool = True, **kwargs: Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Finds the task of each row, where it is not known: the one with the surest prediction.
 
         Every task predicts, and the prediction of least entropy is the surest. It is for models

@@ -1,5 +1,7 @@
 """`output_regularizer`: what old tasks lose where their generated weights change."""
 
+from __future__ import annotations
+
 import functools
 
 import keras
@@ -9,25 +11,26 @@ from keras_hypernet.continual.generated_weights import GeneratedWeights
 from keras_hypernet.generators.hypernetwork import GROUPS, Hypernetwork
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.functional_call import replacements, run, run_in_turn
+from keras_hypernet.utils.types import Perturbation, Tensor
 from keras_hypernet.weights.forms import materialize
 
 
 def output_regularizer(
-    hypernetwork,
-    ids,
-    targets=None,
-    frozen=None,
+    hypernetwork: Hypernetwork | GeneratedWeights,
+    ids: Tensor,
+    targets: Tensor | None = None,
+    frozen: dict[str, Tensor] | None = None,
     *,
-    tasks_per_step=None,
-    task_coefficients=None,
-    importance=None,
-    mask=None,
-    perturbation=None,
-    hold_conditions=False,
-    tasks_per_call=None,
-    training=None,
-    seed=None,
-):
+    tasks_per_step: int | None = None,
+    task_coefficients: Tensor | None = None,
+    importance: Tensor | None = None,
+    mask: Tensor | None = None,
+    perturbation: Perturbation | None = None,
+    hold_conditions: bool = False,
+    tasks_per_call: int | None = None,
+    training: bool | None = None,
+    seed: int | keras.random.SeedGenerator | None = None,
+) -> Tensor:
     """Mean over old tasks of the squared change of the weights that are generated for them.
 
     `1/n * sum_i s_i * sum_p F_ip * M_ip * (target_ip - h(c_i; theta + d)_p)^2`, where `h` is the

@@ -1,6 +1,10 @@
 """`ChunkedDeconvWeightGenerator`: one small image generator makes a target chunk by chunk."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import keras
 
@@ -11,6 +15,12 @@ from keras_hypernet.generators.chunked_weight_generator import (
     check_chunk_size,
 )
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
+from keras_hypernet.utils.types import Config, InitializerLike, RegularizerLike
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import DeconvArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -57,20 +67,20 @@ class ChunkedDeconvWeightGenerator(ChunkedWeightGenerator):
 
     def __init__(
         self,
-        spec,
-        image_shape,
-        filters=(1024, 512, 256, 128),
-        kernel_size=5,
-        attention="auto",
-        chunk_embedding_size=8,
-        chunk_embeddings="shared",
-        num_conditions=None,
-        output_first=False,
-        chunk_embeddings_initializer=None,
-        chunk_embeddings_regularizer=None,
-        initialization="bias_hyper_init",
-        **kwargs,
-    ):
+        spec: SpecLike,
+        image_shape: Sequence[int],
+        filters: Sequence[int] = (1024, 512, 256, 128),
+        kernel_size: int | Sequence[int] = 5,
+        attention: str | Sequence[int] | None = "auto",
+        chunk_embedding_size: int = 8,
+        chunk_embeddings: str = "shared",
+        num_conditions: int | None = None,
+        output_first: bool = False,
+        chunk_embeddings_initializer: InitializerLike = None,
+        chunk_embeddings_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = "bias_hyper_init",
+        **kwargs: Unpack[DeconvArguments],
+    ) -> None:
         image_shape = image_plan.image_shape_of(image_shape)
         chunk_size = check_chunk_size("pixels of `image_shape`", math.prod(image_shape), spec)
         layer, arguments = options.of_layer(kwargs, DeconvWeightGenerator)
@@ -91,7 +101,7 @@ class ChunkedDeconvWeightGenerator(ChunkedWeightGenerator):
             **layer,
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["chunk_size"], config["generator"]  # the image's
         return {**config, **options.of_generator(self.chunks.generator)}

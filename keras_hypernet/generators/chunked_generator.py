@@ -1,12 +1,22 @@
 """The base of generators that make a target of chunks."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
 import keras
 
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
+from keras_hypernet.initializers.initialization import InitializationLike
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Config, InitializerLike, RegularizerLike
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.weights.spec import SpecLike
 
 CHUNK_EMBEDDINGS = ("shared", "conditional", "given")
 
@@ -23,24 +33,27 @@ class ChunkedGenerator(Generator):
         conditional_statistics: Whether each has statistics of batch normalization of its own.
         chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1), the field's convention.
         chunk_embeddings_regularizer: Of the embeddings.
-        **kwargs: Arguments of a `Generator`.
+        initialization, **kwargs: Arguments of a `Generator`.
     """
 
     def __init__(
         self,
-        spec,
-        sets,
-        chunk_embeddings,
-        num_conditions,
-        chunk_embeddings_initializer,
-        chunk_embeddings_regularizer,
-        conditional_statistics=False,
-        **kwargs,
-    ):
+        spec: SpecLike,
+        sets: dict,
+        chunk_embeddings: str,
+        num_conditions: int | None,
+        chunk_embeddings_initializer: InitializerLike,
+        chunk_embeddings_regularizer: RegularizerLike,
+        conditional_statistics: bool = False,
+        initialization: InitializationLike = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         checks.choice("chunk_embeddings", chunk_embeddings, CHUNK_EMBEDDINGS)
         if chunk_embeddings == "given":
             _refuse_of_own(chunk_embeddings_initializer, chunk_embeddings_regularizer)
-        super().__init__(spec, num_conditions=num_conditions, **kwargs)
+        super().__init__(
+            spec, num_conditions=num_conditions, initialization=initialization, **kwargs
+        )
         if chunk_embeddings_initializer is None and chunk_embeddings != "given":
             chunk_embeddings_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.chunk_embeddings = chunk_embeddings
@@ -96,7 +109,7 @@ class ChunkedGenerator(Generator):
         return any(chunks.generator.num_conditions for chunks in self.sets.values())
 
     @property
-    def num_chunks(self):
+    def num_chunks(self) -> int:
         """Number of chunks; what the last one has too much is dropped."""
         return sum(chunks.number for chunks in self.sets.values())
 
@@ -161,7 +174,7 @@ class ChunkedGenerator(Generator):
             for name, chunks in self.sets.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "chunk_embeddings": self.chunk_embeddings,

@@ -1,6 +1,10 @@
 """`ChunkedWeightGenerator`: one small generator makes a target chunk by chunk."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Self, Unpack
 
 import keras
 from keras import ops
@@ -11,9 +15,23 @@ from keras_hypernet.generators.chunked_generator import ChunkedGenerator
 from keras_hypernet.generators.generator import check_inside, conditions_around
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import (
+    Conditioning,
+    Config,
+    InitializerLike,
+    RegularizerLike,
+    Tensor,
+)
 from keras_hypernet.weights.forms import from_output_first
 from keras_hypernet.weights.spec import WeightSpec
 from keras_hypernet.weights.weight_tensor import ROLES
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.chunk_set import ChunkSet
+    from keras_hypernet.generators.generator import Generator
+    from keras_hypernet.generators.options import PerceptronArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 ZEROS = dict.fromkeys(ROLES, "zeros")
 
@@ -89,19 +107,19 @@ class ChunkedWeightGenerator(ChunkedGenerator):
 
     def __init__(
         self,
-        spec,
-        chunk_size,
-        chunk_embedding_size=8,
-        chunk_embeddings="shared",
-        num_conditions=None,
-        conditional_statistics=False,
-        output_first=True,
-        chunk_embeddings_initializer=None,
-        chunk_embeddings_regularizer=None,
-        initialization="bias_hyper_init",
-        generator=None,
-        **kwargs,
-    ):
+        spec: SpecLike,
+        chunk_size: int,
+        chunk_embedding_size: int = 8,
+        chunk_embeddings: str = "shared",
+        num_conditions: int | None = None,
+        conditional_statistics: bool = False,
+        output_first: bool = True,
+        chunk_embeddings_initializer: InitializerLike = None,
+        chunk_embeddings_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = "bias_hyper_init",
+        generator: Generator | Callable[[WeightSpec], Generator] | None = None,
+        **kwargs: Unpack[PerceptronArguments],
+    ) -> None:
         spec = WeightSpec.of(spec)
         chunk_size = check_chunk_size("chunk_size", chunk_size, spec)
         embedding_size = checks.positive_int("chunk_embedding_size", chunk_embedding_size)
@@ -116,25 +134,25 @@ class ChunkedWeightGenerator(ChunkedGenerator):
                 f"`{name}` is of the perceptron, and `generator` says what makes a chunk: give it "
                 f"to that, or leave one of them out. Received: generator={generator!r}"
             )
-        generator = _of_a_chunk(generator, chunk_size)
+        of_chunk = _of_a_chunk(generator, chunk_size)
         number = -(-spec.total // chunk_size)
         super().__init__(
             spec,
-            {"chunk_embeddings": (generator, number, embedding_size)},
+            {"chunk_embeddings": (of_chunk, number, embedding_size)},
             chunk_embeddings=chunk_embeddings,
-            num_conditions=conditions_around(generator, num_conditions),
+            num_conditions=conditions_around(of_chunk, num_conditions),
             conditional_statistics=conditional_statistics,
             chunk_embeddings_initializer=chunk_embeddings_initializer,
             chunk_embeddings_regularizer=chunk_embeddings_regularizer,
             initialization=initialization,
-            **{"unknown": generator.unknown, **layer},
+            **{"unknown": of_chunk.unknown, **layer},
         )
         self.chunk_size = chunk_size
         self.chunk_embedding_size = embedding_size
         self.output_first = output_first
 
     @property
-    def chunks(self):
+    def chunks(self) -> ChunkSet:
         """The set of all chunks."""
         return self.sets["chunk_embeddings"]
 
@@ -151,7 +169,7 @@ class ChunkedWeightGenerator(ChunkedGenerator):
         # What is added to the base starts at zero.
         return generator.initializers(initialization.copy(initializers=ZEROS))
 
-    def call(self, conditioning, training=None):
+    def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         chunks = self.generate(conditioning, training)["chunk_embeddings"]
         flat = ops.reshape(chunks, (-1, self.num_chunks * self.chunk_size))
         flat = flat[:, : self.spec.total]
@@ -159,13 +177,13 @@ class ChunkedWeightGenerator(ChunkedGenerator):
         return self.plus_base(flat)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         if "generator" in config:
             generator = keras.saving.deserialize_keras_object(config["generator"])
             return cls(**{**config, "generator": generator})
         return cls(**options.with_feature_scale(config))  # of an older file
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "chunk_size": self.chunk_size,

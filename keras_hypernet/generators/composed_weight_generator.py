@@ -1,5 +1,10 @@
 """`ComposedWeightGenerator`: several generators and plain tensors make one target."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self, Unpack
+
 import keras
 from keras import ops
 
@@ -18,8 +23,22 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.plain_weights import PlainWeights
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import (
+    AssemblyLike,
+    Conditioning,
+    Config,
+    FullShape,
+    InitializerLike,
+    RegularizerLike,
+    Tensor,
+)
 from keras_hypernet.weights.forms import cast, materialize, split_weights
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -85,19 +104,19 @@ class ComposedWeightGenerator(Generator):
 
     def __init__(
         self,
-        spec,
-        generators=None,
-        shared=None,
-        conditional=None,
-        num_conditions=None,
-        assembly=None,
-        part_inputs=None,
-        initializers=None,
-        shared_regularizer=None,
-        conditional_regularizer=None,
-        initialization=None,
-        **kwargs,
-    ):
+        spec: SpecLike,
+        generators: dict[str, Generator] | None = None,
+        shared: dict[str, FullShape] | Sequence[FullShape] | None = None,
+        conditional: dict[str, FullShape] | Sequence[FullShape] | None = None,
+        num_conditions: int | None = None,
+        assembly: AssemblyLike | None = None,
+        part_inputs: dict[str, str] | None = None,
+        initializers: dict[str, InitializerLike] | None = None,
+        shared_regularizer: RegularizerLike = None,
+        conditional_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         generators = check_generators({} if generators is None else generators)
         if not generators and shared is None and conditional is None:
             raise ValueError(
@@ -243,7 +262,7 @@ class ComposedWeightGenerator(Generator):
             for i, part in enumerate(self.generators)
         }
 
-    def build(self, conditioning_shape):
+    def build(self, conditioning_shape: FullShape | dict[str, FullShape]) -> None:
         given = inputs.as_dict(conditioning_shape)
         for part, generator in self.generators.items():
             if not generator.built:
@@ -252,7 +271,7 @@ class ComposedWeightGenerator(Generator):
             plain.build({})
         super().build(conditioning_shape)
 
-    def call(self, conditioning, training=None):
+    def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         given = inputs.as_dict(conditioning)
         made = [
             materialize(generator(self._of(part, given), training=training))
@@ -269,7 +288,7 @@ class ComposedWeightGenerator(Generator):
             pieces.update((start + name, tensor) for name, tensor in tensors.items())
         return ops.concatenate(self.assembly(pieces), axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         plain = {name: self.plain[name].spec.get_config() for name in self.plain}
         regularizers = {name: self.plain[name].regularizer for name in self.plain}
         serialize = keras.regularizers.serialize
@@ -290,7 +309,7 @@ class ComposedWeightGenerator(Generator):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         generators = {
             part: keras.saving.deserialize_keras_object(generator)
             for part, generator in config["generators"].items()

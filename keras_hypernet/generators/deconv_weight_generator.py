@@ -1,6 +1,10 @@
 """`DeconvWeightGenerator`: the weights are the pixels of an image."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import keras
 from keras import ops
@@ -13,6 +17,20 @@ from keras_hypernet.generators.blocks.transposed_conv import TransposedConv
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import (
+    ActivationLike,
+    Conditioning,
+    Config,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+    Tensor,
+)
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -78,23 +96,23 @@ class DeconvWeightGenerator(Generator):
 
     def __init__(
         self,
-        spec,
-        image_shape,
-        filters=(1024, 512, 256, 128),
-        kernel_size=5,
-        attention="auto",
-        activation="relu",
-        use_bias=True,
-        batch_normalization=False,
-        momentum=0.99,
-        epsilon=1e-3,
-        initialization="bias_hyper_init",
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        **kwargs,
-    ):
+        spec: SpecLike,
+        image_shape: Sequence[int],
+        filters: Sequence[int] = (1024, 512, 256, 128),
+        kernel_size: int | Sequence[int] = 5,
+        attention: str | Sequence[int] | None = "auto",
+        activation: ActivationLike = "relu",
+        use_bias: bool = True,
+        batch_normalization: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        initialization: InitializationLike = "bias_hyper_init",
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         image_shape = image_plan.image_shape_of(image_shape)
         filters = checks.positive_ints("filters", checks.non_empty_list("filters", filters))
         kernel_sizes = image_plan.kernel_sizes_of(kernel_size, len(filters))
@@ -190,7 +208,7 @@ class DeconvWeightGenerator(Generator):
     def initializers(self, initialization):
         return initialization.of_image(self)
 
-    def build(self, conditioning_shape):
+    def build(self, conditioning_shape: Shape | dict[str, Shape]) -> None:
         super().build(conditioning_shape)
         self.dense.build((None, sum(self.input_sizes.values())))
         channels, *sizes = self.start_shape
@@ -201,11 +219,11 @@ class DeconvWeightGenerator(Generator):
             conv.build(shape)
             shape = conv.compute_output_shape(shape)
 
-    def call(self, conditioning, training=None):
+    def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         joined = inputs.join(inputs.as_dict(conditioning))
         return self.plus_base(self.after_first(self.first(joined), training=training))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "image_shape": list(self.image_shape),

@@ -1,5 +1,9 @@
 """Starting embeddings anew, and reading what belongs to one condition."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,18 +12,19 @@ from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils import checks, keras_internals, naming
+from keras_hypernet.utils.types import InitializerLike, Tensor
 
 
 def initialize_embeddings(
-    layer,
-    which="conditions",
-    mean=None,
-    stddev=None,
-    initializer=None,
-    function=None,
-    conditions=None,
-    seed=None,
-):
+    layer: keras.layers.Layer,
+    which: str = "conditions",
+    mean: float | None = None,
+    stddev: float | None = None,
+    initializer: InitializerLike = None,
+    function: Callable[[Tensor], Tensor] | None = None,
+    conditions: Sequence[int] | None = None,
+    seed: int | None = None,
+) -> None:
     """Draws the embeddings of conditions, or of chunks, once more.
 
     Args:
@@ -74,7 +79,7 @@ def initialize_embeddings(
         table.assign(values)
 
 
-def condition_variables(layer, condition):
+def condition_variables(layer: keras.layers.Layer, condition: int) -> dict[str, Tensor]:
     """What belongs to one condition only.
 
     Args:
@@ -108,7 +113,9 @@ def condition_variables(layer, condition):
     return {n: ops.convert_to_tensor(v)[condition] for n, v in named if id(v) in wanted}
 
 
-def perturb_unconditional(layer, changes):
+def perturb_unconditional(
+    layer: keras.layers.Layer, changes: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """The unconditional variables of a hypernetwork, with something added to each.
 
     Args:

@@ -1,5 +1,10 @@
 """The base of all generators."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, Unpack
+
+import keras
 import numpy as np
 from keras import ops
 
@@ -8,8 +13,13 @@ from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.initializers import initializations
 from keras_hypernet.utils import checks, keras_internals, naming
 from keras_hypernet.utils.trainable_flags import CompositeLayer
+from keras_hypernet.utils.types import Config, LayerArguments
 from keras_hypernet.weights import forms
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 BASE = "base"  # entry of a file: some of the numbers of a base, to know it by
 
@@ -30,7 +40,14 @@ class Generator(CompositeLayer):
 
     embeds_ids = False  # whether it has embeddings of conditions in front
 
-    def __init__(self, spec, num_conditions=None, initialization=None, unknown="error", **kwargs):
+    def __init__(
+        self,
+        spec: SpecLike,
+        num_conditions: int | None = None,
+        initialization: InitializationLike = None,
+        unknown: str = "error",
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         spec = WeightSpec.of(spec)
         if num_conditions is not None:
             num_conditions = checks.positive_int("num_conditions", num_conditions)
@@ -124,7 +141,7 @@ class Generator(CompositeLayer):
         return False
 
     @property
-    def conditional_variables(self):
+    def conditional_variables(self) -> list[keras.Variable]:
         """Trainable variables with a row for every condition."""
         return []
 
@@ -171,7 +188,7 @@ class Generator(CompositeLayer):
         """Whether inputs say what the generator's own tensors per condition are."""
         return "condition_id" in given
 
-    def with_conditions(self, num_conditions, start="initializer"):
+    def with_conditions(self, num_conditions: int, start: str = "initializer") -> Self:
         """A new layer with room for more conditions and the values of this one.
 
         It has this one's name. `kh.with_conditions` puts it into a model around it.
@@ -227,7 +244,7 @@ class Generator(CompositeLayer):
     def compute_output_shape(self, conditioning_shape):
         return (inputs.rows(inputs.as_dict(conditioning_shape)), self.spec.total)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "spec": self.spec.get_config(),

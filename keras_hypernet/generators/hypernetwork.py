@@ -1,6 +1,9 @@
 """`Hypernetwork`: ids, condition vectors and noise in front of a generator."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING, Self, Unpack
 
 import keras
 from keras import ops
@@ -11,9 +14,22 @@ from keras_hypernet.conditioning.ids import look_up, rows_of
 from keras_hypernet.generators.generator import Generator, check_inside, conditions_around
 from keras_hypernet.utils import checks, keras_internals, naming
 from keras_hypernet.utils.functional_call import functional_call, replacements
+from keras_hypernet.utils.types import (
+    Conditioning,
+    Config,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+    Tensor,
+    Weights,
+)
 from keras_hypernet.weights.forms import factored_shapes, materialize, specs_of
 from keras_hypernet.weights.layer_tensors import tensor_of_variable
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 GROUPS = ("unconditional", "conditional")
 
@@ -92,17 +108,17 @@ class Hypernetwork(Generator):
 
     def __init__(
         self,
-        generator,
-        num_conditions=None,
-        embedding_size=None,
-        noise_size=0,
-        embeddings_initializer=None,
-        embeddings_regularizer=None,
-        initialization=None,
-        once_per_condition=False,
-        factored=False,
-        **kwargs,
-    ):
+        generator: Generator,
+        num_conditions: int | None = None,
+        embedding_size: int | None = None,
+        noise_size: int = 0,
+        embeddings_initializer: InitializerLike = None,
+        embeddings_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = None,
+        once_per_condition: bool | str = False,
+        factored: bool | None = False,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         check_inside(generator)
         own, num_conditions = generator.num_conditions, conditions_around(generator, num_conditions)
         default = 0 if num_conditions is None else 8
@@ -154,17 +170,17 @@ class Hypernetwork(Generator):
     # What there is.
 
     @property
-    def weight_spec(self):
+    def weight_spec(self) -> WeightSpec:
         """The `WeightSpec` of the weights that are generated."""
         return self.spec
 
     @property
-    def conditional_variables(self):
+    def conditional_variables(self) -> list[keras.Variable]:
         """Trainable variables with a row for every condition."""
         return self._trainable_where(conditional=True)
 
     @property
-    def unconditional_variables(self):
+    def unconditional_variables(self) -> list[keras.Variable]:
         """Trainable variables that all conditions share."""
         return self._trainable_where(conditional=False)
 
@@ -173,7 +189,7 @@ class Hypernetwork(Generator):
         wanted = {id(v) for v in [*tables, *self.generator.conditional_variables]}
         return [v for _, v in keras_internals.parameters(self) if (id(v) in wanted) == conditional]
 
-    def named_variables(self):
+    def named_variables(self) -> dict[str, keras.Variable]:
         """`{name: trainable variable}`, by names that are the same in every process.
 
         `variables=` and the arguments of `output_regularizer` take tensors by these names.
@@ -182,12 +198,12 @@ class Hypernetwork(Generator):
         return {n: v for n, v in naming.named_variables(self).items() if id(v) in wanted}
 
     @property
-    def conditional_spec(self):
+    def conditional_spec(self) -> WeightSpec:
         """The `WeightSpec` of the conditional variables: their names, shapes and roles."""
         return self._spec_of(self.conditional_variables)
 
     @property
-    def unconditional_spec(self):
+    def unconditional_spec(self) -> WeightSpec:
         """The `WeightSpec` of the unconditional variables: their names, shapes and roles."""
         return self._spec_of(self.unconditional_variables)
 
@@ -279,7 +295,11 @@ class Hypernetwork(Generator):
                 inside["condition_id"] = ids
         return inside
 
-    def build(self, conditioning_shape, variables_shape=None):
+    def build(
+        self,
+        conditioning_shape: Shape | dict[str, Shape],
+        variables_shape: dict[str, Shape] | None = None,
+    ) -> None:
         shapes = _shapes_by_name(conditioning_shape)
         if self.embedding is not None:
             self.embedding.build((None,))
@@ -289,7 +309,13 @@ class Hypernetwork(Generator):
                 shapes.pop("condition_id", None)
             self.generator.build(shapes)
 
-    def call(self, conditioning, variables=None, factored=None, training=None):
+    def call(
+        self,
+        conditioning: Conditioning,
+        variables: dict[str, Tensor] | None = None,
+        factored: bool | None = None,
+        training: bool | None = None,
+    ) -> Weights:
         def run():
             return self._generated(_named(conditioning), self._is(factored), training)
 
@@ -317,7 +343,7 @@ class Hypernetwork(Generator):
             "offset": ops.zeros((self.spec.total,)),
         }
 
-    def runs_once_per_condition(self, given):
+    def runs_once_per_condition(self, given: Conditioning) -> bool:
         """Whether inputs of these names run the generator over conditions, rather than rows."""
         if not self.once_per_condition or set(given) != {"condition_id"}:
             return False
@@ -328,7 +354,11 @@ class Hypernetwork(Generator):
     def _is(self, factored):
         return self.factored if factored is None else checks.boolean("factored", factored)
 
-    def compute_output_shape(self, conditioning_shape, variables_shape=None):
+    def compute_output_shape(
+        self,
+        conditioning_shape: Shape | dict[str, Shape],
+        variables_shape: dict[str, Shape] | None = None,
+    ) -> Shape | dict[str, Shape]:
         return self._output_shape(_shapes_by_name(conditioning_shape), self.factored)
 
     def compute_output_spec(self, conditioning, variables=None, factored=None, training=None):
@@ -344,7 +374,7 @@ class Hypernetwork(Generator):
             features = self.generator.features_size(self.noise_size + condition[-1])
         return factored_shapes(rows, features, self.spec.total)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["spec"], config["initialization"]  # the generator's
         table = {} if self.embedding is None else self.embedding.get_config()
@@ -361,7 +391,7 @@ class Hypernetwork(Generator):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         generator = keras.saving.deserialize_keras_object(config["generator"])
         return cls(**{**config, "generator": generator})
 

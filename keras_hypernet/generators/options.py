@@ -1,10 +1,20 @@
 """Arguments of a generator inside another one."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
+from typing import TypedDict
 
 import keras
 
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import (
+    ActivationLike,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+)
 
 LAYER = (
     "name",
@@ -17,6 +27,54 @@ LAYER = (
 )
 OF_OUTER = ("build_config", "trainable", "trainable_parts")
 OWN = (*LAYER, "initialization", "spec", "num_conditions", "factored")
+
+
+class GeneratorArguments(LayerArguments, total=False):
+    """What generators take."""
+
+    unknown: str
+
+
+class BuildArguments(TypedDict, total=False):
+    """What `build` hands on to its generators."""
+
+    use_bias: bool
+    dropout: float
+    batch_normalization: bool
+    momentum: float
+    epsilon: float
+    spectral_normalization: bool
+    feature_scale: float | None
+    kernel_initializer: InitializerLike
+    bias_initializer: InitializerLike
+    kernel_regularizer: RegularizerLike
+    bias_regularizer: RegularizerLike
+    head_kernel_initializer: InitializerLike
+    head_bias_initializer: InitializerLike
+    head_kernel_regularizer: RegularizerLike
+    head_bias_regularizer: RegularizerLike
+    seed: int | keras.random.SeedGenerator | None
+
+
+class PerceptronArguments(GeneratorArguments, BuildArguments, total=False):
+    """What a generator of chunks hands on to its perceptron."""
+
+    hidden_sizes: Sequence[int]
+    activation: ActivationLike
+
+
+class DeconvArguments(GeneratorArguments, total=False):
+    """What a generator of chunks hands on to its transposed convolutions."""
+
+    activation: ActivationLike
+    use_bias: bool
+    batch_normalization: bool
+    momentum: float
+    epsilon: float
+    kernel_initializer: InitializerLike
+    bias_initializer: InitializerLike
+    kernel_regularizer: RegularizerLike
+    bias_regularizer: RegularizerLike
 
 
 def arguments_of(generator_class):

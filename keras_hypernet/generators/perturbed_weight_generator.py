@@ -1,12 +1,22 @@
 """`PerturbedWeightGenerator`: noise on generated weights."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self, Unpack
+
 import keras
 
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.generator import Generator, check_inside
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.types import Conditioning, Config, Shape, Tensor
 from keras_hypernet.weights.forms import cast, materialize
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -56,16 +66,16 @@ class PerturbedWeightGenerator(Generator):
 
     def __init__(
         self,
-        generator,
-        noise_size=0,
-        sigma=None,
-        when="always",
-        input_layer=None,
-        output_layer=None,
-        seed=None,
-        initialization=None,
-        **kwargs,
-    ):
+        generator: Generator,
+        noise_size: int = 0,
+        sigma: float | Sequence[float] | None = None,
+        when: str = "always",
+        input_layer: keras.layers.Layer | None = None,
+        output_layer: keras.layers.Layer | None = None,
+        seed: int | keras.random.SeedGenerator | None = None,
+        initialization: InitializationLike = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         check_inside(generator)
         noise_size = checks.count("noise_size", noise_size)
         if noise_size > generator.spec.total:
@@ -145,7 +155,7 @@ class PerturbedWeightGenerator(Generator):
             inside["noise"] = inputs.stand_in("noise", shape, self.compute_dtype)
         return inside
 
-    def build(self, conditioning_shape):
+    def build(self, conditioning_shape: Shape | dict[str, Shape]) -> None:
         shapes = inputs.as_dict(conditioning_shape)
         rows = inputs.rows(shapes)
         noise_shape = tuple(shapes.get("noise", (rows, self.spec.total)))
@@ -161,7 +171,7 @@ class PerturbedWeightGenerator(Generator):
         if not self.generator.built:
             self.generator.build(inside)
 
-    def call(self, conditioning, training=None):
+    def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         given = inputs.as_dict(conditioning)
         witnesses = list(given.values())  # noise that is not used has rows all the same
         perturbs = self.when == "always" or bool(training)
@@ -185,7 +195,7 @@ class PerturbedWeightGenerator(Generator):
         shape = (rows, self.spec.total)
         return keras.random.normal(shape, dtype=self.compute_dtype, seed=self.seed_generator)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["spec"], config["initialization"]  # the generator's
         serialize = keras.saving.serialize_keras_object
@@ -201,7 +211,7 @@ class PerturbedWeightGenerator(Generator):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         parts = {
             name: config[name] and keras.saving.deserialize_keras_object(config[name])
             for name in ("generator", "input_layer", "output_layer")

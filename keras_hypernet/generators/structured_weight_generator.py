@@ -1,6 +1,9 @@
 """`StructuredWeightGenerator`: chunks that follow the layers of the target."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Self, Unpack
 
 import keras
 from keras import ops
@@ -11,6 +14,17 @@ from keras_hypernet.generators import options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils.types import (
+    Conditioning,
+    Config,
+    InitializerLike,
+    RegularizerLike,
+    Tensor,
+)
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import PerceptronArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 INPUT = "chunk_embeddings/"
 
@@ -75,16 +89,16 @@ class StructuredWeightGenerator(ChunkedGenerator):
 
     def __init__(
         self,
-        plan,
-        chunk_embeddings="shared",
-        num_conditions=None,
-        conditional_statistics=False,
-        kinds=None,
-        chunk_embeddings_initializer=None,
-        chunk_embeddings_regularizer=None,
-        initialization="bias_hyper_init",
-        **kwargs,
-    ):
+        plan: ChunkPlan | Config,
+        chunk_embeddings: str = "shared",
+        num_conditions: int | None = None,
+        conditional_statistics: bool = False,
+        kinds: dict[str, PerceptronArguments] | None = None,
+        chunk_embeddings_initializer: InitializerLike = None,
+        chunk_embeddings_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = "bias_hyper_init",
+        **kwargs: Unpack[PerceptronArguments],
+    ) -> None:
         plan = ChunkPlan.of(plan)
         kinds = _check_kinds({} if kinds is None else kinds, plan)
         layer, common = options.of_layer(kwargs, WeightGenerator)
@@ -108,7 +122,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
         )
         self.plan = plan
 
-    def kind(self, name):
+    def kind(self, name: str) -> WeightGenerator:
         """The layer that makes the chunks of a kind: its `generator`, its `embeddings`."""
         return self.sets[INPUT + name]
 
@@ -125,7 +139,7 @@ class StructuredWeightGenerator(ChunkedGenerator):
             slots += start.of_perceptron(chunks.generator, chunks.generator.spec, sizes, based=True)
         return slots
 
-    def call(self, conditioning, training=None):
+    def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         made, sets = {}, self.generate(conditioning, training)
         given = inputs.as_dict(conditioning)
         if len(given) > 1:  # some kinds may have got those of one row only
@@ -176,11 +190,11 @@ class StructuredWeightGenerator(ChunkedGenerator):
         return flat
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         kinds = {n: options.with_feature_scale(kind) for n, kind in config["kinds"].items()}
         return cls(**{**config, "kinds": kinds})
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["spec"]  # the plan's
         generators = {name: chunks.generator for name, chunks in self.sets.items()}

@@ -1,8 +1,18 @@
 """`TaskWeights`: ids of tasks -> factored weights, the generator once per task."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
 import keras
 
 from keras_hypernet.generators.hypernetwork import Hypernetwork
+from keras_hypernet.utils.types import Config, InitializerLike, RegularizerLike
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.generator import Generator
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -46,14 +56,14 @@ class TaskWeights(Hypernetwork):
 
     def __init__(
         self,
-        generator,
-        num_conditions,
-        embedding_size=8,
-        embeddings_initializer=None,
-        embeddings_regularizer=None,
-        initialization=None,
-        **kwargs,
-    ):
+        generator: Generator,
+        num_conditions: int,
+        embedding_size: int = 8,
+        embeddings_initializer: InitializerLike = None,
+        embeddings_regularizer: RegularizerLike = None,
+        initialization: InitializationLike = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         super().__init__(
             generator,
             num_conditions,
@@ -66,7 +76,7 @@ class TaskWeights(Hypernetwork):
             **kwargs,
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         for name in ("noise_size", "once_per_condition", "factored"):
             del config[name]

@@ -1,5 +1,10 @@
 """`WeightGenerator`: a multi-layer perceptron with one linear head."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self, Unpack
+
 import keras
 from keras import ops
 
@@ -10,7 +15,21 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.types import (
+    ActivationLike,
+    Conditioning,
+    Config,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+    Weights,
+)
 from keras_hypernet.weights.forms import factored_shapes, specs_of
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import GeneratorArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
+    from keras_hypernet.weights.spec import SpecLike
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -78,30 +97,30 @@ class WeightGenerator(Generator):
 
     def __init__(
         self,
-        spec,
-        hidden_sizes=(256, 256),
-        activation="relu",
-        use_bias=True,
-        dropout=0.0,
-        batch_normalization=False,
-        momentum=0.99,
-        epsilon=1e-3,
-        num_conditions=None,
-        spectral_normalization=False,
-        initialization="bias_hyper_init",
-        feature_scale=None,
-        kernel_initializer=None,
-        bias_initializer=None,
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        head_kernel_initializer=None,
-        head_bias_initializer=None,
-        head_kernel_regularizer=None,
-        head_bias_regularizer=None,
-        factored=False,
-        seed=None,
-        **kwargs,
-    ):
+        spec: SpecLike,
+        hidden_sizes: Sequence[int] = (256, 256),
+        activation: ActivationLike = "relu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        batch_normalization: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        num_conditions: int | None = None,
+        spectral_normalization: bool = False,
+        initialization: InitializationLike = "bias_hyper_init",
+        feature_scale: float | None = None,
+        kernel_initializer: InitializerLike = None,
+        bias_initializer: InitializerLike = None,
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        head_kernel_initializer: InitializerLike = None,
+        head_bias_initializer: InitializerLike = None,
+        head_kernel_regularizer: RegularizerLike = None,
+        head_bias_regularizer: RegularizerLike = None,
+        factored: bool | None = False,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Unpack[GeneratorArguments],
+    ) -> None:
         hidden_sizes = checks.positive_ints("hidden_sizes", hidden_sizes)
         activation = checks.activation("activation", activation)
         dropout = checks.fraction("dropout", dropout)
@@ -197,7 +216,7 @@ class WeightGenerator(Generator):
         head = self.head.call if self.head.quantization_mode is None else self.head
         return head(features)
 
-    def features_size(self, conditioning_size):
+    def features_size(self, conditioning_size: int | None) -> int | None:
         """Number of features that the head mixes."""
         return self.hidden_sizes[-1] if self.hidden_sizes else conditioning_size
 
@@ -217,7 +236,7 @@ class WeightGenerator(Generator):
             if getattr(self, f"{prefix}{variable}_initializer") is not None
         }
 
-    def build(self, conditioning_shape):
+    def build(self, conditioning_shape: Shape | dict[str, Shape]) -> None:
         super().build(conditioning_shape)
         shape = (None, sum(self.input_sizes.values()))
         for layer in self.trunk:
@@ -225,7 +244,9 @@ class WeightGenerator(Generator):
             shape = layer.compute_output_shape(shape)
         self.head.build(shape)
 
-    def call(self, conditioning, factored=None, training=None):
+    def call(
+        self, conditioning: Conditioning, factored: bool | None = None, training: bool | None = None
+    ) -> Weights:
         given = inputs.as_dict(conditioning)
         features, ids = inputs.join(given), given.get("condition_id")
         if ids is not None:
@@ -245,7 +266,9 @@ class WeightGenerator(Generator):
         # Copies: what a variable holds now is moved or freed by the next step of `fit`.
         return {"basis": ops.copy(kernel), "features": features, "offset": ops.copy(bias)}
 
-    def compute_output_shape(self, conditioning_shape):
+    def compute_output_shape(
+        self, conditioning_shape: Shape | dict[str, Shape]
+    ) -> Shape | dict[str, Shape]:
         return self._output_shape(conditioning_shape, self.factored)
 
     def compute_output_spec(self, conditioning, factored=None, training=None):
@@ -264,10 +287,10 @@ class WeightGenerator(Generator):
         return self.factored if factored is None else checks.boolean("factored", factored)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**options.with_feature_scale(config))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "hidden_sizes": list(self.hidden_sizes),

@@ -1,5 +1,7 @@
 """`BiasHyperInit`: the target starts as an ordinary network, the same for every condition."""
 
+from __future__ import annotations
+
 import keras
 import numpy as np
 
@@ -9,6 +11,7 @@ from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Samples
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_hidden
+from keras_hypernet.utils.types import Config, InitializerLike
 from keras_hypernet.weights.weight_tensor import INITIALIZERS
 
 
@@ -54,13 +57,17 @@ class BiasHyperInit(Initialization):
 
     has_base = True
 
-    def __init__(self, initializers=None, seed=None):
-        initializers = {} if initializers is None else initializers
-        checks.require_kind(dict, "initializers", "be a dict by name or role", initializers)
-        checks.names("initializers", initializers)
+    def __init__(
+        self,
+        initializers: dict[str, InitializerLike] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        given = {} if initializers is None else initializers
+        checks.require_kind(dict, "initializers", "be a dict by name or role", given)
+        checks.names("initializers", given)
         self.initializers = {
             name: checks.initializer(f"initializers[{name!r}]", initializer)
-            for name, initializer in initializers.items()
+            for name, initializer in given.items()
         }
         self.seed = checks.seed("seed", seed)
 
@@ -116,7 +123,7 @@ class BiasHyperInit(Initialization):
     def arguments(self):
         return {**self.get_config(), "initializers": self.initializers}  # a subclass has more
 
-    def get_config(self):
+    def get_config(self) -> Config:
         serialize = keras.initializers.serialize
         return {
             "initializers": {name: serialize(i) for name, i in self.initializers.items()},

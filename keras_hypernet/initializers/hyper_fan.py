@@ -1,5 +1,7 @@
 """Hyperfan: generated weights start with the variances of a good initializer of the target."""
 
+from __future__ import annotations
+
 import abc
 import warnings
 
@@ -9,6 +11,7 @@ import numpy as np
 from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.initializers.pieces import Pieces
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Config
 from keras_hypernet.weights.weight_tensor import check_tensor_names
 
 # Mean of what is generated at the start where a role is not a kernel or a bias.
@@ -24,33 +27,34 @@ class HyperFan(Initialization):
 
     def __init__(
         self,
-        scheme="kaiming",
-        condition_variance=1.0,
-        noise_variance=1.0,
-        chunk_embedding_variance=1.0,
-        head_kernel_means=None,
-        head_kernel_variances=None,
-        head_bias_means=None,
-        head_bias_variances=None,
-        target_variances=None,
-        floor=1e-5,
-        distribution="uniform",
-        seed=None,
-    ):
+        scheme: str = "kaiming",
+        condition_variance: float = 1.0,
+        noise_variance: float = 1.0,
+        chunk_embedding_variance: float = 1.0,
+        head_kernel_means: dict[str, float] | None = None,
+        head_kernel_variances: dict[str, float] | None = None,
+        head_bias_means: dict[str, float] | None = None,
+        head_bias_variances: dict[str, float] | None = None,
+        target_variances: dict[str, float] | None = None,
+        floor: float = 1e-5,
+        distribution: str = "uniform",
+        seed: int | None = None,
+    ) -> None:
         self.scheme = checks.choice("scheme", scheme, ("kaiming", "xavier"))
         self.input_variances = {
             "noise": checks.positive_number("noise_variance", noise_variance),
             "chunk": checks.positive_number("chunk_embedding_variance", chunk_embedding_variance),
             "condition": checks.positive_number("condition_variance", condition_variance),
         }
-        self.overrides = {
+        overrides = {
             "head_kernel_means": head_kernel_means,
             "head_kernel_variances": head_kernel_variances,
             "head_bias_means": head_bias_means,
             "head_bias_variances": head_bias_variances,
             "target_variances": target_variances,
         }
-        for name, numbers in self.overrides.items():
+        self.overrides = {}
+        for name, numbers in overrides.items():
             self.overrides[name] = checks.numbers_by_name(name, numbers)
             if name.endswith("variances") and min(self.overrides[name].values(), default=0) < 0:
                 raise ValueError(f"`{name}` must not be negative. Received: {numbers}")
@@ -225,7 +229,7 @@ class HyperFan(Initialization):
     def _seed(self, i):
         return checks.next_seed(self.seed, i)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "scheme": self.scheme,
             "condition_variance": self.input_variances["condition"],

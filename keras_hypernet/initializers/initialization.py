@@ -1,8 +1,12 @@
 """`Initialization`: the base of the ways to initialize a generator."""
 
+from __future__ import annotations
+
 import abc
+from typing import Self, TypeAlias
 
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Config
 from keras_hypernet.weights.weight_tensor import ROLES, check_tensor_names
 
 PART = 1000  # seeds from one part to the next: more than a part takes
@@ -73,5 +77,9 @@ class Initialization(abc.ABC):
         return type(self)(**{**self.arguments(), **arguments})
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**config)
+
+
+# Itself, the name of one, or none.
+InitializationLike: TypeAlias = Initialization | str | None

@@ -1,11 +1,18 @@
 """Initializations by their names, and of generators that exist."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import keras
 
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.initializers.hyper_fan import HyperFanHarmonic, HyperFanIn, HyperFanOut
 from keras_hypernet.initializers.initialization import Initialization
 from keras_hypernet.utils import checks
+
+if TYPE_CHECKING:
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 # Those of this package alone: a class of someone else is given as an object.
 INITIALIZATIONS = {
@@ -16,7 +23,9 @@ INITIALIZATIONS = {
 }
 
 
-def initialize(generator, initialization):
+def initialize(
+    generator: keras.layers.Layer, initialization: InitializationLike
+) -> keras.layers.Layer:
     """Draws the variables of a built generator once more.
 
     Args:

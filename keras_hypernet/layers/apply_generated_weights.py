@@ -1,10 +1,24 @@
 """`ApplyGeneratedWeights`: a multi-layer perceptron on generated weights."""
 
+from __future__ import annotations
+
+from typing import Unpack
+
 import keras
 
 from keras_hypernet.layers.hyper_dense import HyperDense
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import (
+    ActivationLike,
+    Config,
+    LayerArguments,
+    LayerSizes,
+    Shape,
+    Tensor,
+    Weights,
+    WeightShapes,
+)
 from keras_hypernet.weights import forms
 
 
@@ -48,12 +62,12 @@ class ApplyGeneratedWeights(HyperLayer):
 
     def __init__(
         self,
-        target_layer_sizes,
-        activation="relu",
-        contraction="auto",
-        shared=False,
-        **kwargs,
-    ):
+        target_layer_sizes: LayerSizes,
+        activation: ActivationLike = "relu",
+        contraction: str = "auto",
+        shared: bool = False,
+        **kwargs: Unpack[LayerArguments],
+    ) -> None:
         target_layer_sizes = checks.layer_sizes("target_layer_sizes", target_layer_sizes)
         activation = checks.activation("activation", activation)
         super().__init__(shared=shared, **kwargs)
@@ -88,13 +102,13 @@ class ApplyGeneratedWeights(HyperLayer):
         for layer, sizes, shape in zip(self.dense_layers, self.target_layer_sizes, shapes):
             layer.check_shapes((*x_shape[:-1], sizes[0]), shape)
 
-    def build(self, x_shape, weights_shape):
+    def build(self, x_shape: Shape, weights_shape: WeightShapes) -> None:
         self.check_shapes(x_shape, weights_shape)
         shapes = self._per_layer(weights_shape)
         for layer, sizes, shape in zip(self.dense_layers, self.target_layer_sizes, shapes):
             layer.build((*x_shape[:-1], sizes[0]), shape)
 
-    def call(self, x, weights):
+    def call(self, x: Tensor, weights: Weights) -> Tensor:
         for layer, layer_weights in self._of_layers(weights):
             x = layer(x, layer_weights)
         return x
@@ -126,10 +140,12 @@ class ApplyGeneratedWeights(HyperLayer):
             for layer, each in zip(self.dense_layers, weights)
         ]
 
-    def compute_output_shape(self, x_shape, weights_shape=None):
+    def compute_output_shape(
+        self, x_shape: Shape, weights_shape: WeightShapes | None = None
+    ) -> Shape:
         return (*x_shape[:-1], self.target_layer_sizes[-1][1])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "target_layer_sizes": [list(pair) for pair in self.target_layer_sizes],

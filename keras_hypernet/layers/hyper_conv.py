@@ -14,7 +14,7 @@ class HyperConvolution(HyperTwin):
     A subclass gives `kernel_shapes(channels)` and `convolve(x, tensors)`.
     """
 
-    tensors = ("kernel", "bias")
+    tensors: tuple[str, ...] = ("kernel", "bias")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

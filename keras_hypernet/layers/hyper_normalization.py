@@ -15,7 +15,7 @@ class HyperNormalization(HyperTwin):
     and an offset of zero.
     """
 
-    tensors = ("gamma", "beta")
+    tensors: tuple[str, ...] = ("gamma", "beta")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -80,7 +80,7 @@ class HyperTwin(HyperLayer):
     """
 
     twin = None
-    tensors = ()  # their names, in order
+    tensors: tuple[str, ...] = ()  # their names, in order
     more = ""  # further call arguments, for the docstring
     reference = _REFERENCE
 

@@ -1,5 +1,7 @@
 """`HyperWrapper`: any Keras layer or model on one set of generated weights."""
 
+from __future__ import annotations
+
 import inspect
 
 import keras
@@ -13,6 +15,7 @@ from keras_hypernet.utils.copying import build_as, build_of, copy_built
 from keras_hypernet.utils.functional_call import functional_call
 from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
+from keras_hypernet.utils.types import Config, Nest, Tensor, Weights
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -55,7 +58,7 @@ class HyperWrapper(HyperLayer):
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
     """
 
-    def __init__(self, layer, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Tensor) -> None:
         checks.instance("layer", layer, keras.layers.Layer)
         shared = checks.boolean("shared", kwargs.pop("shared", True))
         if not shared:
@@ -74,7 +77,7 @@ class HyperWrapper(HyperLayer):
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = keras_internals.float_policy(layer.dtype_policy)
-        self.call = self._called_like(layer)
+        self.call = self._called_like(layer)  # type: ignore[method-assign]
         super().__init__(shared=True, **kwargs)
         self._wrapped = Untracked((layer, parameters))
         self._shapes = {f"{i}_{v.name}": tuple(v.shape) for i, v in enumerate(parameters)}
@@ -116,7 +119,7 @@ class HyperWrapper(HyperLayer):
         call.__signature__ = _signature(layer)
         return call
 
-    def call(self, x, weights, *args, **kwargs):
+    def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
         layer, parameters = self._wrapped.value
         tensors = tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
@@ -187,7 +190,7 @@ class HyperWrapper(HyperLayer):
     def compute_mask(self, inputs, previous_mask):
         return self.wrapped_layer().compute_mask(inputs, previous_mask)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["shared"]
         layer = keras.saving.serialize_keras_object(self.wrapped_layer())
@@ -203,7 +206,7 @@ class HyperWrapper(HyperLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> HyperWrapper:
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         give_unique_path(layer)  # its state keeps its path, and may be loaded twice

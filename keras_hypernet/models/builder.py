@@ -1,6 +1,10 @@
 """Wires generators and hyper layers into functional models."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import keras
 
@@ -12,26 +16,31 @@ from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
 from keras_hypernet.ops import contractions
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_target
+from keras_hypernet.utils.types import ActivationLike, DType, LayerSizes, Tensor, Weights
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.generators.options import BuildArguments
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 
 def build(
-    conditioning_size=None,
-    input_size=None,
-    target_layer_sizes=None,
-    hidden_sizes=(256, 256),
-    activation="relu",
-    name=None,
+    conditioning_size: int | None = None,
+    input_size: int | None = None,
+    target_layer_sizes: LayerSizes | None = None,
+    hidden_sizes: Sequence[int] = (256, 256),
+    activation: ActivationLike = "relu",
+    name: str | None = None,
     *,
-    conditioning=None,
-    data_input=None,
-    contraction="auto",
-    hidden_activation="relu",
-    initialization="bias_hyper_init",
-    running_scale=None,
-    dtype=None,
-    **generator_options,
-):
+    conditioning: Tensor | None = None,
+    data_input: Tensor | None = None,
+    contraction: str = "auto",
+    hidden_activation: ActivationLike = "relu",
+    initialization: InitializationLike = "bias_hyper_init",
+    running_scale: bool | None = None,
+    dtype: DType | None = None,
+    **generator_options: Unpack[BuildArguments],
+) -> keras.Model:
     """A multi-layer perceptron whose weights are generated from a conditioning vector.
 
     `weights_i = weight_gen_i(conditioning)` for every target layer, then
@@ -89,9 +98,9 @@ def build(
         running_scale = checks.boolean("running_scale", running_scale)
     name = name if name is None else checks.name("name", name)
     target = WeightSpec.from_layer_sizes(sizes, activation)
-    initialization = initializations.get(initialization)
-    if initialization is not None:
-        initialization.check_names(target.names)
+    chosen = initializations.get(initialization)
+    if chosen is not None:
+        chosen.check_names(target.names)
     if keras.utils.is_keras_tensor(conditioning):
         inputs.check(conditioning, inputs.VECTORS)
     conditioning_shape = _input_shape(
@@ -137,7 +146,7 @@ def build(
             activation=hidden_activation,
             # If it wins here it always does: more data rows per condition only favour it.
             factored=order != "materialize",
-            initialization=initialization and initialization.only(spec.names, i),
+            initialization=chosen and chosen.only(spec.names, i),
             dtype=dtype,
             name=f"{prefix}weight_gen_{i}",
             **generator_options,
@@ -156,14 +165,14 @@ def build(
 
 
 def build_weight_generator(
-    conditioning,
-    target_in,
-    target_out,
-    hidden_sizes=(256, 256),
-    name=None,
-    activation="relu",
-    **generator_options,
-):
+    conditioning: Tensor,
+    target_in: int,
+    target_out: int,
+    hidden_sizes: Sequence[int] = (256, 256),
+    name: str | None = None,
+    activation: ActivationLike = "relu",
+    **generator_options: Unpack[BuildArguments],
+) -> Weights:
     """Generates the flat weights of one dense target layer.
 
     Args:
@@ -207,8 +216,12 @@ def build_weight_generator(
 
 
 def apply_generated_weights(
-    data_input, weight_generators, target_layer_sizes, activation="relu", **options
-):
+    data_input: Tensor,
+    weight_generators: Sequence[Weights],
+    target_layer_sizes: LayerSizes,
+    activation: ActivationLike = "relu",
+    **options: Tensor,
+) -> Tensor:
     """Applies a multi-layer perceptron with generated weights to data.
 
     Args:
@@ -242,12 +255,13 @@ def apply_generated_weights(
             f"`weight_generators` must have one entry per target layer ({len(sizes)}). "
             f"Received: {len(weight_generators)}"
         )
-    for weights in weight_generators:
+    tensors: list[Tensor] = list(weight_generators)
+    for weights in tensors:
         _check_symbolic("weight_generators", weights)
-    rows = {weights.shape[0] for weights in weight_generators}
+    rows = {weights.shape[0] for weights in tensors}
     options = {"shared": rows == {1}, **options}
     apply = ApplyGeneratedWeights(sizes, activation=activation, **options)
-    return apply(data_input, list(weight_generators))
+    return apply(data_input, tensors)
 
 
 def _input_shape(tensor_argument, tensor, size_argument, size):

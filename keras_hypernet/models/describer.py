@@ -1,5 +1,9 @@
 """`describe`: what generates what in a model."""
 
+from __future__ import annotations
+
+import keras
+
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
@@ -44,7 +48,7 @@ def _shortened(words, separator):
     return separator.join([*words[:3], f"... {len(words)} in all"])
 
 
-def describe(model):
+def describe(model: keras.Model) -> Description:
     """A table of the generators of a functional model.
 
     Args:

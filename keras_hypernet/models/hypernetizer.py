@@ -1,5 +1,10 @@
 """`hypernetize`: any Keras model as a hypernetwork."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -18,26 +23,30 @@ from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.models.target_layer import select_target_layers
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name, session_name
+from keras_hypernet.utils.types import Select, Tensor
 from keras_hypernet.weights.forms import materialize
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.initializers.initialization import InitializationLike
 
 FREEZE = (None, "base", "all")
 
 
 def hypernetize(
-    model,
-    conditioning_size=None,
-    conditioning=None,
-    generator=None,
-    select=None,
-    mode="replace",
-    rank=None,
-    freeze=None,
-    shared=False,
-    hidden_sizes=None,
-    initialization=None,
-    running_scale=None,
-):
+    model: keras.Model,
+    conditioning_size: int | None = None,
+    conditioning: Tensor | None = None,
+    generator: Generator | None = None,
+    select: Select | None = None,
+    mode: str = "replace",
+    rank: int | None = None,
+    freeze: str | None = None,
+    shared: bool = False,
+    hidden_sizes: Sequence[int] | None = None,
+    initialization: InitializationLike = None,
+    running_scale: bool | None = None,
+) -> keras.Model:
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
     The given model is left as it is; the new one has copies of its layers, under their names. A

@@ -1,5 +1,9 @@
 """`with_conditions`: a model with room for more conditions."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 from keras import tree
 
@@ -14,7 +18,13 @@ from keras_hypernet.utils import checks, keras_internals
 FREEZE = (None, "all")
 
 
-def with_conditions(model, num_conditions, start="initializer", freeze=None, layers=None):
+def with_conditions(
+    model: keras.Model,
+    num_conditions: int,
+    start: str = "initializer",
+    freeze: str | None = None,
+    layers: Sequence[str] | None = None,
+) -> keras.Model:
     """A model with room for more conditions, such as new users, and the values of a given one.
 
     The given model is left as it is; the new one has copies of its layers, under their names, and

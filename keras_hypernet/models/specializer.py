@@ -1,5 +1,9 @@
 """`specialize`: one condition baked into a plain Keras model."""
 
+from __future__ import annotations
+
+import keras
+
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
@@ -14,9 +18,10 @@ from keras_hypernet.models.graph_reader import (
 )
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils.copying import assign_parts, copy_of
+from keras_hypernet.utils.types import Nest
 
 
-def specialize(model, conditioning):
+def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
     """Bakes one condition into a plain Keras model: same outputs, no hypernetwork left.
 
     Args:

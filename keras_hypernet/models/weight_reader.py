@@ -1,5 +1,9 @@
 """`target_weights`: what a hypernetwork generates, by name."""
 
+from __future__ import annotations
+
+import keras
+import numpy as np
 from keras import ops
 
 from keras_hypernet.generators.generator import Generator
@@ -15,9 +19,10 @@ from keras_hypernet.models.graph_reader import (
     until,
 )
 from keras_hypernet.models.weight_sources import SOURCES, sources_of, unique_names, weight_sources
+from keras_hypernet.utils.types import Nest
 
 
-def target_weights(model, conditioning):
+def target_weights(model: keras.Model, conditioning: Nest) -> dict[str, np.ndarray]:
     """The weights that a model generates for given conditions, by name.
 
     Args:

@@ -1,24 +1,28 @@
 """`resnet`: the residual network for small images, as a target."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from keras_hypernet.targets import parts
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Shape
 
 
 def resnet(
-    n=5,
-    filters=(16, 16, 32, 64),
-    width=1,
-    input_shape=(32, 32, 3),
-    num_classes=10,
-    normalization="batch",
-    use_bias=True,
-    name="resnet",
-):
+    n: int = 5,
+    filters: Sequence[int] = (16, 16, 32, 64),
+    width: int = 1,
+    input_shape: Shape = (32, 32, 3),
+    num_classes: int = 10,
+    normalization: str = "batch",
+    use_bias: bool = True,
+    name: str = "resnet",
+) -> keras.Model:
     """A residual network for small images, with `6 * n + 2` layers, that returns logits.
 
     A 3x3 convolution, three groups of `n` blocks of two 3x3 convolutions, the mean over all

@@ -1,24 +1,29 @@
 """`wide_resnet`: the wide residual network, as a target."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from keras_hypernet.targets import parts
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Shape
 
 
 def wide_resnet(
-    n=4,
-    k=10,
-    filters=(16, 16, 32, 64),
-    input_shape=(32, 32, 3),
-    num_classes=10,
-    dropout=0.0,
-    normalization="batch",
-    use_bias=False,
-    use_output_bias=True,
-    name="wide_resnet",
-):
+    n: int = 4,
+    k: int = 10,
+    filters: Sequence[int] = (16, 16, 32, 64),
+    input_shape: Shape = (32, 32, 3),
+    num_classes: int = 10,
+    dropout: float = 0.0,
+    normalization: str = "batch",
+    use_bias: bool = False,
+    use_output_bias: bool = True,
+    name: str = "wide_resnet",
+) -> keras.Model:
     """A wide residual network, WRN-(6n+4)-k, that returns logits.
 
     A 3x3 convolution, three groups of `n` pre-activation blocks of two 3x3 convolutions, the mean

@@ -1,5 +1,7 @@
 """`sine`: an activation that Keras does not have."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 
@@ -31,7 +33,7 @@ class Sine:
         return sine(**config)
 
 
-def sine(frequency=1.0):
+def sine(frequency: float = 1.0) -> Sine:
     """A sine as activation, for networks that represent images, sounds and other signals.
 
     `y = sin(frequency * x)`: what `activation=` of any layer, of `build` and of generators takes.

@@ -1,11 +1,15 @@
 """Which parts of a layer are trained: read from a layer, and given to one made from its config."""
 
+from __future__ import annotations
+
 import functools
+from typing import Unpack
 
 import keras
 
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import named
+from keras_hypernet.utils.types import Config, LayerArguments
 
 
 def flags_of(layer):
@@ -64,12 +68,14 @@ class CompositeLayer(keras.layers.Layer):
         layer.build = build_with_flags
         return layer
 
-    def __init__(self, trainable_parts=None, **kwargs):
+    def __init__(
+        self, trainable_parts: dict[str, bool] | None = None, **kwargs: Unpack[LayerArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.trainable_parts = checks.flags("trainable_parts", trainable_parts)
         self.starts_frozen = not self.trainable  # its parts, made later, do not know it
 
-    def get_config(self):
+    def get_config(self) -> Config:
         flags = flags_of(self)
         if self.starts_frozen:
             flags = {name: flag for name, flag in flags.items() if not flag}

@@ -1,8 +1,14 @@
 """`convert_weights`: generated weights as one tensor, as tensors, or sample by sample."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from keras import ops
 
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import Tensor, TensorsByName, Weights
 from keras_hypernet.weights.forms import (
     FACTORS,
     as_tensors,
@@ -12,10 +18,15 @@ from keras_hypernet.weights.forms import (
 )
 from keras_hypernet.weights.spec import WeightSpec
 
+if TYPE_CHECKING:
+    from keras_hypernet.weights.spec import SpecLike
+
 FORMS = ("flat", "tensors", "samples")
 
 
-def convert_weights(weights, spec, form):
+def convert_weights(
+    weights: Weights | Sequence[TensorsByName | Sequence[Tensor]], spec: SpecLike, form: str
+) -> Weights | list[TensorsByName]:
     """Generated weights in another form, whatever form they have.
 
     Args:

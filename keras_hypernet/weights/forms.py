@@ -5,13 +5,21 @@ that means `offset + features @ basis`: everything affine in few weight vectors.
 single layer may also come tensor by tensor: `named_weights.py`.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 from keras import ops
 
 from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils.types import Tensor, TensorsByName, Weights
 from keras_hypernet.weights.spec import WeightSpec
+
+if TYPE_CHECKING:
+    from keras_hypernet.weights.spec import SpecLike
 
 # In this order in every dict: trees sort the keys of some dicts and of others not, which depends on
 # the backend, and files name tensors by their place.
@@ -78,7 +86,7 @@ def materialize(weights):
     return backend.matmul(weights["features"], weights["basis"]) + weights["offset"]
 
 
-def split_weights(weights, spec):
+def split_weights(weights: Weights, spec: SpecLike) -> TensorsByName:
     """Cuts generated weights into the tensors of their spec.
 
     Args:
@@ -108,7 +116,7 @@ def split_weights(weights, spec):
     }
 
 
-def pack_weights(tensors, spec):
+def pack_weights(tensors: dict[str, Tensor] | Sequence[Tensor], spec: SpecLike) -> Tensor:
     """Joins the tensors of a target into flat weights: the inverse of `split_weights`.
 
     Args:

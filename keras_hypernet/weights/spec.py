@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from typing import Self, TypeAlias
 
+import keras
 import numpy as np
 
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.activations import of_target
 from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.types import ActivationLike, Config, FullShape, LayerSizes, Tensor
 from keras_hypernet.weights.layer_tensors import names_of_shapes, tensor_of_variable
 from keras_hypernet.weights.weight_tensor import LAYOUTS, WeightTensor
+
+# What makes a spec.
+SpecLike: TypeAlias = "WeightSpec | Sequence[FullShape] | dict[str, FullShape] | Config"
 
 
 class WeightSpec:
@@ -45,7 +52,7 @@ class WeightSpec:
     array([6., 7.])
     """
 
-    def __init__(self, tensors):
+    def __init__(self, tensors: Sequence[WeightTensor | Config]) -> None:
         placed, offset = [], 0
         for given in checks.non_empty_list("tensors", tensors):
             placed.append(dataclasses.replace(WeightTensor.of(given), offset=offset))
@@ -56,7 +63,12 @@ class WeightSpec:
         self._check_names()
 
     @classmethod
-    def from_shapes(cls, shapes, roles=None, layout="keras"):
+    def from_shapes(
+        cls,
+        shapes: dict[str, FullShape] | Sequence[FullShape],
+        roles: Sequence[str | None] | None = None,
+        layout: str = "keras",
+    ) -> Self:
         """Spec of plain shapes: a list, or a dict of names to shapes.
 
         In a list, two or more axes are a kernel `[..., in, out]`, which begins a layer, and one
@@ -97,7 +109,7 @@ class WeightSpec:
         )
 
     @classmethod
-    def from_layer_sizes(cls, layer_sizes, activation="relu"):
+    def from_layer_sizes(cls, layer_sizes: LayerSizes, activation: ActivationLike = "relu") -> Self:
         """Spec of a perceptron: `layer_0/kernel`, `layer_0/bias`, `layer_1/kernel`, ...
 
         Args:
@@ -117,7 +129,7 @@ class WeightSpec:
         return cls(tensors)
 
     @classmethod
-    def from_layer(cls, layer):
+    def from_layer(cls, layer: keras.layers.Layer) -> Self:
         """Spec of a built Keras layer's parameters, named by variable path.
 
         In the order of `layer.weights`, frozen ones too, without state such as moving averages.
@@ -133,7 +145,7 @@ class WeightSpec:
         return cls(tensors)
 
     @classmethod
-    def from_model(cls, model):
+    def from_model(cls, model: keras.Model) -> Self:
         """Spec of a built Keras model's parameters: as `from_layer`.
 
         Names begin with the model's layers': name these where a spec is stored or compared.
@@ -141,18 +153,19 @@ class WeightSpec:
         return cls.from_layer(model)
 
     @classmethod
-    def of(cls, spec, argument="spec"):
+    def of(cls, spec: SpecLike, argument: str = "spec") -> WeightSpec:
         """A spec from a spec, a list or dict of shapes, or a spec's config.
 
         Args:
             spec: What it is made of.
             argument: What an error calls it.
         """
-        if isinstance(spec, cls):
+        if isinstance(spec, WeightSpec):
             return spec
-        tensors = spec.get("tensors") if isinstance(spec, dict) else None
-        if isinstance(tensors, (list, tuple)) and all(isinstance(t, dict) for t in tensors):
-            return cls.from_config(spec)
+        if isinstance(spec, dict):
+            tensors = spec.get("tensors")
+            if isinstance(tensors, (list, tuple)) and all(isinstance(t, dict) for t in tensors):
+                return cls.from_config(spec)
         if isinstance(spec, (list, tuple, dict)):
             try:
                 return cls.from_shapes(spec)
@@ -207,7 +220,7 @@ class WeightSpec:
         return [tensor.size for tensor in self]
 
     @property
-    def layers(self):
+    def layers(self) -> dict[str, WeightSpec]:
         """`{layer name: WeightSpec of its tensors}`, in order."""
         members = {}
         for tensor in self:
@@ -216,7 +229,7 @@ class WeightSpec:
 
     # Cutting and joining NumPy arrays.
 
-    def split(self, array):
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
         """`[..., total]` -> `{name: [..., *shape]}`."""
         array = self._check_width(array)
         pieces = np.split(array, self.offsets[1:], axis=-1)
@@ -225,7 +238,7 @@ class WeightSpec:
             for tensor, piece in zip(self, pieces)
         }
 
-    def pack(self, arrays):
+    def pack(self, arrays: dict[str, np.ndarray] | Sequence[np.ndarray]) -> np.ndarray:
         """`{name: [..., *shape]}`, or a list in order, -> `[..., total]`."""
         arrays = [np.asarray(array) for array in self.in_order(arrays)]
         flat = []
@@ -234,13 +247,13 @@ class WeightSpec:
             flat.append(array.reshape((*lead, tensor.size)))
         return np.concatenate(flat, axis=-1)
 
-    def split_layers(self, array):
+    def split_layers(self, array: np.ndarray) -> dict[str, np.ndarray]:
         """`[..., total]` -> `{layer name: [..., that layer's total]}`."""
         array, layers = self._check_width(array), self.layers
         ends = np.cumsum([layer.total for layer in layers.values()])
         return dict(zip(layers, np.split(array, ends[:-1], axis=-1)))
 
-    def pack_layers(self, arrays):
+    def pack_layers(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """`{layer name: [..., that layer's total]}` -> `[..., total]`."""
         layers = self.layers
         checks.exact_keys("arrays", arrays, layers)
@@ -248,7 +261,7 @@ class WeightSpec:
             layer._check_width(arrays[name])
         return np.concatenate([np.asarray(arrays[name]) for name in layers], axis=-1)
 
-    def in_order(self, tensors):
+    def in_order(self, tensors: dict[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
         """The values of a dict by name, or of a list, in this spec's order, shapes checked."""
         if isinstance(tensors, dict):
             checks.exact_keys("tensors", tensors, self._by_name)
@@ -274,11 +287,11 @@ class WeightSpec:
 
     # Storing and printing.
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"tensors": [tensor.get_config() for tensor in self]}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         checks.known_keys("config", config, ("tensors",))
         return cls(config["tensors"])
 

@@ -8,6 +8,7 @@ import math
 import keras
 
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.types import FullShape
 
 # Roles of tensors, and the initializers that Keras gives them where a layer says nothing else.
 INITIALIZERS = {
@@ -66,7 +67,7 @@ class WeightTensor:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: FullShape
     role: str | None = None
     fan_in: float | None = None
     fan_out: float | None = None
