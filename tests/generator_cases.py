@@ -205,6 +205,7 @@ def built():
     return generator
 
 
+SMALL_INPUTS = kh.HyperFanIn(condition_variance=1e-4)
 OF_A_PERCEPTRON = ValueError, "is of the perceptron, and `generator`"
 ANY_GENERATOR_BAD = (
     ("a number", lambda: any_generator(3), TypeError, "`generator` must be a Generator"),
@@ -462,7 +463,7 @@ CHUNKED = [
         lambda: moved(any_generator()),
         vectors,
         lambda values, z: chunked_reference(values, {"condition": z}),
-        plain_model(lambda: any_generator(perceptron([(11,)]), initialization="hyper_fan_in")),
+        plain_model(lambda: any_generator(perceptron([(11,)]), initialization=SMALL_INPUTS)),
         vectors,
         ANY_GENERATOR_BAD,
     ),
