@@ -116,7 +116,7 @@ class Hypernetwork(Generator):
         embeddings_regularizer: RegularizerLike = None,
         initialization: InitializationLike = None,
         once_per_condition: bool | str = False,
-        factored: bool | None = False,
+        factored: bool = False,
         **kwargs: Unpack[GeneratorArguments],
     ) -> None:
         check_inside(generator)

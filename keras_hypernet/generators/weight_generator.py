@@ -117,7 +117,7 @@ class WeightGenerator(Generator):
         head_bias_initializer: InitializerLike = None,
         head_kernel_regularizer: RegularizerLike = None,
         head_bias_regularizer: RegularizerLike = None,
-        factored: bool | None = False,
+        factored: bool = False,
         seed: int | keras.random.SeedGenerator | None = None,
         **kwargs: Unpack[GeneratorArguments],
     ) -> None:
