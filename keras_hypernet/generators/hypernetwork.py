@@ -76,13 +76,6 @@ class Hypernetwork(Generator):
     >>> keras.ops.shape(hyper(np.array([7, 7, 2])))
     (3, 16)
 
-    Once for each of few conditions, whatever the size of the batch, and factored:
-
-    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
-    >>> hyper = kh.Hypernetwork(generator, 10, once_per_condition=True, factored=True)
-    >>> keras.ops.shape(hyper(np.array([7, 7, 2]))["basis"])
-    (10, 16)
-
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
