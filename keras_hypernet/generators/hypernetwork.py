@@ -113,7 +113,7 @@ class Hypernetwork(Generator):
         noise_size = checks.count("noise_size", noise_size)
         factored = checks.boolean("factored", factored)
         if once_per_condition != "auto":
-            checks.boolean("once_per_condition", once_per_condition)
+            once_per_condition = checks.boolean("once_per_condition", once_per_condition)
         if once_per_condition and (num_conditions is None or noise_size):
             raise ValueError(
                 "`once_per_condition` is for weights that depend on ids alone: it needs "
