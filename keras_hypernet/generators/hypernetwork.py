@@ -94,13 +94,6 @@ class Hypernetwork(Generator):
     >>> keras.ops.shape(hyper(np.array([7, 7, 2])))
     (3, 16)
 
-    Once for each of few conditions, whatever the size of the batch, and factored:
-
-    >>> generator = kh.WeightGenerator([(3, 4), (4,)], hidden_sizes=[32])
-    >>> hyper = kh.Hypernetwork(generator, 10, once_per_condition=True, factored=True)
-    >>> keras.ops.shape(hyper(np.array([7, 7, 2]))["basis"])
-    (10, 16)
-
     Reference: von Oswald et al., 2020 (https://arxiv.org/abs/1906.00695).
     """
 
@@ -138,7 +131,7 @@ class Hypernetwork(Generator):
         noise_size = checks.count("noise_size", noise_size)
         factored = checks.boolean("factored", factored)
         if once_per_condition != "auto":
-            checks.boolean("once_per_condition", once_per_condition)
+            once_per_condition = checks.boolean("once_per_condition", once_per_condition)
         if once_per_condition and (num_conditions is None or noise_size):
             raise ValueError(
                 "`once_per_condition` is for weights that depend on ids alone: it needs "

@@ -16,16 +16,9 @@ from keras_hypernet.utils.types import (
     RegularizerLike,
 )
 
-LAYER = (
-    "name",
-    "dtype",
-    "trainable",
-    "trainable_parts",
-    "autocast",
-    "activity_regularizer",
-    "unknown",
-)
-OF_OUTER = ("build_config", "trainable", "trainable_parts")
+TRAINED = ("trainable", "trainable_parts")
+LAYER = ("name", "dtype", *TRAINED, "autocast", "activity_regularizer", "unknown")
+OF_OUTER = ("build_config", *TRAINED)
 OWN = (*LAYER, "initialization", "spec", "num_conditions", "factored")
 
 

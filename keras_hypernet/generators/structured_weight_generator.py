@@ -43,17 +43,10 @@ class StructuredWeightGenerator(ChunkedGenerator):
         plan: A `ChunkPlan`, such as `plan_chunks` or `resnet_chunking` makes.
         chunk_embeddings: `"shared"` by all conditions; `"conditional"`, one set per condition,
             selected by `condition_id`; or `"given"` as inputs in every call.
-        num_conditions: Number of conditions that have chunk embeddings or statistics of their own.
-        conditional_statistics: Whether each condition has statistics of the batch normalization
-            of its own, selected by `condition_id`. `False` is one set for all.
+        num_conditions, conditional_statistics: As in `ChunkedWeightGenerator`.
         kinds: Dict of arguments of `WeightGenerator` for single kinds, `{kind: {argument: value}}`.
-        chunk_embeddings_initializer: Of the embeddings. `None` is N(0, 1).
-        chunk_embeddings_regularizer: Of the embeddings.
-        initialization: How the generator starts: `BiasHyperInit`, `HyperFanIn`, `HyperFanOut` or
-            `HyperFanHarmonic`, or the name of one. With `BiasHyperInit` a frozen random base is
-            added to the chunks. `None` is Keras' defaults for the variables, and uniform in +-0.01
-            for the head's kernel.
-        unknown: What an id does that no condition has: see `ConditionEmbedding`.
+        chunk_embeddings_initializer, chunk_embeddings_regularizer: As in `ChunkedWeightGenerator`.
+        initialization, unknown: As there; hyperfan takes its tensors by the names of the kinds'.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer, and those of
             `WeightGenerator` for the perceptrons of all kinds.
 
