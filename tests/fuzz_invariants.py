@@ -131,12 +131,8 @@ def own_paths(model):
 
 def shapes(case, made):
     """What is said of every output of this package's layers is what comes out."""
-    calls = [
-        (layer, *call)
-        for layer in own_layers(case.model)
-        if layer in case.model.layers
-        for call in keras_internals.calls_in(case.model, layer)
-    ]
+    own = own_layers(case.model)
+    calls = [call for call in keras_internals.nodes(case.model) if call[0] in own]
     said = [tensor for *_, outputs in calls for tensor in outputs]
     if not said:
         return

@@ -80,7 +80,7 @@ PARTS = [
     ("Node", "is_input", None, "nodes"),
     ("Node.arguments", "args", None, "first_call"),
     ("Node.arguments", "kwargs", None, "first_call"),
-    ("KerasTensor", "_keras_history", None, "call_of"),
+    ("KerasTensor", "_keras_history", None, "producer"),
     ("Function", "_nodes_by_depth", None, "nodes"),
     ("Sequential", "_functional", None, "functional"),
     ("Variable", "_value", None, "is_readable"),
@@ -203,11 +203,9 @@ def test_calls():
     model = keras.Model(start, dense(start))
     assert keras_internals.first_call(dense) == ((), {"inputs": x})
     assert keras_internals.first_call(layers.Dense(3)) is None
-    operation, args, kwargs = keras_internals.call_of(z)
-    assert (operation, args, kwargs) == (dense, (y,), {})
     assert keras_internals.producer(y) is dense
-    assert len(keras_internals.calls_in(model, dense)) == 1
-    assert len(keras_internals.calls_in(keras.Model(x, z), dense)) == 2
+    assert len(keras_internals.nodes(model)) == 1
+    assert len(keras_internals.nodes(keras.Model(x, z))) == 2
 
 
 def test_variables_are_those_of_the_layer_that_made_them():
