@@ -130,7 +130,9 @@ class Hypernetwork(Generator):
             )
         noise_size = checks.count("noise_size", noise_size)
         factored = checks.boolean("factored", factored)
-        if once_per_condition != "auto":
+        if isinstance(once_per_condition, str):
+            checks.choice("once_per_condition", once_per_condition, (False, True, "auto"))
+        else:
             once_per_condition = checks.boolean("once_per_condition", once_per_condition)
         if once_per_condition and (num_conditions is None or noise_size):
             raise ValueError(
