@@ -467,7 +467,7 @@ ONCE_BAD = (
         ValueError,
         "needs `num_conditions`",
     ),
-    ("a name", lambda: by_ids(once_per_condition="always"), TypeError, "`once_per_condition`"),
+    ("a name", lambda: by_ids(once_per_condition="always"), ValueError, "`once_per_condition`"),
 )
 NO_HEAD = ValueError, "`factored=True` needs a `WeightGenerator`"
 FACTORED_BAD = (
@@ -518,14 +518,6 @@ CONDITIONS = [
         hyper_model(once_per_condition=True),
         ids_and_data,
         ONCE_BAD,
-    ),
-    Case(
-        "Hypernetwork once per condition, factored",
-        lambda: by_ids([6, 3], once_per_condition=True, factored=True),
-        ids(4),
-        once_per_task,
-        hyper_model(once_per_condition=True, factored=True),
-        ids_and_data,
     ),
     Case(
         "Hypernetwork factored",

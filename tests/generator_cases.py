@@ -468,14 +468,6 @@ CHUNKED = [
         ANY_GENERATOR_BAD,
     ),
     Case(
-        "ChunkedWeightGenerator of chunks",
-        lambda: moved(any_generator(of_chunks)),
-        vectors,
-        lambda values, z: chunks_of_chunks(values, {"condition": z}),
-        plain_model(lambda: any_generator(of_chunks)),
-        vectors,
-    ),
-    Case(
         "ChunkedWeightGenerator of chunks per condition",
         lambda: moved(any_generator(with_ids)),
         one(condition=(5,), condition_id=None),
@@ -714,15 +706,6 @@ def deconv_reference(values, z):
     return image(values, z, (6, 6), (3, 3, 3))[:, :TOTAL] + base
 
 
-def of_images():
-    return kh.ChunkedWeightGenerator(
-        SPEC,
-        12,
-        output_first=False,
-        generator=lambda spec: kh.DeconvWeightGenerator(spec, (4, 3), **deconv()),
-    )
-
-
 def chunked_deconv_reference(values, z):
     embeddings, *values, base = values
     made = ref.chunks(
@@ -807,14 +790,6 @@ IMAGES = [
 ]
 
 IMAGES += [
-    Case(
-        "ChunkedWeightGenerator of images",
-        lambda: moved(of_images()),
-        vectors,
-        chunked_deconv_reference,
-        plain_model(of_images),
-        vectors,
-    ),
     Case(
         "ChunkedDeconvWeightGenerator without base",
         lambda: kh.ChunkedDeconvWeightGenerator(SPEC, (4, 3), **deconv(initialization=None)),
