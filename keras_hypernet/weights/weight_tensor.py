@@ -160,7 +160,7 @@ class WeightTensor:
     @property
     def outputs(self) -> int:
         """Number of outputs."""
-        return math.prod(self.shape[axis] for axis in self.output_axes)
+        return math.prod([self.shape[axis] for axis in self.output_axes])  # for `torch.compile`
 
 
 # What a config has; the spec says the offset.
