@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
-from keras_hypernet.continual.entropy import entropies
+from keras_hypernet.continual.entropy import entropies_of
 from tests.backend import BACKEND, assert_torch_compiles, numpy_of
 from tests.continual_cases import (
     MODELS,
@@ -510,8 +510,8 @@ def test_entropy_of_one_output_is_that_of_two_classes():
     logits = np.array([[[0.3]], [[-2.0]]])
     p = 1 / (1 + np.exp(-logits))
     expected = -(p * np.log(p) + (1 - p) * np.log(1 - p))[..., 0]
-    np.testing.assert_allclose(entropies(logits, from_logits=True), expected)
-    np.testing.assert_allclose(entropies(p, from_logits=False), expected)
+    np.testing.assert_allclose(entropies_of(logits, from_logits=True), expected)
+    np.testing.assert_allclose(entropies_of(p, from_logits=False), expected)
 
 
 def test_data_as_datasets_validation_and_callbacks():

@@ -107,6 +107,13 @@ def test_imports_run_downwards(folder):
     assert found == set(MAY_IMPORT[folder])  # no more, and no reason for what is not done
 
 
+def test_modules_have_the_names_that_they_are_imported_by():
+    for path in set(sources()) - set(ROOT.rglob("__init__.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_hypernet"):
+                assert not [alias.asname for alias in node.names if alias.asname], path
+
+
 def test_only_utils_touch_a_backend_or_private_keras():
     private = re.compile(r"keras\.src|^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
     found = {path for path in sources() if private.search(path.read_text())}

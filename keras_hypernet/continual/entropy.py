@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def entropies(outputs, from_logits):  # (..., outputs) -> (...)
+def entropies_of(outputs, from_logits):  # (..., outputs) -> (...)
     outputs = outputs.astype("float64")
     if outputs.shape[-1] == 1:  # one output is one of two classes
         if from_logits:

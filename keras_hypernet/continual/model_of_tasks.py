@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.continual.entropy import entropies as entropies_of
+from keras_hypernet.continual.entropy import entropies_of
 from keras_hypernet.models.specializer import specialize
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Tensor

@@ -1,4 +1,4 @@
-"""What the transposed convolutions on generated weights do alike."""
+"""The base of the transposed convolutions on generated weights."""
 
 from keras_hypernet.layers.hyper_conv import HyperConvolution
 from keras_hypernet.ops.conv_transpose import conv_transpose

@@ -1,4 +1,4 @@
-"""What the depthwise convolutions on generated weights do alike."""
+"""The base of the depthwise convolutions on generated weights."""
 
 from keras_hypernet.layers.hyper_conv import HyperConvolution
 from keras_hypernet.ops.depthwise_conv import depthwise_conv

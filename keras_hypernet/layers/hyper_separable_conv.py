@@ -1,4 +1,4 @@
-"""What the separable convolutions on generated weights do alike."""
+"""The base of the separable convolutions on generated weights."""
 
 from keras import ops
 

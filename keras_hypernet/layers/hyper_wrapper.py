@@ -7,9 +7,8 @@ import inspect
 import keras
 from keras import ops, tree
 
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
-from keras_hypernet.layers.named_weights import check_shapes, row_counts, tensors_of
-from keras_hypernet.layers.named_weights import check_weights as check_named
 from keras_hypernet.utils import checks, keras_internals, keras_saving
 from keras_hypernet.utils.copying import build_as, build_of, copy_built
 from keras_hypernet.utils.functional_call import functional_call
@@ -101,11 +100,11 @@ class HyperWrapper(HyperLayer):
         return list(self._shapes)
 
     def check_weights(self, weights):
-        check_named(weights, self.tensor_names)
+        named_weights.check_weights(weights, self.tensor_names)
 
     def check_shapes(self, x_shape, weights_shape):
-        check_shapes(weights_shape, self._shapes, _no_update)
-        self.check_rows(None, row_counts(weights_shape, self._shapes))
+        named_weights.check_shapes(weights_shape, self._shapes, _no_update)
+        self.check_rows(None, named_weights.row_counts(weights_shape, self._shapes))
 
     def build(self, x_shape, weights_shape, **others):
         self.check_shapes(x_shape, weights_shape)
@@ -121,7 +120,7 @@ class HyperWrapper(HyperLayer):
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
         layer, parameters = self._wrapped.value
-        tensors = tensors_of(weights, self._shapes, one_row=True)
+        tensors = named_weights.tensors_of(weights, self._shapes, one_row=True)
         replaced = [(v, tensor[0]) for v, tensor in zip(parameters, tensors.values())]
         y = functional_call(layer, replaced, lambda: layer(x, *args, **kwargs), owner=self)
         return self._in_own_dtype(y)
@@ -141,7 +140,7 @@ class HyperWrapper(HyperLayer):
         return tree.map_structure(cast, outputs)
 
     def tensors_by_name(self, weights):
-        tensors = tensors_of(weights, self._shapes, one_row=True)
+        tensors = named_weights.tensors_of(weights, self._shapes, one_row=True)
         return {f"{self.name}/{name}": tensor for name, tensor in tensors.items()}
 
     def plain_layers(self, weights):
