@@ -517,16 +517,7 @@ CONDITIONS = [
         lambda values, i: ref.flat_weights(once_per_task(values, i)),
         hyper_model(once_per_condition=True),
         ids_and_data,
-        ONCE_BAD,
-    ),
-    Case(
-        "Hypernetwork factored",
-        lambda: by_ids(factored=True),
-        ids(4),
-        looked_up,
-        hyper_model(factored=True),
-        ids_and_data,
-        FACTORED_BAD,
+        (*ONCE_BAD, *FACTORED_BAD),
     ),
     Case(
         "TaskWeights looked up",
