@@ -3,7 +3,7 @@
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators.generator import check_inside
 from keras_hypernet.utils import checks
-from keras_hypernet.weights.weight_tensor import ROLES
+from keras_hypernet.weights.weight_tensor import check_tensor_names
 
 PLAIN = ("shared", "conditional")
 
@@ -58,13 +58,8 @@ def common_num_conditions(given, generators, conditional):
 
 
 def check_initializers(initializers, plain):
-    known = [*ROLES, *(name for part in plain.values() for name in part.spec.names)]
-    unknown = [name for name in initializers if name not in known]
-    if unknown:
-        raise ValueError(
-            f"`initializers` must have names of plain tensors, or roles: {known}. "
-            f"Received: {unknown}.{checks.nearest(unknown[0], known)}"
-        )
+    names = [name for part in plain.values() for name in part.spec.names]
+    check_tensor_names("initializers", initializers, names, of="plain tensors")
 
 
 def check_part_inputs(part_inputs, generators):

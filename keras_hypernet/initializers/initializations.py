@@ -23,9 +23,7 @@ INITIALIZATIONS = {
 }
 
 
-def initialize(
-    generator: keras.layers.Layer, initialization: InitializationLike
-) -> keras.layers.Layer:
+def initialize(generator: keras.layers.Layer, initialization: InitializationLike) -> None:
     """Draws the variables of a built generator once more.
 
     Args:

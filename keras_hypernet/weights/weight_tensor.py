@@ -188,12 +188,12 @@ def order_of_keras(layout, rank):
     return tuple(range(rank))
 
 
-def check_tensor_names(argument, received, names):
-    """Names among those of a target's tensors, or roles."""
+def check_tensor_names(argument, received, names, of="the target's tensors"):
+    """Names among those of some tensors, or roles."""
     known = [*names, *ROLES]
     unknown = [name for name in received if name not in known]
     if unknown:
         raise ValueError(
-            f"`{argument}` must have names of the target's tensors, or roles: {known}. "
+            f"`{argument}` must have names of {of}, or roles: {known}. "
             f"Received: {unknown}.{checks.nearest(unknown[0], known)}"
         )
