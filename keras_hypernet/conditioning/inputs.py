@@ -126,3 +126,27 @@ def _column(tensor):
 def _known(size):
     """A size, or `None` where it is not known: while a graph is traced it may be a symbol."""
     return size if isinstance(size, int) else None
+
+
+def shapes_by_name(conditioning_shape):
+    """Shapes of inputs by name: one axis alone is that of ids."""
+    shapes = as_dict(conditioning_shape)
+    if len(shapes.get("condition", (None, None))) == 1:  # given alone, these are ids
+        shapes["condition_id"] = shapes.pop("condition")
+    return shapes
+
+
+def by_name(conditioning):
+    """Inputs by name: a tensor alone is ids where it has integers."""
+    if isinstance(conditioning, dict):
+        return conditioning
+    checks.tensor("conditioning", conditioning)
+    dtype = keras.backend.standardize_dtype(conditioning.dtype)
+    if keras.backend.is_int_dtype(dtype):
+        return {"condition_id": conditioning}
+    if len(conditioning.shape) == 1:
+        raise TypeError(
+            "Ids must have an integer dtype, in a model `keras.Input((), dtype='int32')`, and "
+            f"vectors two axes. Received: dtype={dtype}, shape {tuple(conditioning.shape)}"
+        )
+    return {"condition": conditioning}

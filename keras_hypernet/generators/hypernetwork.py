@@ -230,7 +230,7 @@ class Hypernetwork(Generator):
     # Inputs.
 
     def __call__(self, conditioning, *args, **kwargs):
-        given = _named(conditioning)
+        given = inputs.by_name(conditioning)
         self._check_form(given, self._is(kwargs.get("factored")))
         return super().__call__(given, *args, **kwargs)
 
@@ -295,7 +295,7 @@ class Hypernetwork(Generator):
         conditioning_shape: Shape | dict[str, Shape],
         variables_shape: dict[str, Shape] | None = None,
     ) -> None:
-        shapes = _shapes_by_name(conditioning_shape)
+        shapes = inputs.shapes_by_name(conditioning_shape)
         if self.embedding is not None:
             self.embedding.build((None,))
             shapes.setdefault("condition", (None, self.embedding_size))
@@ -312,7 +312,7 @@ class Hypernetwork(Generator):
         training: bool | None = None,
     ) -> Weights:
         def run():
-            return self._generated(_named(conditioning), self._is(factored), training)
+            return self._generated(inputs.by_name(conditioning), self._is(factored), training)
 
         if variables is None:
             return run()
@@ -354,10 +354,10 @@ class Hypernetwork(Generator):
         conditioning_shape: Shape | dict[str, Shape],
         variables_shape: dict[str, Shape] | None = None,
     ) -> Shape | dict[str, Shape]:
-        return self._output_shape(_shapes_by_name(conditioning_shape), self.factored)
+        return self._output_shape(inputs.shapes_by_name(conditioning_shape), self.factored)
 
     def compute_output_spec(self, conditioning, variables=None, factored=None, training=None):
-        shapes = {name: x.shape for name, x in _named(conditioning).items()}
+        shapes = {name: x.shape for name, x in inputs.by_name(conditioning).items()}
         return specs_of(self._output_shape(shapes, self._is(factored)), self.compute_dtype)
 
     def _output_shape(self, shapes, factored):
@@ -406,26 +406,3 @@ def _check_vectors(num_conditions, embedding_size, **given):
                 f"`{name}` out. Received: {name}={value!r}, num_conditions={num_conditions}, "
                 f"embedding_size={embedding_size}"
             )
-
-
-def _shapes_by_name(conditioning_shape):
-    shapes = inputs.as_dict(conditioning_shape)
-    if len(shapes.get("condition", (None, None))) == 1:  # given alone, these are ids
-        shapes["condition_id"] = shapes.pop("condition")
-    return shapes
-
-
-def _named(conditioning):
-    """Inputs by name: a tensor alone is ids where it has integers."""
-    if isinstance(conditioning, dict):
-        return conditioning
-    checks.tensor("conditioning", conditioning)
-    dtype = keras.backend.standardize_dtype(conditioning.dtype)
-    if keras.backend.is_int_dtype(dtype):
-        return {"condition_id": conditioning}
-    if len(conditioning.shape) == 1:
-        raise TypeError(
-            "Ids must have an integer dtype, in a model `keras.Input((), dtype='int32')`, and "
-            f"vectors two axes. Received: dtype={dtype}, shape {tuple(conditioning.shape)}"
-        )
-    return {"condition": conditioning}
