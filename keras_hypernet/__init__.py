@@ -34,26 +34,9 @@ from keras_hypernet.initializers import HyperFanIn as HyperFanIn
 from keras_hypernet.initializers import HyperFanOut as HyperFanOut
 from keras_hypernet.initializers import initialize as initialize
 from keras_hypernet.layers import ApplyGeneratedWeights as ApplyGeneratedWeights
-from keras_hypernet.layers import HyperBatchNormalization as HyperBatchNormalization
-from keras_hypernet.layers import HyperConv1D as HyperConv1D
-from keras_hypernet.layers import HyperConv1DTranspose as HyperConv1DTranspose
-from keras_hypernet.layers import HyperConv2D as HyperConv2D
-from keras_hypernet.layers import HyperConv2DTranspose as HyperConv2DTranspose
-from keras_hypernet.layers import HyperConv3D as HyperConv3D
-from keras_hypernet.layers import HyperConv3DTranspose as HyperConv3DTranspose
-from keras_hypernet.layers import HyperDense as HyperDense
-from keras_hypernet.layers import HyperDepthwiseConv1D as HyperDepthwiseConv1D
-from keras_hypernet.layers import HyperDepthwiseConv2D as HyperDepthwiseConv2D
-from keras_hypernet.layers import HyperEinsumDense as HyperEinsumDense
-from keras_hypernet.layers import HyperEmbedding as HyperEmbedding
-from keras_hypernet.layers import HyperGroupNormalization as HyperGroupNormalization
-from keras_hypernet.layers import HyperLayerNormalization as HyperLayerNormalization
-from keras_hypernet.layers import HyperMultiHeadAttention as HyperMultiHeadAttention
-from keras_hypernet.layers import HyperPReLU as HyperPReLU
-from keras_hypernet.layers import HyperRMSNormalization as HyperRMSNormalization
-from keras_hypernet.layers import HyperSeparableConv1D as HyperSeparableConv1D
-from keras_hypernet.layers import HyperSeparableConv2D as HyperSeparableConv2D
-from keras_hypernet.layers import HyperWrapper as HyperWrapper
+from keras_hypernet.layers import Hyper as Hyper
+from keras_hypernet.layers import Rule as Rule
+from keras_hypernet.layers import register_rule as register_rule
 from keras_hypernet.models import apply_generated_weights as apply_generated_weights
 from keras_hypernet.models import build as build
 from keras_hypernet.models import build_weight_generator as build_weight_generator
@@ -86,31 +69,13 @@ __all__ = [
     "DeconvWeightGenerator",
     "FourierFeatures",
     "GroupedDataset",
-    "HyperBatchNormalization",
-    "HyperConv1D",
-    "HyperConv1DTranspose",
-    "HyperConv2D",
-    "HyperConv2DTranspose",
-    "HyperConv3D",
-    "HyperConv3DTranspose",
-    "HyperDense",
-    "HyperDepthwiseConv1D",
-    "HyperDepthwiseConv2D",
-    "HyperEinsumDense",
-    "HyperEmbedding",
+    "Hyper",
     "HyperFanHarmonic",
     "HyperFanIn",
     "HyperFanOut",
-    "HyperGroupNormalization",
-    "HyperLayerNormalization",
-    "HyperMultiHeadAttention",
-    "HyperPReLU",
-    "HyperRMSNormalization",
-    "HyperSeparableConv1D",
-    "HyperSeparableConv2D",
-    "HyperWrapper",
     "Hypernetwork",
     "PerturbedWeightGenerator",
+    "Rule",
     "RunningScale",
     "StructuredWeightGenerator",
     "TaskWeights",
@@ -132,6 +97,7 @@ __all__ = [
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
+    "register_rule",
     "resnet_chunking",
     "sine",
     "specialize",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_hypernet import Hyper
 from tests.backend import BACKEND, is_float, numpy_of, tensors_of
 
 BATCH = 4
@@ -15,10 +16,10 @@ BATCH = 4
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A hyper layer with some arguments, and data to call it with."""
+    """A Keras layer with some arguments, and data to call it with."""
 
     id: str
-    hyper: type
+    layer: type
     arguments: dict
     data: Callable  # (batch, rng) -> call inputs [x, *others]
     call: dict = dataclasses.field(default_factory=dict)  # a value may be `(batch, rng) -> array`
@@ -50,7 +51,7 @@ class Trial:
         self.inputs = row.data(BATCH, rng)
         self.arrays = {n: v(BATCH, rng) for n, v in row.call.items() if callable(v)}
         self.call = {n: v for n, v in row.call.items() if not callable(v)}
-        self.twin = row.hyper.twin(**row.arguments)
+        self.twin = row.layer(**row.arguments)
         self.twin(*symbolic(self.inputs), **self.call, **symbolic(self.arrays))
         state = [v for v in self.twin.weights if v.name.startswith(("moving_", "renorm_"))]
         for variable in state:
@@ -63,7 +64,8 @@ class Trial:
 
     def layer(self, **options):
         """The hyper layer and its symbolic outputs, with the state of the Keras layer."""
-        layer = self.row.hyper(**self.row.arguments, **options)
+        dtype = {n: options.pop(n) for n in ("dtype",) if n in options}
+        layer = Hyper(self.row.layer(**self.row.arguments, **dtype), **options)
         return layer, self.built(layer)
 
     def built(self, layer):
@@ -160,7 +162,7 @@ class Trial:
             weights[name] = ops.convert_to_numpy(piece)
             meant.append(weights[name])
             try:
-                down, up = layer.updates(name, shape, rank)
+                down, up = layer.update_shapes(name, shape, rank)
             except ValueError:
                 continue
             down = rng.normal(size=(self.rows, *down)).astype("float32")

@@ -1,16 +1,8 @@
 """Rows of the conformance table: everything but convolutions."""
 
 import numpy as np
+from keras import layers
 
-from keras_hypernet.layers.hyper_batch_normalization import HyperBatchNormalization
-from keras_hypernet.layers.hyper_dense import HyperDense
-from keras_hypernet.layers.hyper_einsum_dense import HyperEinsumDense
-from keras_hypernet.layers.hyper_embedding import HyperEmbedding
-from keras_hypernet.layers.hyper_group_normalization import HyperGroupNormalization
-from keras_hypernet.layers.hyper_layer_normalization import HyperLayerNormalization
-from keras_hypernet.layers.hyper_multi_head_attention import HyperMultiHeadAttention
-from keras_hypernet.layers.hyper_prelu import HyperPReLU
-from keras_hypernet.layers.hyper_rms_normalization import HyperRMSNormalization
 from tests.conformance import Row, floats
 
 
@@ -36,7 +28,7 @@ def einsum(equation, output_shape, *shape, bias_axes=None, product=None, **argum
         extra["multiply"] = lambda name, down, up: np.einsum(product, down, up)
     return Row(
         f"einsum {equation} bias {bias_axes} {shape}",
-        HyperEinsumDense,
+        layers.EinsumDense,
         {**arguments, "bias_axes": bias_axes},
         floats(shape),
         **extra,
@@ -46,15 +38,15 @@ def einsum(equation, output_shape, *shape, bias_axes=None, product=None, **argum
 def attention(name, *shapes, call=None, **arguments):
     arguments = {"num_heads": 2, "key_dim": 3, **arguments}
     data = floats(*shapes)
-    return Row(f"attention {name}", HyperMultiHeadAttention, arguments, data, call or {})
+    return Row(f"attention {name}", layers.MultiHeadAttention, arguments, data, call or {})
 
 
 Q, V, K = (3, 4), (5, 6), (5, 7)
 
 ROWS = [
-    Row("dense", HyperDense, {"units": 3, "activation": "tanh"}, floats((4,))),
-    Row("dense without bias", HyperDense, {"units": 3, "use_bias": False}, floats((2, 4))),
-    Row("dense inner axes", HyperDense, {"units": 3}, floats((2, 3, 4))),
+    Row("dense", layers.Dense, {"units": 3, "activation": "tanh"}, floats((4,))),
+    Row("dense without bias", layers.Dense, {"units": 3, "use_bias": False}, floats((2, 4))),
+    Row("dense inner axes", layers.Dense, {"units": 3}, floats((2, 3, 4))),
     einsum("ab,bc->ac", 5, 4, bias_axes="c", activation="tanh"),
     einsum("abc,cd->abd", (None, 5), 3, 4, bias_axes="d"),
     einsum("abc,cde->abde", (3, 2, 5), 3, 4, bias_axes="de"),
@@ -67,58 +59,60 @@ ROWS = [
     einsum("abc,bcd->abd", (3, 5), 3, 4, bias_axes="bd", product="bcr,brd->bcd"),
     einsum("abc,dbc->adb", (5, 3), 3, 4, product="bcr,brd->dbc"),
     einsum("abc,cd->ad", 5, 3, 4, bias_axes="d"),
-    Row("embedding", HyperEmbedding, {"input_dim": 5, "output_dim": 3}, ids(4)),
-    Row("embedding of one id", HyperEmbedding, {"input_dim": 5, "output_dim": 3}, ids(low=-5)),
+    Row("embedding", layers.Embedding, {"input_dim": 5, "output_dim": 3}, ids(4)),
+    Row("embedding of one id", layers.Embedding, {"input_dim": 5, "output_dim": 3}, ids(low=-5)),
     Row(
         "embedding of float ids",
-        HyperEmbedding,
+        layers.Embedding,
         {"input_dim": 5, "output_dim": 3, "mask_zero": True},
         ids(2, 3, dtype="float32"),
     ),
-    Row("layer norm", HyperLayerNormalization, {}, floats((3, 4))),
-    Row("layer norm axes", HyperLayerNormalization, {"axis": [1, 3]}, floats((3, 2, 4))),
-    Row("layer norm all", HyperLayerNormalization, {"axis": [-2, -1]}, floats((3, 4))),
-    Row("layer norm scale", HyperLayerNormalization, {"center": False}, floats((4,))),
-    Row("layer norm offset", HyperLayerNormalization, {"scale": False}, floats((4,))),
-    Row("layer norm rms", HyperLayerNormalization, {"rms_scaling": True}, floats((3, 4))),
-    Row("group norm", HyperGroupNormalization, {"groups": 2}, floats((3, 4))),
-    Row("group norm first", HyperGroupNormalization, {"groups": 2, "axis": 1}, floats((4, 3))),
-    Row("group norm all", HyperGroupNormalization, {"groups": -1}, floats((5, 3, 4))),
-    Row("group norm offset", HyperGroupNormalization, {"groups": 1, "scale": False}, floats((4,))),
-    Row("batch norm", HyperBatchNormalization, {}, floats((3, 4))),
-    Row("batch norm train", HyperBatchNormalization, {}, floats((3, 4)), {"training": True}),
+    Row("layer norm", layers.LayerNormalization, {}, floats((3, 4))),
+    Row("layer norm axes", layers.LayerNormalization, {"axis": [1, 3]}, floats((3, 2, 4))),
+    Row("layer norm all", layers.LayerNormalization, {"axis": [-2, -1]}, floats((3, 4))),
+    Row("layer norm scale", layers.LayerNormalization, {"center": False}, floats((4,))),
+    Row("layer norm offset", layers.LayerNormalization, {"scale": False}, floats((4,))),
+    Row("layer norm rms", layers.LayerNormalization, {"rms_scaling": True}, floats((3, 4))),
+    Row("group norm", layers.GroupNormalization, {"groups": 2}, floats((3, 4))),
+    Row("group norm first", layers.GroupNormalization, {"groups": 2, "axis": 1}, floats((4, 3))),
+    Row("group norm all", layers.GroupNormalization, {"groups": -1}, floats((5, 3, 4))),
+    Row(
+        "group norm offset", layers.GroupNormalization, {"groups": 1, "scale": False}, floats((4,))
+    ),
+    Row("batch norm", layers.BatchNormalization, {}, floats((3, 4))),
+    Row("batch norm train", layers.BatchNormalization, {}, floats((3, 4)), {"training": True}),
     Row(
         "batch norm train first",
-        HyperBatchNormalization,
+        layers.BatchNormalization,
         {"axis": 1, "center": False, "momentum": 0.5},
         floats((4, 3)),
         {"training": True},
     ),
     Row(
         "batch norm mask",
-        HyperBatchNormalization,
+        layers.BatchNormalization,
         {},
         floats((3, 4)),
         {"training": True, "mask": mask(3)},
     ),
     Row(
         "batch norm renorm",
-        HyperBatchNormalization,
+        layers.BatchNormalization,
         {"renorm": True, "renorm_clipping": {"rmax": 1.5, "dmax": 0.5}},
         floats((3, 4)),
         {"training": True},
     ),
     Row(
         "batch norm frozen",
-        HyperBatchNormalization,
+        layers.BatchNormalization,
         {"trainable": False},
         floats((3, 4)),
         {"training": True},
     ),
-    Row("rms norm", HyperRMSNormalization, {}, floats((3, 4))),
-    Row("rms norm axes", HyperRMSNormalization, {"axis": [1, 2], "epsilon": 0.1}, floats((3, 4))),
-    Row("prelu", HyperPReLU, {}, floats((3, 4))),
-    Row("prelu shared axes", HyperPReLU, {"shared_axes": [1, 2]}, floats((3, 2, 4))),
+    Row("rms norm", layers.RMSNormalization, {}, floats((3, 4))),
+    Row("rms norm axes", layers.RMSNormalization, {"axis": [1, 2], "epsilon": 0.1}, floats((3, 4))),
+    Row("prelu", layers.PReLU, {}, floats((3, 4))),
+    Row("prelu shared axes", layers.PReLU, {"shared_axes": [1, 2]}, floats((3, 2, 4))),
     attention("self", Q, Q),
     attention(
         "all",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.models.calls import made_by, values_in
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Tensor
@@ -123,6 +124,6 @@ def masks_of_model(spec, heads, graph):
 
 def _is_softmax(layer):
     """Whether the layer that makes a model's outputs, hyper layer or not, ends in a softmax."""
-    layer = layer.twin_layer() if hasattr(layer, "twin_layer") else layer
+    layer = layer.wrapped_layer() if isinstance(layer, Hyper) else layer
     activation = getattr(layer, "activation", None)
     return isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax

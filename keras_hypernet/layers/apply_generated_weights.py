@@ -6,7 +6,7 @@ from typing import Unpack
 
 import keras
 
-from keras_hypernet.layers.hyper_dense import HyperDense
+from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import (
@@ -32,7 +32,7 @@ class ApplyGeneratedWeights(HyperLayer):
     Args:
         target_layer_sizes: List of pairs `(in, out)` that chain.
         activation: Between layers: name of a Keras activation, a callable, or `None`.
-        contraction: As in `HyperDense`.
+        contraction: As in `Hyper`.
         shared: Whether the weights have a single row for the whole batch.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
@@ -75,17 +75,17 @@ class ApplyGeneratedWeights(HyperLayer):
         self.activation = activation
         self.contraction = contraction
         last = len(target_layer_sizes) - 1
-        self.dense_layers = [
-            HyperDense(
+        self.dense_layers = []
+        for i, (inputs, outputs) in enumerate(target_layer_sizes):
+            dense = keras.layers.Dense(
                 outputs,
                 activation=activation if i < last else None,
-                contraction=contraction,
-                shared=shared,
                 dtype=self.dtype_policy,
                 name=f"layer_{i}",
             )
-            for i, (_, outputs) in enumerate(target_layer_sizes)
-        ]
+            layer = Hyper(dense, shared, contraction)
+            layer.spec((None, inputs))  # builds it
+            self.dense_layers.append(layer)
 
     @property
     def totals(self):

@@ -37,7 +37,7 @@ class HyperLayer(CompositeLayer):
                 "`weights` must be given: a hyper layer is called as `layer(x, weights)`. "
                 f"Received: x={type(x).__name__}, weights=None"
             )
-        checks.tensor("x", x)
+        self.check_tensors(x)
         self.check_call(x, weights, *args, **kwargs)
         return super().__call__(x, weights, *args, **kwargs)
 
@@ -46,11 +46,15 @@ class HyperLayer(CompositeLayer):
         self.check_weights(weights)
         self.check_shapes(tuple(x.shape), shapes_of(weights))
 
+    def check_tensors(self, x):
+        """Raises on data that are no tensors."""
+        checks.tensor("x", x)
+
     def check_weights(self, weights):
         """Raises on weights that are not floating tensors in a form that this layer takes."""
         forms.check_weights(weights)
 
-    def check_rows(self, batch, counts):
+    def check_row_counts(self, batch, counts):
         """Raises on static numbers of rows that break the rows rule."""
         # Not `is not None`: while torch exports, a dynamic size is a symbol.
         known = {rows for rows in counts if isinstance(rows, int)}

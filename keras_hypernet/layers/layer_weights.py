@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.layers.hyper_twin import mean_over_rows
+from keras_hypernet.layers.named_weights import mean_over_rows
 from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import give_unique_path

@@ -9,18 +9,24 @@ tensors of a layer may be generated for every row while others are ordinary weig
 import math
 import string
 
+import keras
 from keras import ops
 
-from keras_hypernet.ops.rows import is_shared
+from keras_hypernet.ops import rows
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.weights import forms
 
 UPDATE = ("base", "down", "up")
 
 
-def is_named(weights, names):
-    """Whether weights (or their shapes) are given by the names of a layer's tensors."""
-    return isinstance(weights, dict) and bool(set(weights) & set(names))
+def is_named(weights):
+    """Whether weights (or their shapes) are given tensor by tensor."""
+    return isinstance(weights, dict) and not is_factored(weights)
+
+
+def is_factored(entry):
+    """Whether weights, an entry of them, or the shapes of one, are factored."""
+    return isinstance(entry, dict) and set(entry) == set(forms.FACTORS)
 
 
 def is_update(entry):
@@ -28,11 +34,21 @@ def is_update(entry):
     return isinstance(entry, dict) and set(entry) == set(UPDATE)
 
 
+def is_single(entry):
+    """Whether an entry is a tensor that is known to have one row."""
+    return not isinstance(entry, dict) and rows.is_shared(entry)
+
+
 def check_weights(weights, names):
     """Floating tensors in one of the forms."""
-    if not is_named(weights, names):
+    if not is_named(weights):
         forms.check_weights(weights)
         return
+    if not set(weights) & set(names):
+        raise ValueError(
+            f"`weights` must be a tensor, or a dict of {list(names)}, or of {forms.FACTORS} if "
+            f"they are factored. Received: {sorted(weights)}"
+        )
     checks.exact_keys("weights", weights, names)
     for entry in weights.values():
         if is_update(entry):
@@ -48,9 +64,9 @@ def check_shapes(received, shapes, updates):
     Args:
         received: Shapes of weights.
         shapes: `{name: shape}` of the layer's tensors.
-        updates: Function from a name and a rank to the shapes of an update's `down` and `up`.
+        updates: Function from a name, a shape and a rank to the shapes of an update's factors.
     """
-    if not is_named(received, shapes):
+    if not is_named(received):
         forms.check_shapes(received, sum(map(math.prod, shapes.values())))
         return
     for name, shape in shapes.items():
@@ -77,39 +93,54 @@ def _check_shape(argument, received, expected, form=""):
 
 
 def row_counts(shapes, names):
-    """Static numbers of rows in weights of any form; `None` where one is dynamic."""
-    if not is_named(shapes, names):
-        return [forms.row_count(shapes)]
-    counts = []
-    for entry in shapes.values():
-        if is_update(entry):
-            counts += [entry["down"][0], entry["up"][0]]
-        else:
-            counts.append(forms.row_count(entry))
-    return counts
+    """`{name: static numbers of rows}` of weights of any form; `None` where one is dynamic."""
+    if not is_named(shapes):
+        return {name: [forms.row_count(shapes)] for name in names}
+    return {name: _row_counts(shapes[name]) for name in names}
 
 
-def tensors_of(weights, shapes, one_row=False):
-    """Weights in any form -> `{name: tensor (rows, *shape), or an update}`.
+def _row_counts(entry):
+    if is_update(entry):
+        return [entry["down"][0], entry["up"][0]]
+    return [forms.row_count(entry)]
+
+
+def with_rows(weights, count):
+    """KerasTensors of weights of any form, with another number of rows where it is not one."""
+    if is_named(weights) and not is_update(weights):
+        return {name: with_rows(entry, count) for name, entry in weights.items()}
+    if isinstance(weights, dict):
+        of_rows = {"features", "down", "up"}
+        return {n: with_rows(t, count) if n in of_rows else t for n, t in weights.items()}
+    if weights.shape[0] == 1:
+        return weights
+    return keras.KerasTensor((count, *weights.shape[1:]), weights.dtype)
+
+
+def tensors_of(weights, shapes, single=(), factored=()):
+    """Weights in any form -> `{name: tensor (rows, *shape), update or factored entry}`.
 
     Args:
         weights: Weights of a layer.
         shapes: `{name: shape}` of the layer's tensors.
-        one_row: Whether there is a single row, though shapes may not say so.
+        single: Names of those that have a single row, though shapes may not say so.
+        factored: Names of those that may stay factored.
     """
-    if is_named(weights, shapes):
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    if is_named(weights):
         pieces = weights
+    elif factored and is_factored(weights):
+        pieces = dict(zip(shapes, forms.split_layers(weights, sizes)))
     else:
-        flat = forms.materialize(weights)
-        pieces = dict(zip(shapes, backend.split(flat, [math.prod(s) for s in shapes.values()])))
+        pieces = dict(zip(shapes, backend.split(forms.materialize(weights), sizes)))
     tensors = {}
     for name, shape in shapes.items():
-        if is_update(pieces[name]):
-            tensors[name] = pieces[name]
-        else:
-            piece = forms.materialize(pieces[name])
-            rows = 1 if one_row else ops.shape(piece)[0]
-            tensors[name] = backend.reshape(piece, (rows, *shape))
+        piece = pieces[name]
+        if not is_update(piece) and not (name in factored and is_factored(piece)):
+            piece = forms.materialize(piece)
+            count = 1 if name in single else ops.shape(piece)[0]
+            piece = backend.reshape(piece, (count, *shape))
+        tensors[name] = piece
     return tensors
 
 
@@ -119,10 +150,24 @@ def multiplied(update, equation):
     row = next(c for c in string.ascii_letters if c not in equation)
     axes, tensors = [], []
     for letters, name in zip(factors.split(","), ("down", "up")):
-        shared = is_shared(update[name])
+        shared = rows.is_shared(update[name])
         axes.append(letters if shared else row + letters)
         tensors.append(update[name][0] if shared else update[name])
     made = row + product if any(row in letters for letters in axes) else product
     change = ops.einsum(f"{','.join(axes)}->{made}", *tensors)
     change = change if made != product else ops.expand_dims(change, 0)
     return ops.expand_dims(update["base"], 0) + change
+
+
+def mean_over_rows(regularizer, tensor):
+    """A penalty of one set of weights, mean over sets `(rows, *shape)`; of none it is 0.
+
+    As Keras' own, which is of variables, it is not in half precision.
+    """
+    tensor = ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
+    if tensor.shape[0] == 0:  # which PyTorch cannot map over
+        return ops.zeros(())
+    count = ops.shape(tensor)[0]
+    if ops.is_tensor(count):
+        count = ops.cast(ops.maximum(count, 1), tensor.dtype)
+    return ops.sum(ops.vectorized_map(regularizer, tensor)) / count

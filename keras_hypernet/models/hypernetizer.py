@@ -46,6 +46,7 @@ def hypernetize(
     hidden_sizes: Sequence[int] | None = None,
     initialization: InitializationLike = None,
     running_scale: bool | None = None,
+    check_rows: bool = True,
 ) -> keras.Model:
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
@@ -91,6 +92,7 @@ def hypernetize(
         running_scale: Whether a `RunningScale` in front of the trunk brings conditions of any size
             to size 1. `None` is yes, without a given generator and unless trained layers make the
             conditioning.
+        check_rows: Whether blocks are tried out with weights per row, as in `Hyper`.
 
     Returns:
         A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
@@ -124,13 +126,16 @@ def hypernetize(
     _check_running_scale(running_scale, generator)
     initialization = initializations.get(initialization)
     shared = checks.boolean("shared", shared)
+    check_rows = checks.boolean("check_rows", check_rows)
     source = _functional(model)
     taken = {operation.name for operation in keras_internals.functional(source).operations}
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     graph = CallGraph(source)
-    target_layers = select_target_layers(graph, select, mode, rank, shared, freeze, taken)
+    target_layers = select_target_layers(
+        graph, select, mode, rank, shared, freeze, check_rows, taken
+    )
     if generator is None:
         weights = _default(
             conditioning, target_layers, hidden_sizes, initialization, running_scale, taken

@@ -4,13 +4,13 @@ import dataclasses
 
 import keras
 
-from keras_hypernet.layers.hyper_twin import TWINS, HyperTwin
-from keras_hypernet.layers.hyper_wrapper import HyperWrapper
+from keras_hypernet.layers.hyper import Hyper
+from keras_hypernet.layers.inside import Inside
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.models.select import Parameters
 from keras_hypernet.utils import keras_internals
-from keras_hypernet.utils.copying import assign, copy_built, value_of
+from keras_hypernet.utils.copying import assign, value_of
 from keras_hypernet.utils.naming import free_name
 from keras_hypernet.weights.layer_tensors import tensor_of_variable
 
@@ -25,15 +25,15 @@ class TargetLayer:
         selected: Ids of the variables that are generated.
         mode, rank: As in `hypernetize`.
         shared: Whether there is one set of weights for the whole batch.
-        freeze: As in `hypernetize`.
+        freeze, check_rows: As in `hypernetize`.
     """
 
-    def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze):
+    def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze, check_rows):
         self.layer = layer
         self.frozen = freeze == "all"
         self.owned = parameters.of(layer)
         self.paths = [parameters.path(variable) for _, variable in self.owned]
-        self.hyper = self._hyper(shared)
+        self.hyper = Hyper(layer, shared, regularize=False, check_rows=check_rows)
         plans = [
             self._plan(
                 owner, variable, path, local, mode if id(variable) in selected else None, rank
@@ -60,20 +60,6 @@ class TargetLayer:
         contracted = not self.hyper.shared and self.hyper.contracts(shapes, features)
         return contracted or self.layer_weights.has_base
 
-    def _hyper(self, shared):
-        twin = twin_of(self.layer)
-        if twin is not None:
-            return twin.from_layer(self.layer, shared)
-        if shared:
-            return HyperWrapper(
-                copy_built(self.layer), name=self.layer.name, trainable=self.layer.trainable
-            )
-        raise ValueError(
-            f"The layer {self.layer.name!r} of class {type(self.layer).__name__} cannot take a set "
-            "of weights for every row. Give `shared=True`, for one condition a batch, or leave the "
-            f"layer out with `select`. It has: {self.paths}"
-        )
-
     def _plan(self, owner, variable, path, local, mode, rank):
         tensor = dataclasses.replace(tensor_of_variable(owner, variable), name=path)
         if mode and variable.constraint is not None:
@@ -83,12 +69,7 @@ class TargetLayer:
             )
         update = {}
         if mode == LOW_RANK:
-            if not isinstance(self.hyper, HyperTwin):
-                raise ValueError(
-                    f"{path} is of a {type(self.layer).__name__}, which takes no update of low "
-                    "rank: leave it out with `select`, or use mode='delta'."
-                )
-            down, up = self.hyper.updates(local, tensor.shape, rank)
+            down, up = self.hyper.update_shapes(local, tensor.shape, rank)
             equation = self.hyper.update_equation(local, tensor.shape)
             update = {"down": down, "up": up, "equation": equation}
         regularizer, constraint = variable.regularizer, variable.constraint
@@ -114,7 +95,7 @@ class TargetLayer:
         assign(state, list(self.hyper.variables), self.layer)
 
 
-def select_target_layers(graph, select, mode, rank, shared, freeze, taken):
+def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, taken):
     """The `TargetLayer`s of the layers of a graph that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.
@@ -140,35 +121,26 @@ def select_target_layers(graph, select, mode, rank, shared, freeze, taken):
             rank,
             shared,
             freeze,
+            check_rows,
         )
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))
     ]
 
 
-def twin_of(layer):
-    """The class of the hyper layer in a layer's place; `None` if there is none.
-
-    An adapter or quantized kernels are more than the hyper layer's tensors.
-    """
-    changed = getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
-    return None if changed else TWINS.get(type(layer))
-
-
 def _updatable(parameters):
     """Ids of the variables that an update of low rank can be made for."""
     found = set()
     for layer in parameters.layers:
-        twin = twin_of(layer)
-        if twin is None:
-            continue
-        hyper = twin.from_layer(layer)
-        for (_, variable), local in zip(parameters.of(layer), hyper.tensor_names, strict=True):
+        inside = Inside(layer)
+        for p in inside.parameters:
+            if p.leaf is None:
+                continue
             try:
-                hyper.updates(local, tuple(variable.shape), 1)
+                p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
             except ValueError:
                 continue
-            found.add(id(variable))
+            found.add(id(p.variable))
     return found
 
 

@@ -13,6 +13,8 @@ The smallest wins. `_COST` says what a float of each kind costs on each backend,
 at the speed of memory, the projection by a matmul at the speed of arithmetic.
 """
 
+import math
+
 import keras
 
 from keras_hypernet.utils import checks
@@ -42,6 +44,17 @@ def choose(inputs, outputs, features, positions=1):
     }
     cost = _COST.get(keras.backend.backend(), _COST["jax"])
     return min(floats, key=lambda order: floats[order] * cost[order])
+
+
+def positions(x_shape, rows):
+    """Data positions that share a row of weights; `None` where shapes do not say it.
+
+    Where neither the batch nor the rows are known, each sample has its own row.
+    """
+    if None in x_shape[1:-1] or (x_shape[0] is None and rows is not None):
+        return None
+    per_row = max(1, x_shape[0] // rows) if x_shape[0] and rows else 1
+    return per_row * math.prod(x_shape[1:-1])
 
 
 def check(contraction):

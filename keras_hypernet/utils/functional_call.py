@@ -8,7 +8,7 @@ from keras import ops
 from keras_hypernet.utils import backend, checks, keras_internals
 
 
-def functional_call(layer, replaced, function, owner=None):
+def functional_call(layer, replaced, function, owner=None, constant=()):
     """What `function()`, which calls the layer or its parts, returns with other variables.
 
     An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
@@ -19,17 +19,18 @@ def functional_call(layer, replaced, function, owner=None):
         replaced: `[(variable, tensor)]`.
         function: Callable without arguments.
         owner: The layer that losses are added to; `None` is `layer`.
+        constant: Variables that the function must not assign to.
     """
-    outputs, losses = run(layer, replaced, function)
+    outputs, losses = run(layer, replaced, function, constant)
     for loss in losses:
         (owner or layer).add_loss(loss)
     return outputs
 
 
-def run(layer, replaced, function):
+def run(layer, replaced, function, constant=()):
     """`(outputs, losses)` of a functional call."""
     variables, values, state = _read(layer, replaced)
-    outputs, new, losses = _pure(variables, state, function)(*values)
+    outputs, new, losses = _pure(variables, state, function, constant)(*values)
     before = {id(value) for value in values}
     for variable, value in zip(state, new):
         # What is assigned in place, though it did not change, has no gradient on PyTorch.
@@ -71,18 +72,33 @@ def _read(layer, replaced):
     given = {id(variable): tensor for variable, tensor in replaced}
     variables = list(layer.variables)
     with keras_internals.without_autocast():
-        values = [given.get(id(v), v.value) for v in variables]
+        # Given ones may have no value of their own.
+        values = [given[key] if (key := id(v)) in given else v.value for v in variables]
     inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
     fixed = {id(v) for each in inside for _, v in keras_internals.parameters(each)} | given.keys()
     return variables, values, [v for v in variables if id(v) not in fixed]
 
 
-def _pure(variables, state, function):
+def outputs_with(values, function):
+    """What `function()` returns where variables have the values of `[(variable, tensor)]`."""
+    with keras.StatelessScope(values):
+        return function()
+
+
+def _pure(variables, state, function, constant=()):
     """A function from values of variables to `(outputs, new state, losses)`."""
 
     def pure(*values):
         with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
+            before = [scope.get_current_value(v) for v in constant]
             outputs = function()
+            for variable, value in zip(constant, before):
+                if scope.get_current_value(variable) is not value:
+                    raise ValueError(
+                        f"{variable.path} is assigned to by a layer in its call, and has a row of "
+                        "weights for each sample: give `shared=True`, for one condition a batch, "
+                        "or leave it out (`select`)."
+                    )
         return outputs, [scope.get_current_value(v) for v in state], list(scope.losses)
 
     return pure

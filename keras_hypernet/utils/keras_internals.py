@@ -12,11 +12,13 @@ The rest raises:
 
     Layer._flatten_layers, _trainable_variables, _non_trainable_variables, _call_context_args
     Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
-    Variable._value, AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
-    MultiHeadAttention._build_attention, _compute_attention, _compute_attention_mask
+    Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
+    AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
     torch.core.get_device, torch.core.DEFAULT_DEVICE
     saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
 """
+
+import contextlib
 
 import keras
 from keras import ops
@@ -101,24 +103,29 @@ def layers_in(layer):
     return list(layer._flatten_layers())
 
 
-def constant(array):
-    """A tensor of an array, made once: outside of the graph that is traced at the moment."""
+def eagerly():
+    """A scope in which operations have values, though a graph is traced around it."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
-        with jax.ensure_compile_time_eval():
-            return ops.convert_to_tensor(array)
+        return jax.ensure_compile_time_eval()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.init_scope():
-            return tf.constant(array)
-    from keras.src.backend.torch import core
+        return tf.init_scope()
+    if backend == "torch":
+        from keras.src.backend.torch import core
 
-    # Not on the device without values, on which Keras finds out shapes.
-    device = core.get_device()
-    with keras.device(core.DEFAULT_DEVICE if str(device) == "meta" else device):
+        # Not on the device without values, on which Keras finds out shapes.
+        device = core.get_device()
+        return keras.device(core.DEFAULT_DEVICE if str(device) == "meta" else device)
+    return contextlib.nullcontext()
+
+
+def constant(array):
+    """A tensor of an array, made once: outside of the graph that is traced at the moment."""
+    with eagerly():
         return ops.convert_to_tensor(array)
 
 
@@ -177,30 +184,11 @@ def has_build(layer):
     return type(layer).build is not keras.layers.Layer.build
 
 
-def build_attention(layer, rank):
-    """Builds what a `MultiHeadAttention` does on projected data of a rank, and no projections."""
-    layer._build_attention(rank)
-    layer.built = True
-
-
-def attention_mask(layer, query, value, **masks):
-    """The mask that a `MultiHeadAttention` makes of masks (or `None`), data not yet projected."""
-    return layer._compute_attention_mask(query, value, **masks)
-
-
-def attend(layer, query, key, value, mask, training, return_scores, causal):
-    """A `MultiHeadAttention` on projected data: `(output, scores)`."""
-    extra = {"use_causal_mask": True} if causal else {}
-    return layer._compute_attention(query, key, value, mask, training, return_scores, **extra)
-
-
-def take_mask(tensor):
-    """The Keras mask of a tensor (or `None`), which the tensor then has no longer."""
+def mask_of(tensor):
+    """The Keras mask of a tensor; `None` without one."""
     from keras.src import backend
 
-    mask = backend.get_keras_mask(tensor)
-    backend.set_keras_mask(tensor, None)
-    return mask
+    return backend.get_keras_mask(tensor)
 
 
 def set_mask(tensor, mask):
@@ -208,3 +196,43 @@ def set_mask(tensor, mask):
     from keras.src import backend
 
     backend.set_keras_mask(tensor, mask)
+
+
+@contextlib.contextmanager
+def uninitialized():
+    """A scope in which new variables have shapes and no values; it gives the list of them."""
+    from keras.src.backend.common import global_state
+
+    name, made = "uninitialized_variables", []
+    before = list(global_state.get_global_attribute(name) or [])
+    global_state.set_global_attribute(name, made)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield made
+    finally:
+        global_state.set_global_attribute(name, before)
+
+
+def initialize(variables):
+    """Gives variables that were made without values those of their initializers."""
+    from keras.src.backend.common import global_state
+
+    if global_state.get_global_attribute("stateless_scope") is None:
+        for variable in variables:
+            variable._deferred_initialize()
+    elif variables:  # as Keras does, at the end of that scope
+        name = "uninitialized_variables"
+        before = global_state.get_global_attribute(name) or []
+        global_state.set_global_attribute(name, [*before, *variables])
+
+
+def rematerialized(layer):
+    """The first layer of a layer and those inside it whose call is computed again; or `None`."""
+    return next((inner for inner in layers_in(layer) if inner._remat_mode is not None), None)
+
+
+def foreign_layer(layer):
+    """The first layer of a layer and those inside it whose weights are another library's."""
+    names = ("TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+    foreign = tuple(getattr(keras.layers, name) for name in names if hasattr(keras.layers, name))
+    return next((inner for inner in layers_in(layer) if isinstance(inner, foreign)), None)

@@ -86,6 +86,13 @@ def materialize(weights):
     return backend.matmul(weights["features"], weights["basis"]) + weights["offset"]
 
 
+def one_row(weights):
+    """Flat or factored weights that have a single row, with shapes that say so."""
+    if is_factored(weights):
+        return {**weights, "features": one_row(weights["features"])}
+    return backend.reshape(weights, (1, *weights.shape[1:]))
+
+
 def split_weights(weights: Weights, spec: SpecLike) -> TensorsByName:
     """Cuts generated weights into the tensors of their spec.
 

@@ -1,0 +1,479 @@
+"""`Hyper`: any Keras layer, block or model on generated weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+
+import keras
+from keras import ops, tree
+
+from keras_hypernet.layers import named_weights, rows_check
+from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values
+from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
+from keras_hypernet.layers.inside import Inside, run_leaf
+from keras_hypernet.layers.rules import has_own_rule, rule_of
+from keras_hypernet.layers.scope import Scope, make_scoped
+from keras_hypernet.ops import contractions
+from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils.copying import copy_of
+from keras_hypernet.utils.functional_call import functional_call
+from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.types import Config, Nest, Tensor, Weights
+from keras_hypernet.weights import forms
+from keras_hypernet.weights.layer_tensors import tensor_of_layer
+from keras_hypernet.weights.spec import WeightSpec
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class Hyper(HiddenLayer):
+    """Runs a layer, block or model on generated weights.
+
+    `y[b] = layer(x[b])` with the weights of row `b // (batch // rows)` in place of the layer's
+    variables. It is called as `hyper(x, weights, *more, **kwargs)`, where `layer(x, *more,
+    **kwargs)` is the layer's own call, and has the layer's name.
+
+    Most layers of Keras take weights per row by a rule; `kh.register_rule` makes rules for others.
+    A layer without a rule is looked into: the layers inside it that have one take their rows from
+    the call around them. What a layer without a rule makes for itself (`add_weight` in a block, the
+    cells of a recurrent layer) takes one row for the whole batch.
+
+    Args:
+        layer: The Keras layer. One that is not built becomes this layer's own, a built one is
+            copied.
+        shared: Whether the weights have a single row for the whole batch: then the layer's own
+            `call` runs on them, whatever its class.
+        contraction: Order of the product of data and factored dense kernels. `"materialize"`
+            builds the kernel of every row, as regularizers need; `"project"` and `"outer"` never
+            do. `"auto"` chooses the cheapest from static shapes and the backend. All give the same
+            numbers up to rounding.
+        regularize: Whether the weight regularizers of the layer penalize the generated weights,
+            mean over rows.
+        copy: Whether a built layer is copied. One that is not stays as it is in other calls.
+        check_rows: Whether a layer that no rule of this package is for is tried out once, on small
+            random data, when it first gets weights per row: a row alone must give what it gives in
+            a batch.
+        **kwargs: `name`, `trainable` and `autocast`. The dtype is that of `layer`.
+
+    Call arguments:
+        x: What the layer takes first, of any structure, with the batch in front.
+        weights: In place of the layer's weights, as `hyper.spec(x.shape)` says: flat `(rows,
+            total)`, each tensor row-major, or factored, or a dict by the names in
+            `hyper.tensor_names` of tensors `(rows, *shape)` or `(1, *shape)`; floating. `rows`
+            divides the batch.
+        *args, **kwargs: The layer's further arguments.
+
+    Returns:
+        What the layer returns.
+
+    Raises:
+        TypeError: if `layer` is not a Keras layer, or weights are not floating.
+        ValueError: where the layer raises it; if it has no weights, or those of another library;
+            if shapes do not fit, or rows do not divide the batch; if there are rows for a tensor
+            that takes one, or a block does not keep the batch in front, by name.
+
+    Example:
+
+    >>> hyper = kh.Hyper(keras.layers.Conv2D(16, 3, padding="same"))
+    >>> x = np.ones((4, 8, 8, 3), "float32")
+    >>> weights = np.ones((2, hyper.spec(x.shape).total), "float32")
+    >>> y = hyper(x, weights)  # rows 0, 1 use the first weights, 2, 3 the second
+    >>> keras.ops.shape(y)
+    (4, 8, 8, 16)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        shared: bool = False,
+        contraction: str = "auto",
+        regularize: bool = True,
+        copy: bool = True,
+        check_rows: bool = True,
+        **kwargs: Tensor,
+    ) -> None:
+        contraction = contractions.check(contraction)
+        regularize = checks.boolean("regularize", regularize)
+        check_rows = checks.boolean("check_rows", check_rows)
+        super().__init__(layer, copy=copy, shared=shared, **kwargs)
+        self.contraction = contraction
+        self.regularize = regularize
+        self.check_rows = check_rows
+        self._inside = Untracked(None)
+        self._built_shapes = None
+        self._single = set()  # names of tensors that were built with one row
+        self._positions = {}  # leaf -> data positions for a row of weights, where it was known
+        layer = self.wrapped_layer()
+        self._checked = not check_rows or has_own_rule(layer)
+        if rule_of(layer) is not None:
+            self.activity_regularizer = layer.activity_regularizer
+        if layer.built:
+            self._read()
+
+    # What there is to generate.
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Names of the layer's parameters, in order. The layer must be built, as by `spec`."""
+        return list(self.inside().shapes)
+
+    def spec(self, x_shape: Nest, *others: Nest, **named: Nest) -> WeightSpec:
+        """The `WeightSpec` of what is to be generated.
+
+        Args:
+            x_shape: Shape of the data, or a structure of shapes, or KerasTensors.
+            *others, **named: The same of the further call arguments.
+        """
+        self._build_layer(*_symbols_of_shapes((x_shape, *others)), **_symbols_of_shapes(named))
+        return WeightSpec(self.tensors_to_generate())
+
+    def tensors_to_generate(self):
+        """The `WeightTensor`s of the layer's parameters."""
+        tensors = []
+        for p in self.inside().parameters:
+            tensor = tensor_of_layer(p.owner, p.variable.name, p.shape)
+            tensors.append(dataclasses.replace(tensor, name=f"{self.name}/{p.name}"))
+        return tensors
+
+    def inside(self) -> Inside:
+        """What the built layer has."""
+        if self._inside.value is None:
+            raise ValueError(
+                f"The layer {self.name!r} must be built, for its weights to be known: call it, or "
+                "`spec(x_shape)`, first."
+            )
+        return self._inside.value
+
+    def update_shapes(self, name, shape, rank):
+        """Shapes of `down` and `up` that update a tensor by a product of low rank."""
+        p = self.inside().by_name[name]
+        if p.leaf is None:
+            raise ValueError(
+                f"{self.name}/{name} takes no update of low rank: there is no rule for the layer "
+                f"{p.owner.name!r} of class {type(p.owner).__name__}, which made it."
+            )
+        return p.leaf.rule.update_shapes(p.leaf.layer, p.local, shape, rank)
+
+    def update_equation(self, name, shape):
+        """The einsum equation of `down` and `up` for their product."""
+        p = self.inside().by_name[name]
+        return p.leaf.rule.update_equation(p.leaf.layer, p.local, shape)
+
+    def _build_layer(self, *args, **kwargs):
+        """Builds the layer for call arguments of which only shapes count, and reads it."""
+        if self._inside.value is not None:
+            return
+        layer = self.wrapped_layer()
+        if not layer.built:
+            args, kwargs = _symbols(args), _symbols(kwargs)
+            build_without_values(layer, lambda: layer(*args, **kwargs))
+        self._read()
+
+    def _read(self):
+        layer = self.wrapped_layer()
+        inside = Inside(layer)
+        if not inside.parameters:
+            raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
+        self._inside = Untracked(inside)
+        self.input_spec = layer.input_spec
+        given = {id(p.variable) for p in inside.parameters}
+        self.state = [v for v in layer.variables if id(v) not in given]
+        for leaf in inside.leaves:
+            if leaf is not inside.itself and not self.shared:
+                make_scoped(leaf.layer)
+
+    # Checks.
+
+    def check_call(self, x, weights, *args, **kwargs):
+        known, layer = self._inside.value is not None, self.wrapped_layer()
+        try:
+            self._build_layer(x, *args, **kwargs)
+            self.check_weights(weights)
+            x_shape = tree.map_structure(lambda tensor: tuple(tensor.shape), x)
+            weights_shape = shapes_of(weights)
+            self.check_shapes(x_shape, weights_shape)
+            per_row = self._per_row(weights_shape)
+            if per_row and not self._checked:
+                rows_check.check(self, per_row, (x, *args), kwargs)
+                self._checked = True
+        except Exception:
+            if not known:  # a failed call changes nothing
+                self._start_again(layer)
+            raise
+        self._keep_shapes(x_shape, weights_shape)
+
+    def _start_again(self, layer):
+        try:
+            fresh = copy_of(layer)
+        except ValueError:  # its config does not make it anew
+            return
+        give_unique_path(fresh)
+        self._wrapped, self._inside = Untracked(fresh), Untracked(None)
+        self.state, self.input_spec = [], fresh.input_spec
+
+    def check_tensors(self, x):
+        for tensor in tree.flatten(x):
+            checks.tensor("x", tensor)
+
+    def check_weights(self, weights):
+        named_weights.check_weights(weights, self.tensor_names)
+
+    def check_shapes(self, x_shape, weights_shape):
+        inside = self.inside()
+        named_weights.check_shapes(weights_shape, inside.shapes, self.update_shapes)
+        counts = named_weights.row_counts(weights_shape, inside.shapes)
+        self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
+        self._check_contraction(weights_shape)
+        per_row = self._per_row(weights_shape)
+        own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
+        if own:
+            names = [f"{self.name}/{p.name}" for p in own]
+            raise ValueError(
+                f"{', '.join(names)}: what a layer without a rule makes for itself takes one row "
+                "of weights for the whole batch, and not a row for each. Give `shared=True`, for "
+                "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
+                f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
+            )
+        again = keras_internals.rematerialized(self.wrapped_layer()) if per_row else None
+        if again is not None:
+            raise ValueError(
+                f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
+                "computed again without the weights of its rows. Make the layer outside of the "
+                "`keras.RematScope`, and the `kh.Hyper` around it inside."
+            )
+
+    def _check_contraction(self, weights_shape):
+        if self.contraction in ("auto", "materialize"):
+            return
+        if any(map(self._is_penalized, self.inside().parameters)):
+            raise ValueError(
+                "`contraction` must be 'auto' or 'materialize' with regularizers, which need the "
+                f"weights of every row. Received: contraction={self.contraction!r}"
+            )
+        entries = [self._entry(name, weights_shape) for name in self._contracted()]
+        if not entries:
+            raise ValueError(
+                "`contraction` must be 'auto' or 'materialize' for a layer without dense kernels. "
+                f"Received: contraction={self.contraction!r}, layer={self.wrapped_layer()!r}"
+            )
+        dense = [entry for entry in entries if not named_weights.is_update(entry)]
+        contractions.check_form(self.contraction, not dense or any(map(forms.is_factored, dense)))
+
+    def _entry(self, name, weights):
+        """A tensor's part of weights, or of their shapes, in any form."""
+        return weights[name] if named_weights.is_named(weights) else weights
+
+    def _per_row(self, weights_shape):
+        """Names of the tensors that may have more than one row."""
+        if self.shared:
+            return set()
+        counts = named_weights.row_counts(weights_shape, self.inside().shapes)
+        # TensorFlow may hide that there is one.
+        return {
+            name
+            for name, its in counts.items()
+            if set(its) - {1, None} or (None in its and name not in self._single)
+        }
+
+    def build(self, x_shape: Nest, weights_shape: Nest) -> None:
+        self._build_layer(*_symbols_of_shapes((x_shape,)))
+        self._keep_shapes(x_shape, weights_shape)
+
+    def _keep_shapes(self, x_shape, weights_shape):
+        """Keeps static shapes, of which TensorFlow hides some later."""
+        if self._built_shapes is None:
+            self._single = set(self.tensor_names) - self._per_row(weights_shape)
+            self._built_shapes = (x_shape, weights_shape)
+            self.chosen_contraction()
+
+    # Running.
+
+    def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
+        leaf = self.inside().itself
+        whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
+        if whole and not any(map(self._is_penalized, self.inside().parameters)):
+            return self._run_whole(leaf, x, weights)
+        shapes = self.inside().shapes
+        single = set(shapes) - self._per_row(shapes_of(weights))
+        tensors = named_weights.tensors_of(weights, shapes, single, self._contracted())
+        for p in self.inside().parameters:
+            if self._is_penalized(p):
+                tensor = self._multiplied(p.name, tensors[p.name])
+                self.add_loss(named_weights.mean_over_rows(p.variable.regularizer, tensor))
+        if leaf:
+            return self.run_leaf(leaf, tensors, x, *args, **kwargs)
+        return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs))
+
+    def run(self, tensors, function):
+        """What a function that calls the layer returns, on tensors by name."""
+        replaced, functions = [], {}
+        for p in self.inside().parameters:
+            if named_weights.is_single(tensors[p.name]):
+                replaced.append((p.variable, tensors[p.name][0]))
+            else:
+                functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
+        given = {id(variable) for variable, _ in replaced}
+        per_row = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
+        with Scope(functions):
+            return functional_call(self.wrapped_layer(), replaced, function, self, per_row)
+
+    def run_leaf(self, leaf, tensors, *args, **kwargs):
+        """What a leaf returns for its call arguments, on its own ones of tensors by name."""
+        dtype, options = leaf.layer.compute_dtype, {}
+        own = [p for p in self.inside().parameters if p.leaf is leaf]
+        tensors = {p.local: forms.cast(tensors[p.name], dtype) for p in own}
+        for name in leaf.rule.contracts:
+            if named_weights.is_factored(tensors.get(name)):
+                x = args[0] if args else next(iter(kwargs.values()))
+                options["order"] = self._order(leaf, x.shape, shapes_of(tensors[name]))
+        return _cast_floats(run_leaf(leaf, tensors, *args, **options, **kwargs), dtype)
+
+    def _run_whole(self, leaf, x, weights):
+        weights = forms.one_row(weights) if self.shared else weights
+        order = self._order(leaf, x.shape, shapes_of(weights))
+        y = leaf.rule.apply_whole(leaf.layer, x, weights, order)
+        return _cast_floats(y, leaf.layer.compute_dtype)
+
+    def _is_penalized(self, parameter):
+        return self.regularize and parameter.variable.regularizer is not None
+
+    def _multiplied(self, name, tensor):
+        """A tensor `(rows, *shape)` as it is, or an update multiplied out."""
+        if not named_weights.is_update(tensor):
+            return tensor
+        shape = self.inside().shapes[name]
+        return named_weights.multiplied(tensor, self.update_equation(name, shape))
+
+    # The order of dense products.
+
+    def _contracted(self):
+        """Names of the kernels that may stay factored."""
+        return [
+            p.name
+            for p in self.inside().parameters
+            if p.leaf and p.local in p.leaf.rule.contracts and not self._is_penalized(p)
+        ]
+
+    def contracts(self, shapes, features):
+        return any(
+            contractions.choose(*shapes[name], features) != "materialize"
+            for name in self._contracted()
+            if name in shapes
+        )
+
+    def _order(self, leaf, x_shape, weights_shape):
+        """In which order a leaf contracts data and weights of static shapes."""
+        if not forms.is_factored(weights_shape):
+            return "materialize"
+        if self.contraction != "auto":
+            return self.contraction
+        positions = contractions.positions(x_shape, weights_shape["features"][0])
+        if None in x_shape[:-1]:
+            positions = self._positions.setdefault(leaf.name, positions)
+        sizes = leaf.layer.kernel.shape
+        return contractions.choose(*sizes, weights_shape["basis"][0], positions)
+
+    def chosen_contraction(self):
+        """The orders that static shapes choose for the dense kernels."""
+        x_shape, weights_shape = self._built_shapes
+        orders = []
+        for name in self._contracted():
+            leaf, entry = self.inside().by_name[name].leaf, self._entry(name, weights_shape)
+            shape = x_shape if leaf is self.inside().itself else (None, None)
+            update = named_weights.is_update(entry)
+            orders.append("low rank" if update else self._order(leaf, shape, entry))
+        return ", ".join(dict.fromkeys(orders)) or "materialize"
+
+    def contractions_of(self, weights):
+        return [(self.name, self.chosen_contraction(), weights)]
+
+    # What comes out, and what the weights are.
+
+    def compute_output_spec(self, x, weights, *args, **kwargs):
+        # Where a size is not known, Keras tries one, which rows of another number may not divide.
+        weights = named_weights.with_rows(weights, _batch(tree.map_structure(_shape, x)))
+        return keras.Operation.compute_output_spec(self, x, weights, *args, **kwargs)
+
+    def compute_output_shape(
+        self, x_shape: Nest, weights_shape: Nest = None, *others: Nest, **named: Nest
+    ) -> Nest:
+        args = _symbols_of_shapes((x_shape, *others))
+        named = {name.removesuffix("_shape"): shape for name, shape in named.items()}
+        kwargs = _symbols_of_shapes(named)
+        self._build_layer(*args, **kwargs)
+        total = sum(map(math.prod, self.inside().shapes.values()))
+        weights = keras.KerasTensor((1, total), dtype=self.compute_dtype)
+        outputs = self.compute_output_spec(args[0], weights, *args[1:], **kwargs)
+        return tree.map_structure(_shape, outputs)
+
+    def tensors_by_name(self, weights):
+        shapes = self.inside().shapes
+        tensors = named_weights.tensors_of(weights, shapes, shapes if self.shared else ())
+        return {f"{self.name}/{name}": self._multiplied(name, t) for name, t in tensors.items()}
+
+    def plain_layers(self, weights):
+        tensors = self.tensors_by_name(weights).values()
+        values = [ops.convert_to_numpy(tensor[0]) for tensor in tensors]
+        return [(self.plain_layer(), values, self.state)]
+
+    def get_config(self) -> Config:
+        return {
+            **super().get_config(),
+            "contraction": self.contraction,
+            "regularize": self.regularize,
+            "check_rows": self.check_rows,
+            "tensor_names": self.tensor_names if self._inside.value else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: Config) -> Hyper:
+        config = dict(config)
+        names = config.pop("tensor_names")
+        hyper = super().from_config(config)
+        if names is not None:
+            hyper._checked = True
+            # A variable without a name of its own is called differently in each process.
+            hyper.inside().rename(names)
+        return hyper
+
+
+def _shape(tensor):
+    return tuple(tensor.shape)
+
+
+def _batch(x_shape):
+    """The static size of the first axis of data, given by shapes."""
+    found = []
+    tree.map_shape_structure(found.append, x_shape)
+    return found[0][0] if found and found[0] else None
+
+
+def _symbols_of_shapes(nest):
+    """KerasTensors in place of shapes."""
+
+    def symbol(shape):
+        return shape if keras.utils.is_keras_tensor(shape) else keras.KerasTensor(shape)
+
+    return tree.map_shape_structure(symbol, nest)
+
+
+def _symbols(nest):
+    """KerasTensors in place of tensors."""
+
+    def symbol(x):
+        if not (hasattr(x, "dtype") and hasattr(x, "shape")):
+            return x
+        return keras.KerasTensor(x.shape, keras.backend.standardize_dtype(x.dtype))
+
+    return tree.map_structure(symbol, nest)
+
+
+def _cast_floats(nest, dtype):
+    def cast(y):
+        floating = keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype))
+        return forms.cast(y, dtype) if floating else y
+
+    return tree.map_structure(cast, nest)

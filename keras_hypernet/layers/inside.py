@@ -1,0 +1,93 @@
+"""What a built layer has inside: its parameters, and the leaves that have a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import keras
+
+from keras_hypernet.layers.rules import Rule, rule_of
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.naming import named, named_variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A layer with a rule, by its name in the layer around it: `""` if that is itself."""
+
+    name: str
+    layer: keras.layers.Layer
+    rule: Rule
+
+    def full_name(self, local):
+        return f"{self.name}/{local}" if self.name else local
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A variable that is given as a tensor: of a leaf, where it is called `local`, or of none."""
+
+    name: str
+    variable: keras.Variable
+    owner: keras.layers.Layer
+    leaf: Leaf | None = None
+    local: str | None = None
+
+    @property
+    def shape(self):
+        return tuple(self.variable.shape)
+
+
+class Inside:
+    """The parameters of a built layer in the order of `layer.weights`, and its leaves.
+
+    `itself` is the leaf that the layer itself is, or `None`.
+    """
+
+    def __init__(self, layer):
+        names = {id(v): name for name, v in named_variables(layer).items()}
+        of_leaves, leaves = {}, {}
+        for leaf in _leaves(layer, ""):
+            if id(leaf.layer) not in leaves:
+                leaves[id(leaf.layer)] = leaf
+                for local, variable in leaf.rule.variables(leaf.layer).items():
+                    of_leaves.setdefault(id(variable), (leaf, local))
+        self.parameters = []
+        for owner, variable in keras_internals.parameters(layer):
+            leaf, local = of_leaves.get(id(variable), (None, None))
+            name = names[id(variable)] if leaf is None else leaf.full_name(local)
+            self.parameters.append(Parameter(name, variable, owner, leaf, local))
+        self._index()
+        self.leaves = list({id(p.leaf): p.leaf for p in self.parameters if p.leaf}.values())
+        self.itself = next((leaf for leaf in self.leaves if leaf.layer is layer), None)
+
+    def rename(self, names):
+        """Calls the parameters otherwise, in their order."""
+        pairs = zip(self.parameters, names, strict=True)
+        self.parameters = [dataclasses.replace(p, name=name) for p, name in pairs]
+        self._index()
+
+    def _index(self):
+        self.by_name = {p.name: p for p in self.parameters}
+        self.shapes = {p.name: p.shape for p in self.parameters}
+
+
+def _leaves(layer, name):
+    """The outermost layers with a rule, the layer itself included, once for each place."""
+    rule = rule_of(layer)
+    if rule is not None:
+        yield Leaf(name, layer, rule)
+        return
+    for inner_name, inner in named(keras_internals.sublayers(layer)):
+        yield from _leaves(inner, f"{name}/{inner_name}" if name else inner_name)
+
+
+def run_leaf(leaf, tensors, *args, **kwargs):
+    """What a leaf returns for its call arguments, on tensors by their local names."""
+    names = list(inspect.signature(type(leaf.layer).call).parameters)
+    if not args:
+        args = (kwargs.pop(names[1]),)
+    if "training" not in inspect.signature(leaf.rule.apply).parameters:
+        kwargs.pop("training", None)
+    return leaf.rule.apply(leaf.layer, args[0], tensors, *args[1:], **kwargs)

@@ -1,0 +1,210 @@
+"""Tries out whether a layer keeps its batch in front: a row alone gives what it gives in a batch.
+
+The rows rule holds inside a block where the batch stays the first axis, or is merged with others
+behind it. A block that moves it elsewhere would mix the weights of rows up in silence.
+"""
+
+from functools import partial
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_hypernet.layers.scope import Scope
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.functional_call import outputs_with
+
+_ROWS, _BATCH = 2, 4
+_SEQUENCES = (8, None, 64)  # sizes of axes to try; `None` is those that are known, and 8
+_TOLERANCES = {"float64": 1e-7, "float32": 1e-3, "float16": 3e-2, "bfloat16": 1e-1}
+
+
+def check(hyper, per_row, args, kwargs):
+    """Raises where a layer mixes rows up.
+
+    Args:
+        hyper: The `Hyper` around the layer.
+        per_row: Names of the tensors that have rows.
+        args, kwargs: What the layer is called with, of which only shapes and dtypes count.
+    """
+    with keras_internals.eagerly():
+        trial = Trial(hyper, per_row)
+        error = None
+        for size in _SEQUENCES:
+            data = _drawn(args, kwargs, size)
+            try:
+                alone = [trial.alone(row, *_of_row(data, row)) for row in range(_ROWS)]
+            except Exception as raised:  # the layer does not take data of these sizes
+                error = raised
+                continue
+            trial.compare(alone, data)
+            return
+    raise ValueError(
+        f"{_where(hyper)} could not be tried out with weights per row on small random data: "
+        f"{type(error).__name__}: {error}. Give `check_rows=False` if each row of its data goes "
+        "through it by itself."
+    ) from error
+
+
+class Trial:
+    """A layer on random weights, of which some have rows."""
+
+    def __init__(self, hyper, per_row):
+        self.hyper, self.layer = hyper, hyper.wrapped_layer()
+        self.rng = np.random.default_rng(0)
+        self.inside = hyper.inside()
+        self.tensors = {}
+        for p, tensor in zip(self.inside.parameters, hyper.tensors_to_generate()):
+            count = _ROWS if p.name in per_row else 1
+            self.tensors[p.name] = self._weights(tensor, count, p.variable.dtype)
+        self.leaves = {id(p.leaf): p.leaf for p in self.inside.parameters if p.name in per_row}
+        self.seen = {}  # name of a leaf -> sizes of the first axis of what it was called on
+
+    def _weights(self, tensor, count, dtype):
+        drawn = self.rng.normal(size=(count, *tensor.shape))
+        if tensor.role == "kernel":
+            drawn = drawn / np.sqrt(max(1, tensor.fan_in or 1))
+        else:
+            drawn = 0.5 * drawn + (tensor.role == "scale")
+        return ops.convert_to_tensor(drawn, dtype)
+
+    def alone(self, row, args, kwargs):
+        """The layer itself, on the weights of a row."""
+        tensors = {n: t[row] if len(t) > 1 else t[0] for n, t in self.tensors.items()}
+        plain = {
+            key: partial(type(leaf.layer).call, leaf.layer) for key, leaf in self.leaves.items()
+        }
+        return self._run(tensors, plain, args, kwargs)
+
+    def batch(self, args, kwargs):
+        """All rows at once, each leaf by its rule."""
+        single = {n: t[0] if len(t) == 1 else ops.zeros_like(t[0]) for n, t in self.tensors.items()}
+        by_rule = {
+            key: partial(self.hyper.run_leaf, leaf, self.tensors)
+            for key, leaf in self.leaves.items()
+        }
+        return self._run(single, by_rule, args, kwargs)
+
+    def _run(self, tensors, functions, args, kwargs):
+        """`(outputs, {name of a leaf: what `_first` found at each of its calls})`."""
+        seen = {}
+        scoped = {
+            id(leaf.layer): partial(self._seeing, seen, leaf, functions[key])
+            for key, leaf in self.leaves.items()
+        }
+        values = [(p.variable, tensors[p.name]) for p in self.inside.parameters]
+        state = [(v, ops.ones(v.shape, v.dtype)) for v in self.hyper.state]
+        itself = self.inside.itself
+
+        def call():
+            if itself is not None:
+                return scoped[id(self.layer)](*args, **kwargs)
+            return self.layer(*args, **{**kwargs, "training": False})
+
+        with Scope(scoped):
+            outputs = outputs_with([*values, *state], call)
+        return tree.map_structure(ops.convert_to_numpy, outputs), seen
+
+    def _seeing(self, seen, leaf, function, *args, **kwargs):
+        x = args[0] if args else next(iter(kwargs.values()))
+        first = tree.flatten(x)[0]
+        seen.setdefault(leaf.name, []).append(first.shape[0] if len(first.shape) else 1)
+        return function(*args, **kwargs)
+
+    def compare(self, alone, data):
+        """Raises where all rows at once do not give what each gives alone."""
+        of_rows = [seen for _, seen in alone]
+        try:
+            together, seen = self.batch(*data)
+        except Exception as error:
+            self._refuse(of_rows[0], {}, error)
+        expected = [outputs for outputs, _ in alone]
+        same = all(map(self._same, *map(tree.flatten, (together, *expected))))
+        if not same or self._without_batch(of_rows[0], seen):
+            self._refuse(of_rows[0], seen, None)
+
+    def _same(self, together, *rows):
+        together, rows = np.asarray(together), [np.asarray(row) for row in rows]
+        if together.ndim == 0 or together.shape == rows[0].shape:
+            return True  # nothing of a batch
+        parts = np.concatenate(rows)
+        if parts.shape != together.shape:
+            return False
+        dtype = keras.backend.standardize_dtype(together.dtype)
+        together, parts = together.astype("float64"), parts.astype("float64")
+        size = max(1.0, np.abs(parts).max(initial=0))
+        tolerance = _TOLERANCES.get(dtype, 1e-3) * size
+        return np.allclose(together, parts, rtol=0, atol=tolerance, equal_nan=True)
+
+    def _without_batch(self, alone, together):
+        """The first leaf that is called on data without the batch in front, and their size."""
+        for leaf in self.leaves.values():
+            pairs = zip(alone.get(leaf.name, []), together.get(leaf.name, []))
+            for one, all_rows in pairs:
+                if all_rows * (_BATCH // _ROWS) != one * _BATCH:
+                    return leaf, all_rows
+        return None
+
+    def _refuse(self, alone, together, error):
+        found = self._without_batch(alone, together)
+        reason = f" ({type(error).__name__}: {error})" if error else ""
+        if found is not None:
+            leaf, size = found
+            raise ValueError(
+                f"{self.hyper.name}/{leaf.name} is called on data without the batch in front, "
+                f"where weights per row have no meaning: on {size} entries for a batch of "
+                f"{_BATCH}. Leave it out (`select`), as a tensor of one row, or give "
+                "`shared=True`, for one condition a batch."
+            ) from error
+        raise ValueError(
+            f"{_where(self.hyper)} does not give for a row in a batch what it gives for the row "
+            f"alone, with weights per row{reason}: it must keep the batch in front of the data, "
+            "and use its weights by calling the layers that have them. Give `shared=True`, for "
+            "one condition a batch, or leave it out (`select`); or `check_rows=False` if this is "
+            "not so."
+        ) from error
+
+
+def _where(hyper):
+    layer = hyper.wrapped_layer()
+    return f"The layer {hyper.name!r} of class {type(layer).__name__}"
+
+
+def _drawn(args, kwargs, size):
+    """Random data in place of tensors, where axes have other sizes, and the batch its own."""
+    rng = np.random.default_rng(1)
+    tensors = [x for x in tree.flatten((args, kwargs)) if _is_tensor(x)]
+    first = tensors[0]
+    batch = first.shape[0] if len(first.shape) else None
+    # Axes between the batch and the last are of positions.
+    positions = {n for x in tensors for n in x.shape[1:-1] if n is not None and size and n > size}
+
+    def draw(x):
+        if not _is_tensor(x):
+            return x
+        shape = [(size or 8) if n is None or n in positions else n for n in x.shape]
+        if shape and (x.shape[0] is None or x.shape[0] == batch):
+            shape[0] = _BATCH
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype == "bool":
+            return np.ones(shape, "bool")
+        floating = keras.backend.is_float_dtype(dtype)
+        drawn = rng.normal(size=shape) if floating else rng.integers(0, 2, shape)
+        return ops.convert_to_tensor(drawn, dtype)
+
+    return tree.map_structure(draw, (args, kwargs))
+
+
+def _of_row(data, row):
+    """The data that a row of weights is for."""
+    n = _BATCH // _ROWS
+
+    def cut(x):
+        has_batch = _is_tensor(x) and len(x.shape) and x.shape[0] == _BATCH
+        return x[row * n : (row + 1) * n] if has_batch else x
+
+    return tree.map_structure(cut, data)
+
+
+def _is_tensor(x):
+    return hasattr(x, "dtype") and hasattr(x, "shape")
