@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers, ops
 
 import keras_hypernet as kh
+from keras_hypernet.layers.rules import rule_of
 from tests.backend import gradients
 
 IN_OTHERS = ("ChunkPlan.parameters", "ChunkPlan.table", "targets.resnet", "targets.wide_resnet")
@@ -146,7 +147,6 @@ def network(kind, **options):
 
 TASKS = {"a": (DATA, DATA[:, :1]), "b": (DATA, DATA[:, 1:2])}
 HYPER_FAN = {"seed": 3}
-CONV = {"filters": 4, "kernel_size": 3}
 NETWORK = {"n": 1, "filters": (2, 2, 4, 6), "input_shape": (8, 8, 1), "num_classes": 3}
 
 BASE = {
@@ -183,29 +183,10 @@ BASE = {
         "conditions_per_batch": 2,
         "shuffle": True,
     },
-    "HyperBatchNormalization": dict,
-    "HyperConv1D": lambda: CONV,
-    "HyperConv1DTranspose": lambda: CONV,
-    "HyperConv2D": lambda: CONV,
-    "HyperConv2DTranspose": lambda: CONV,
-    "HyperConv3D": lambda: CONV,
-    "HyperConv3DTranspose": lambda: CONV,
-    "HyperDense": lambda: {"units": 4},
-    "HyperDepthwiseConv1D": lambda: {"kernel_size": 3},
-    "HyperDepthwiseConv2D": lambda: {"kernel_size": 3},
-    "HyperEinsumDense": lambda: {"equation": "ab,bc->ac", "output_shape": 4},
-    "HyperEmbedding": lambda: {"input_dim": 3, "output_dim": 4},
+    "Hyper": lambda: {"layer": model()},
     "HyperFanHarmonic": lambda: HYPER_FAN,
     "HyperFanIn": lambda: HYPER_FAN,
     "HyperFanOut": lambda: HYPER_FAN,
-    "HyperGroupNormalization": dict,
-    "HyperLayerNormalization": dict,
-    "HyperMultiHeadAttention": lambda: {"num_heads": 2, "key_dim": 3},
-    "HyperPReLU": dict,
-    "HyperRMSNormalization": dict,
-    "HyperSeparableConv1D": lambda: CONV,
-    "HyperSeparableConv2D": lambda: CONV,
-    "HyperWrapper": lambda: {"layer": model()},
     "Hypernetwork": lambda: {"generator": generator(), "num_conditions": 3},
     "PerturbedWeightGenerator": lambda: {"generator": generator()},
     "StructuredWeightGenerator": lambda: {"plan": plan()},
@@ -245,6 +226,7 @@ BASE = {
     },
     "perturb_unconditional": lambda: {"layer": hyper(), "changes": changes(1)},
     "plan_chunks": lambda: {"target": kh.WeightSpec.from_shapes(PLANNED), "budget": 0.9},
+    "register_rule": lambda: {"layer_class": layers.Dense, "rule": type(rule_of(layers.Dense(1)))},
     "resnet_chunking": lambda: {"model": network("resnet")},
     "sine": dict,
     "specialize": lambda: {"model": built(), "conditioning": CONDITIONING[:1]},
@@ -284,6 +266,32 @@ def of_model(name):
         return text_of(made.get_config())
 
     return result
+
+
+def wrapped(**arguments):
+    hyper = kh.Hyper(**arguments)
+    return text_of(hyper.get_config()), hyper.wrapped_layer() is arguments["layer"]
+
+
+def ruled(layer_class, rule):
+    """What a layer of a class returns once it has a rule."""
+
+    class Own(layer_class):
+        def call(self, x):
+            return layer_class.call(self, x)
+
+    kh.register_rule(Own, rule)
+    hyper = kh.Hyper(Own(4))
+    total = hyper.spec((None, 3)).total
+    return ops.convert_to_numpy(hyper(np.ones((2, 3)), np.ones((2, total), "float32"))).tolist()
+
+
+class Doubled(rule_of(layers.Dense(1)).__class__):
+    def apply(self, layer, x, tensors, order=None):
+        return 2 * super().apply(layer, x, tensors, order)
+
+    apply_whole = None
+    takes_whole = False
 
 
 def of_graph(name):
@@ -409,6 +417,7 @@ RESULTS = {
     "AccuracyMatrix": evaluated,
     "ContinualCheckpoint": checkpointed,
     "GroupedDataset": batches,
+    "Hyper": wrapped,
     "UnknownIds": lambda **arguments: type(kh.UnknownIds(**arguments)).__name__,
     "apply_generated_weights": of_graph("apply_generated_weights"),
     "build": of_model("build"),
@@ -426,6 +435,7 @@ RESULTS = {
         np.sum(x) for x in map(ops.convert_to_numpy, perturbed(**arguments))
     ),
     "plan_chunks": printed("plan_chunks"),
+    "register_rule": ruled,
     "resnet_chunking": printed("resnet_chunking"),
     "specialize": lambda **arguments: (
         [w.tolist() for w in kh.specialize(**arguments).get_weights()]
@@ -579,8 +589,8 @@ OTHER = {
     ("GroupedDataset", "conditions_per_batch"): 3,
     ("GroupedDataset", "sample_weight"): np.ones(12),
     ("GroupedDataset", "**kwargs"): {"max_queue_size": 3},
-    ("HyperGroupNormalization", "groups"): 4,
-    ("HyperWrapper", "layer"): lambda: model(5),
+    ("Hyper", "layer"): lambda: model(5),
+    ("Hyper", "contraction"): "outer",
     ("Hypernetwork", "num_conditions"): 4,
     ("Hypernetwork", "once_per_condition"): "auto",
     ("PerturbedWeightGenerator", "when"): "training",
@@ -660,6 +670,8 @@ OTHER = {
     ("plan_chunks", "input_size"): Row(20, {"budget": 800}),
     ("plan_chunks", "use_bias"): Row(False, {"budget": 740}),
     ("plan_chunks", "num_conditions"): Row(2, {"budget": 740}),
+    ("register_rule", "layer_class"): layers.EinsumDense,
+    ("register_rule", "rule"): lambda: Doubled(),
     ("resnet_chunking", "model"): lambda: network("resnet", width=2),
     ("specialize", "model"): lambda: built(3),
     ("specialize", "conditioning"): CONDITIONING[3:],

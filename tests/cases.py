@@ -100,7 +100,9 @@ def factored_model(sizes=(3, 4), contraction="project"):
     def make():
         z, x = keras.Input((5,)), keras.Input((sizes[0],))
         weights = generator(factored=True)(z)
-        return keras.Model([z, x], kh.HyperDense(sizes[1], contraction=contraction)(x, weights))
+        return keras.Model(
+            [z, x], kh.Hyper(keras.layers.Dense(sizes[1]), contraction=contraction)(x, weights)
+        )
 
     return make
 
@@ -229,19 +231,21 @@ X = np.ones((4, 3), "float32")
 
 def dense_bad(message, x, weights, exception=ValueError, **options):
     def call():
-        kh.HyperDense(2, **options)(x, weights)
+        kh.Hyper(keras.layers.Dense(2), **options)(x, weights)
 
     return call, exception, message
 
 
 DENSE_BAD = (
-    ("units 0", lambda: kh.HyperDense(0), ValueError, "`units`"),
-    ("units a float", lambda: kh.HyperDense(2.0), TypeError, "`units`"),
-    ("activation", lambda: kh.HyperDense(2, activation="no"), ValueError, "activation"),
-    ("contraction", lambda: kh.HyperDense(2, contraction="fast"), ValueError, "contraction"),
+    (
+        "contraction",
+        lambda: kh.Hyper(keras.layers.Dense(2), contraction="fast"),
+        ValueError,
+        "contraction",
+    ),
     ("width", *dense_bad("must have 8 entries", X, np.ones((4, 7), "float32"))),
     ("rank of weights", *dense_bad("must have 2 axes", X, np.ones((8,), "float32"))),
-    ("rank of x", *dense_bad("two or more axes", X[0], np.ones((1, 8), "float32"))),
+    ("rank of x", *dense_bad("min_ndim=2", X[0], np.ones((1, 8), "float32"))),
     ("rows", *dense_bad("must divide", X, np.ones((3, 8), "float32"))),
     ("no rows", *dense_bad("must divide", X, np.ones((0, 8), "float32"))),
     ("more rows than data", *dense_bad("must divide", X[:2], np.ones((4, 8), "float32"))),
@@ -251,7 +255,12 @@ DENSE_BAD = (
     ),
     ("int weights", *dense_bad("floating", X, np.ones((4, 8), "int32"), TypeError)),
     ("no tensor", *dense_bad("must be a tensor", X, "weights", TypeError)),
-    ("no weights", lambda: kh.HyperDense(2)([X, X]), TypeError, r"layer\(x, weights\)"),
+    (
+        "no weights",
+        lambda: kh.Hyper(keras.layers.Dense(2))([X, X]),
+        TypeError,
+        r"layer\(x, weights\)",
+    ),
     ("x no tensor", *dense_bad("must be a tensor", "x", np.ones((4, 8), "float32"), TypeError)),
     (
         "project flat",
@@ -260,7 +269,7 @@ DENSE_BAD = (
     ("shared with rows", *dense_bad("single row", X, np.ones((2, 8), "float32"), shared=True)),
     (
         "keys",
-        *dense_bad("exactly the keys", X, {"features": X, "basis": X}),
+        *dense_bad("a dict of", X, {"features": X, "basis": X}),
     ),
     (
         "features and basis",
@@ -290,26 +299,28 @@ DENSE_BAD = (
 
 HYPER_DENSE = [
     Case(
-        "HyperDense",
-        lambda: kh.HyperDense(2, activation="tanh"),
+        "Hyper dense",
+        lambda: kh.Hyper(keras.layers.Dense(2, activation="tanh")),
         arrays((1, 3), (1, 8)),
         lambda values, x, w: ref.dense_rows(x, w, 2, activation=np.tanh),
-        hyper_model(lambda: kh.HyperDense(2, activation="tanh"), (3,), (8,)),
+        hyper_model(lambda: kh.Hyper(keras.layers.Dense(2, activation="tanh")), (3,), (8,)),
         arrays((1, 3), (1, 8)),
         DENSE_BAD,
     ),
     Case(
-        "HyperDense without bias",
-        lambda: kh.HyperDense(2, use_bias=False),
+        "Hyper dense without bias",
+        lambda: kh.Hyper(keras.layers.Dense(2, use_bias=False)),
         arrays((3, 5, 3), (1, 6)),
         lambda values, x, w: ref.dense_rows(x, w, 2, use_bias=False),
-        hyper_model(lambda: kh.HyperDense(2, use_bias=False), (5, 3), (6,)),
+        hyper_model(lambda: kh.Hyper(keras.layers.Dense(2, use_bias=False)), (5, 3), (6,)),
         arrays((1, 5, 3), (1, 6)),
     ),
     *(
         Case(
-            f"HyperDense {contraction}",
-            lambda contraction=contraction: kh.HyperDense(2, contraction=contraction),
+            f"Hyper dense {contraction}",
+            lambda contraction=contraction: kh.Hyper(
+                keras.layers.Dense(2), contraction=contraction
+            ),
             factored_inputs((3,), 5, 8),
             lambda values, x, w: ref.dense_rows(x, w, 2),
             factored_model(contraction=contraction),
@@ -318,8 +329,8 @@ HYPER_DENSE = [
         for contraction in ("auto", "materialize", "project", "outer")
     ),
     Case(
-        "HyperDense project without bias",
-        lambda: kh.HyperDense(2, contraction="project", use_bias=False),
+        "Hyper dense project without bias",
+        lambda: kh.Hyper(keras.layers.Dense(2, use_bias=False), contraction="project"),
         factored_inputs((4, 3), 5, 6),
         lambda values, x, w: ref.dense_rows(x, w, 2, use_bias=False),
         factored_model(contraction="outer"),
@@ -418,7 +429,7 @@ def tasks(**options):
 def tasks_model(**options):
     def make():
         i, x = keras.Input((), dtype="int32"), keras.Input((3,))
-        return keras.Model([i, x], kh.HyperDense(4)(x, tasks(**options)(i)))
+        return keras.Model([i, x], kh.Hyper(keras.layers.Dense(4))(x, tasks(**options)(i)))
 
     return make
 
@@ -440,7 +451,7 @@ def looked_up(values, i):
 def hyper_model(**options):
     def make():
         i, x = keras.Input((), dtype="int32"), keras.Input((3,))
-        return keras.Model([i, x], kh.HyperDense(4)(x, by_ids(**options)(i)))
+        return keras.Model([i, x], kh.Hyper(keras.layers.Dense(4))(x, by_ids(**options)(i)))
 
     return make
 

@@ -54,7 +54,7 @@ def convolution(name, rank, *, filters=True, **kind):
             options["depth_multiplier"] = draw.integer(1, 2)
         options |= draw.options({**ACTIVATIONS, **BIAS}, 0.3)
         options |= draw.options(PENALTIES if kind.get("equal") is None else SEPARATE, 0.1)
-        return Row("", getattr(kh, f"Hyper{name}"), options, floats(shape))
+        return Row("", getattr(layers, name), options, floats(shape))
 
     return make
 
@@ -62,7 +62,7 @@ def convolution(name, rank, *, filters=True, **kind):
 def dense(draw):
     options = draw.options({**ACTIVATIONS, **BIAS}, 0.3) | draw.options(PENALTIES, 0.1)
     shape = sizes(draw, draw.integer(1, 3))
-    return Row("", kh.HyperDense, {"units": draw.integer(1, 5), **options}, floats(shape))
+    return Row("", layers.Dense, {"units": draw.integer(1, 5), **options}, floats(shape))
 
 
 EQUATIONS = [
@@ -80,14 +80,14 @@ EQUATIONS = [
 def einsum(draw):
     equation, output_shape, shape, bias = draw.pick(EQUATIONS)
     options = {"equation": equation, "output_shape": output_shape, "bias_axes": draw.pick(bias)}
-    return Row("", kh.HyperEinsumDense, {**options, **draw.options(ACTIVATIONS)}, floats(shape))
+    return Row("", layers.EinsumDense, {**options, **draw.options(ACTIVATIONS)}, floats(shape))
 
 
 def embedding(draw):
     options = {"input_dim": 5, "output_dim": draw.integer(1, 4)}
     options |= draw.options({"mask_zero": [True], "embeddings_regularizer": ["l2"]})
     data = ids(*sizes(draw, draw.integer(0, 2)), dtype=draw.pick(["int32", "float32"]))
-    return Row("", kh.HyperEmbedding, options, data)
+    return Row("", layers.Embedding, options, data)
 
 
 def normalization(name, *, axis=True, switches=True, more=None):
@@ -104,7 +104,7 @@ def normalization(name, *, axis=True, switches=True, more=None):
         if name == "GroupNormalization":
             along = shape[options.get("axis", -1) - ("axis" in options)]
             options["groups"] = draw.pick([1, -1, along])
-        return Row("", getattr(kh, f"Hyper{name}"), options, floats(shape))
+        return Row("", getattr(layers, name), options, floats(shape))
 
     return make
 
@@ -116,7 +116,7 @@ LAYER_NORMALIZATION = {"beta_regularizer": ["l2"]}
 def prelu(draw):
     shape = sizes(draw, draw.integer(1, 3))
     shared = [a for a in range(1, len(shape) + 1) if draw.chance(0.3)]
-    return Row("", kh.HyperPReLU, {"shared_axes": shared or None}, floats(shape))
+    return Row("", layers.PReLU, {"shared_axes": shared or None}, floats(shape))
 
 
 def attention(draw):
@@ -147,10 +147,10 @@ def attention(draw):
         0.2,
     )
     draw.note(shapes=shapes)
-    return Row("", kh.HyperMultiHeadAttention, options, floats(*shapes), arguments)
+    return Row("", layers.MultiHeadAttention, options, floats(*shapes), arguments)
 
 
-TWINS = {
+RULES = {
     "dense": dense,
     "einsum": einsum,
     "embedding": embedding,
@@ -175,9 +175,9 @@ FORMS = ["generated", "generated", "generated", "weights", "factored", "named", 
 CONTRACTIONS = ["auto", "materialize", "project", "outer"]
 
 
-def twin_case(draw):
-    """A twin of a Keras layer, with weights in some form."""
-    row = TWINS[draw.named("twin", list(TWINS))](draw)
+def rule_case(draw):
+    """A Keras layer that has a rule, with weights in some form."""
+    row = RULES[draw.named("rule", list(RULES))](draw)
     draw.note(**row.arguments)
     dtype = draw.named("dtype", POLICIES)
     rows = draw.named("rows", [1, 2, 4])
@@ -185,24 +185,22 @@ def twin_case(draw):
     if rows == 1 and draw.chance(0.5):
         options["shared"] = True
     form = draw.named("form", FORMS)
-    if row.hyper is kh.HyperDense:
+    if row.layer is layers.Dense:
         dense = FORMS.index(form) > 2 and form != "factored"
         options["contraction"] = draw.named("contraction", CONTRACTIONS[: 2 if dense else None])
     trial = Trial(row, rows, draw.rng)
-    layer = row.hyper(**row.arguments, **options)
+    layer = _hyper(row, options)
     made = None
     if form == "generated":
         spec = layer.spec(*[x.shape for x in trial.inputs])
         factored = options.get("contraction") in ("project", "outer") or draw.chance(0.5)
         made = Made(draw, spec, rows, factored, dtype=dtype)
         if options.get("contraction") in ("project", "outer") and not _gives_factors(made):
-            layer = row.hyper(**row.arguments, **{**options, "contraction": "auto"})
+            layer = _hyper(row, {**options, "contraction": "auto"})
         weights, conditions, leaves = made(), made.arrays, list(made.symbols.values())
     else:
-        plain = {name: value for name, value in options.items() if name != "contraction"}
-        trial.built(row.hyper(**row.arguments, **plain))  # its names
-        named = row.hyper(**row.arguments, **plain)
-        named.build(*_shapes_to_build(trial))
+        named = _hyper(row, {})
+        named.spec(*[x.shape for x in trial.inputs])
         arrays, meant = trial.weights, trial.weights
         if form != "weights":
             arrays, meant = getattr(trial, form)(named, draw.rng)
@@ -245,9 +243,10 @@ def _gives_factors(made):
     return made.factored
 
 
-def _shapes_to_build(trial):
-    x, *others = [x.shape for x in trial.inputs]
-    return x, trial.weights.shape, *others
+def _hyper(row, options):
+    options = dict(options)
+    layer = row.layer(**row.arguments, dtype=options.pop("dtype", None))
+    return kh.Hyper(layer, **options)
 
 
 def _input(x, rows):
@@ -276,15 +275,15 @@ WRAPPED = {
 }
 
 
-def wrapper_case(draw):
-    """A `HyperWrapper` around a layer that has no twin, or of which there are no rows."""
+def shared_case(draw):
+    """Any layer on one row of weights."""
     make, shape = WRAPPED[draw.named("wrapped", list(WRAPPED))]
     layer, plain, x = make(), make(), draw.floats(BATCH, *shape)
     for each in (layer, plain):
         each.build((None, *shape))
     made = Made(draw, kh.WeightSpec.from_layer(layer), 1, draw.chance(0.5), dtype="float32")
     data = keras.Input(shape)
-    wrapper = kh.HyperWrapper(layer)
+    wrapper = kh.Hyper(layer, shared=True)
     model = functional([*made.symbols.values(), data], wrapper(data, made()))
 
     def assigned(case):
@@ -355,7 +354,10 @@ def embedding_case(draw):
     )
     generator = kh.ChunkedWeightGenerator([(3, 3), (3,)], 5, hidden_sizes=[4], dtype=dtype)
     first, second = (keras.Input((), dtype="int32") for _ in range(2))
-    x, layer = draw.floats(BATCH, 3), kh.HyperDense(3, activation="tanh", dtype=dtype)
+    x, layer = (
+        draw.floats(BATCH, 3),
+        kh.Hyper(keras.layers.Dense(3, activation="tanh", dtype=dtype)),
+    )
     data = keras.Input((3,))
     y = layer(layer(data, generator(embedding(first))), generator(embedding(second)))
     model = functional([first, second, data], y)

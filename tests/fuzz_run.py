@@ -18,14 +18,14 @@ from tests.backend import BACKEND
 from tests.fuzz import Case, Draw, assert_close, call
 from tests.fuzz_generators import generator_case
 from tests.fuzz_invariants import INVARIANTS
-from tests.fuzz_layers import apply_case, embedding_case, twin_case, wrapper_case
+from tests.fuzz_layers import apply_case, embedding_case, rule_case, shared_case
 from tests.fuzz_models import build_case, continual_case, hypernetize_case
 
 # The kinds of cases, and how often each is drawn.
 KINDS = {
     "generator": (generator_case, 5),
-    "twin": (twin_case, 6),
-    "wrapper": (wrapper_case, 1),
+    "rule": (rule_case, 6),
+    "shared": (shared_case, 1),
     "apply": (apply_case, 1),
     "embedding": (embedding_case, 1),
     "build": (build_case, 1),

@@ -96,7 +96,7 @@ def applied_model(layer, **shapes):
             for name, shape in shapes.items()
         }
         x = keras.Input((3,))
-        y = kh.HyperDense(4)(x, layer()(inputs))
+        y = kh.Hyper(keras.layers.Dense(4))(x, layer()(inputs))
         return keras.Model([*inputs.values(), x], y)
 
     return make

@@ -113,7 +113,7 @@ def hypernetized(**options):
 def by_block():
     block = keras.Sequential([layers.Dense(4, activation=SINE), layers.Dense(2)])
     block.build((None, 3))
-    return kh.HyperWrapper(block)
+    return kh.Hyper(block, shared=True)
 
 
 SPEC = [(3, 4), (4,)]
@@ -129,17 +129,20 @@ MODELS = {
         3,
         weights=kh.WeightSpec.from_layer_sizes(SIZES),
     ),
-    "HyperDense": on_data(lambda: kh.HyperDense(4, activation=SINE), 3),
-    "HyperEinsumDense": on_data(
-        lambda: kh.HyperEinsumDense("ab,bc->ac", 4, bias_axes="c", activation=SINE), 3
+    "Dense": on_data(lambda: kh.Hyper(layers.Dense(4, activation=SINE)), 3),
+    "EinsumDense": on_data(
+        lambda: kh.Hyper(layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", activation=SINE)),
+        3,
     ),
-    "HyperConv1D": on_data(lambda: kh.HyperConv1D(4, 3, activation=SINE), 5, 3),
-    "HyperConv2DTranspose": on_data(
-        lambda: kh.HyperConv2DTranspose(4, 3, activation=SINE), 5, 5, 3
+    "Conv1D": on_data(lambda: kh.Hyper(layers.Conv1D(4, 3, activation=SINE)), 5, 3),
+    "Conv2DTranspose": on_data(
+        lambda: kh.Hyper(layers.Conv2DTranspose(4, 3, activation=SINE)), 5, 5, 3
     ),
-    "HyperDepthwiseConv1D": on_data(lambda: kh.HyperDepthwiseConv1D(3, activation=SINE), 5, 3),
-    "HyperSeparableConv1D": on_data(lambda: kh.HyperSeparableConv1D(4, 3, activation=SINE), 5, 3),
-    "HyperWrapper": lambda: shared(by_block()),
+    "DepthwiseConv1D": on_data(lambda: kh.Hyper(layers.DepthwiseConv1D(3, activation=SINE)), 5, 3),
+    "SeparableConv1D": on_data(
+        lambda: kh.Hyper(layers.SeparableConv1D(4, 3, activation=SINE)), 5, 3
+    ),
+    "blocks": lambda: shared(by_block()),
     "WeightGenerator": generating(lambda: kh.WeightGenerator(SPEC, activation=SINE)),
     "ChunkedWeightGenerator": generating(
         lambda: kh.ChunkedWeightGenerator(SPEC, 5, hidden_sizes=[3], activation=SINE)
@@ -181,7 +184,7 @@ def test_saved_and_loaded_wherever_it_is_given(name, rng, tmp_path):
     np.testing.assert_allclose(numpy_of(copied(inputs)), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["build", "HyperDense", "HyperWrapper", "replace", "low_rank"])
+@pytest.mark.parametrize("name", ["build", "Dense", "blocks", "replace", "low_rank"])
 def test_baked_into_a_plain_model(name, rng, tmp_path):
     model = MODELS[name]()
     z, x = arrays_for(model, rng)
@@ -202,4 +205,4 @@ def test_builders_can_read_the_frequency():
     (target,) = [x for x in model.layers if isinstance(x, kh.ApplyGeneratedWeights)]
     assert target.activation.frequency == 3.0
     hyper = kh.hypernetize(network(), conditioning_size=2)
-    assert hyper.get_layer("first").activation == SINE
+    assert hyper.get_layer("first").wrapped_layer().activation == SINE

@@ -124,7 +124,7 @@ KINDS = {
         "units",
     },
 }
-# Models, arrays, choices, dicts... have tests where they are used; Keras checks what is a twin's.
+# Models, arrays, choices, dicts... have tests where they are used.
 OTHERS = {
     *("activation", "activity_regularizer", "assembly", "attention", "attention_axes", "axis"),
     *("bias_axes", "budget", "changes", "chunk_embeddings", "conditional", "conditioning"),
@@ -133,16 +133,25 @@ OTHERS = {
     *("generator", "generator_options", "generators", "heads", "hidden_activation", "hidden_sizes"),
     *("hypernetwork", "ids", "image_shape", "importance", "initialization", "initializer"),
     *("initializers", "input_layer", "input_shape", "kernel_size"),
-    *("kinds", "kwargs", "layer", "layers", "mask", "mode", "model", "normalization"),
+    *(
+        "kinds",
+        "kwargs",
+        "layer",
+        "layer_class",
+        "layers",
+        "mask",
+        "mode",
+        "model",
+        "normalization",
+    ),
     *("options", "output_layer", "output_padding", "output_shape", "padding"),
     *("part_inputs", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
-    *("select", "self", "shared_axes", "sliding_window", "spec", "start", "target"),
+    *("rule", "select", "self", "shared_axes", "sliding_window", "spec", "start", "target"),
     *("target_layer_sizes", "target_variances", "targets", "task_coefficients", "tensors"),
     *("unknown", "value_dim", "weights"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances", "low", "high"),
 }
-TWINS_OWN = {"dilation_rate", "groups", "strides"}  # an integer or several
 # The same name for something else.
 EXCEPTIONS = {
     ("AccuracyMatrix", "verbose"): "0 or 1",
@@ -161,8 +170,6 @@ def kind_of(name, parameter):
         if argument in arguments:
             return kind
     if argument in OTHERS or argument.endswith(("_initializer", "_regularizer")):
-        return None
-    if argument in TWINS_OWN and name.startswith("Hyper"):
         return None
     for kind, of in (("boolean", bool), ("number", float), ("size", int)):
         if isinstance(default, of):
@@ -408,7 +415,7 @@ MEANINGLESS = {
         lambda: kh.build(2, (None, 3), [(3, 4)], data_input=keras.Input((3,))),
         ("input_size", "data_input"),
     ),
-    "a wrapper's rows": (lambda: kh.HyperWrapper(model(), shared=False), ("shared",)),
+    "another dtype": (lambda: kh.Hyper(model(), dtype="float16"), ("dtype",)),
     "no fans": (lambda: tensors(layout="other"), ("fan_in", "layout")),
     "a fan": (lambda: tensors(fan_in=3), ("fan_in", "fan_out")),
 }

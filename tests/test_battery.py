@@ -14,7 +14,7 @@ from keras_hypernet.utils import keras_internals
 from tests import reference as ref
 from tests.backend import BACKEND, compiled, gradients, is_float, numpy_of, tensors_of
 from tests.cases import CASES
-from tests.twin_cases import TWIN_CASES
+from tests.rule_cases import HYPER_CASES
 
 
 def over(cases):
@@ -23,16 +23,16 @@ def over(cases):
 
 every_case = over(CASES)
 # A class has one row or more; its first one stands for it where that costs much.
-FIRST_ROWS = {case.id.split()[0]: case for case in reversed([*CASES, *TWIN_CASES])}
+FIRST_ROWS = {case.id.split()[0]: case for case in reversed([*CASES, *HYPER_CASES])}
 every_class = over(list(FIRST_ROWS.values()))
-# Twins of Keras layers are compared with these, row by row, in `test_conformance.py`. JAX compiles
+# Wrapped layers are compared with Keras', row by row, in `test_conformance.py`. JAX compiles
 # every row for long.
-every_layer = every_class if BACKEND == "jax" else over([*CASES, *TWIN_CASES])
+every_layer = every_class if BACKEND == "jax" else over([*CASES, *HYPER_CASES])
 every_mistake = pytest.mark.parametrize(
     ("call", "exception", "message"),
     [
         pytest.param(*mistake[1:], id=f"{case.id}: {mistake[0]}")
-        for case in [*CASES, *TWIN_CASES]
+        for case in [*CASES, *HYPER_CASES]
         for mistake in case.bad
     ],
 )
@@ -78,8 +78,7 @@ def inputs_of_model(case, rows, rng):
 def test_the_table_has_every_public_layer():
     public = {n for n in kh.__all__ if isinstance(getattr(kh, n), type)}
     layers = {n for n in public if issubclass(getattr(kh, n), keras.layers.Layer)}
-    # `test_hyper_wrapper.py`: it is what it wraps; `test_continual_model.py`: it is a model.
-    elsewhere = {"HyperWrapper", "ContinualModel"}
+    elsewhere = {"ContinualModel"}  # `test_continual_model.py`: it is a model
     assert layers - elsewhere == set(FIRST_ROWS)
 
 

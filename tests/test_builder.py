@@ -371,7 +371,7 @@ def test_a_failed_call_builds_nothing():
     with pytest.raises(TypeError):
         generator(np.ones((2, 3), "int32"))
     assert not generator.built
-    layer = kh.HyperDense(2)
+    layer = kh.Hyper(keras.layers.Dense(2))
     with pytest.raises(ValueError, match="must divide"):
         layer(np.ones((3, 2), "float32"), np.ones((2, 6), "float32"))
     assert not layer.built

@@ -205,7 +205,9 @@ def test_torch_compile(contraction, rng, fresh_compiler):
 def test_fit_under_torch_compile(rng, fresh_compiler):
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     generator = kh.WeightGenerator([(3, 2), (2,)], batch_normalization=True, dropout=0.1)
-    model = keras.Model([ids, x], kh.HyperDense(2)(x, kh.TaskWeights(generator, 4)(ids)))
+    model = keras.Model(
+        [ids, x], kh.Hyper(keras.layers.Dense(2))(x, kh.TaskWeights(generator, 4)(ids))
+    )
     inputs = [np.arange(16) % 4, rng.normal(size=(16, 3)).astype("float32")]
     eager = model.predict(inputs, verbose=0)
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)

@@ -77,8 +77,8 @@ def test_called_as_a_model_in_a_model(rng, tmp_path):
 def test_one_generator_for_two_layers(rng, tmp_path):
     z, x = keras.Input((4,)), keras.Input((3,))
     weights = kh.WeightGenerator([(3, 3), (3,)], hidden_sizes=[5])(z)
-    y = kh.HyperDense(3, activation="tanh")(x, weights)
-    y = kh.HyperDense(3)(y, weights)
+    y = kh.Hyper(keras.layers.Dense(3, activation="tanh"))(x, weights)
+    y = kh.Hyper(keras.layers.Dense(3))(y, weights)
     model = keras.Model([z, x], keras.layers.Dense(2)(y))
     inputs, target = data(rng)
     assert_trains_and_reloads(model, inputs, target, tmp_path)
@@ -87,7 +87,7 @@ def test_one_generator_for_two_layers(rng, tmp_path):
 def test_masks_pass_through(rng):
     tokens, z = keras.Input((6,), dtype="int32"), keras.Input((4,))
     x = keras.layers.Embedding(9, 3, mask_zero=True)(tokens)
-    dense = kh.HyperDense(3)(x, kh.build_weight_generator(z, 3, 3))
+    dense = kh.Hyper(keras.layers.Dense(3))(x, kh.build_weight_generator(z, 3, 3))
     y = kh.ApplyGeneratedWeights([(3, 3)])(dense, [kh.build_weight_generator(z, 3, 3)])
     # Without its mask, the mean would depend on the padding.
     model = keras.Model([tokens, z], keras.layers.GlobalAveragePooling1D()(y))
@@ -103,7 +103,7 @@ class Subclassed(keras.Model):
         super().__init__(**kwargs)
         self.hyper = small()
         self.generator = kh.WeightGenerator([(2, 2), (2,)], hidden_sizes=[5], factored=True)
-        self.dense = kh.HyperDense(2)
+        self.dense = kh.Hyper(keras.layers.Dense(2))
 
     def call(self, inputs):
         return self.dense(self.hyper(inputs), self.generator(inputs[0]))

@@ -184,7 +184,7 @@ def test_kept_factors_survive_training():
     generator = kh.WeightGenerator([(3, 4)], hidden_sizes=[5], factored=True)
     z, x = keras.Input((2,)), keras.Input((3,))
     weights = generator(z)
-    model = keras.Model([z, x], kh.HyperDense(4, use_bias=False)(x, weights))
+    model = keras.Model([z, x], kh.Hyper(keras.layers.Dense(4, use_bias=False))(x, weights))
     inputs = [np.ones((4, 2), "float32"), np.ones((4, 3), "float32")]
     kept = generator(inputs[0])
     before = {k: np.array(v) for k, v in numpy_of(kept).items()}

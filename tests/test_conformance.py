@@ -20,6 +20,7 @@ from tests.conformance import (
     draw_seeds,
     floats,
 )
+from tests.conformance_blocks import ROWS as BLOCKS
 from tests.conformance_conv import ROWS as CONV
 from tests.conformance_core import ROWS as CORE
 
@@ -29,7 +30,7 @@ every_row = pytest.mark.parametrize(
     "row",
     [
         pytest.param(row, id=row.id, marks=[pytest.mark.slow] if row.slow else [])
-        for row in [*CORE, *CONV]
+        for row in [*CORE, *CONV, *BLOCKS]
     ],
 )
 
@@ -185,7 +186,7 @@ def test_penalties_of_updates(rng):
         assert float(numpy_of(layer.losses[0])) == pytest.approx(expected, rel=1e-5)
 
 
-X3, W3 = np.ones((4, 3, 2), "float32"), np.ones((2, 4), "float32")
+X3, W3, W8 = (np.ones(shape, "float32") for shape in ((4, 3, 2), (2, 4), (2, 8)))
 
 
 def attention(*args):
@@ -198,7 +199,6 @@ def attention(*args):
         (layers.LayerNormalization(scale=False, center=False), X3, "must have weights"),
         (layers.LayerNormalization(), keras.Input((2, None)), "None"),
         (layers.GroupNormalization(5), X3, "groups"),
-        (layers.EinsumDense("ab,cb->ca", 1), W3, "the batch"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -213,6 +213,7 @@ def test_bad_input(layer, x, message):
         (lambda: attention(X3, W3), TypeError, "value"),
         (lambda: attention(X3, W3, X3, "key"), (TypeError, ValueError), "key"),
         (lambda: attention(X3, W3, X3), ValueError, "68 entries"),
+        (lambda: kh.Hyper(layers.EinsumDense("ab,cb->ca", 2))(W3, W8), ValueError, "the batch"),
         (lambda: attention(X3, W3, X3, X3[:, :2]), ValueError, "equal"),
     ],
 )

@@ -42,7 +42,7 @@ def targets(draw):
 @given(targets())
 def test_any_target_equals_the_loop_over_samples(target):
     (units, arguments), x, weights = target
-    layer = kh.HyperDense(units, **arguments)
+    layer = kh.Hyper(keras.layers.Dense(units, **arguments))
     y = ref.dense_rows(*ref.cast([x, weights]), layer.units, layer.use_bias)
     np.testing.assert_allclose(numpy_of(layer(x, weights)), y, rtol=1e-4, atol=1e-4)
 
@@ -50,7 +50,7 @@ def test_any_target_equals_the_loop_over_samples(target):
 @given(targets())
 def test_any_target_has_the_gradients_of_the_loop(target):
     (units, arguments), x, weights = target
-    layer = kh.HyperDense(units, **arguments)
+    layer = kh.Hyper(keras.layers.Dense(units, **arguments))
     arrays = ref.cast([x, weights])
     y = ref.dense_rows(*arrays, layer.units, layer.use_bias)
     seeds = np.cos(np.arange(y.size)).reshape(y.shape)
@@ -97,7 +97,7 @@ def test_the_smallest_intermediate_wins():
 
 
 def test_auto_sees_the_positions_that_share_a_row(rng):
-    layer = kh.HyperDense(64)
+    layer = kh.Hyper(keras.layers.Dense(64))
     weights = factored(2, rng, 32, 65 * 64)
     layer(np.ones((2, 64), "float32"), weights)
     assert layer.chosen_contraction() != "materialize"
@@ -116,7 +116,7 @@ def test_rows_are_grouped_in_order(order):
         "basis": np.ones((1, 1), "float32"),
         "offset": np.zeros(1, "float32"),
     }
-    layer = kh.HyperDense(1, use_bias=False, contraction=order)
+    layer = kh.Hyper(keras.layers.Dense(1, use_bias=False), contraction=order)
     y = numpy_of(layer(np.ones((6, 1), "float32"), weights))
     np.testing.assert_allclose(y[:, 0], [1, 1, 10, 10, 100, 100])
     y = numpy_of(layer(np.ones((6, 2, 1), "float32"), weights))
@@ -132,7 +132,7 @@ def test_rows_that_do_not_divide_are_never_a_silent_result(order, x_shape):
         pytest.skip("shapes are always static when a layer is called")
     import tensorflow as tf
 
-    layer = kh.HyperDense(2, contraction=order)
+    layer = kh.Hyper(keras.layers.Dense(2), contraction=order)
     free = tf.TensorSpec((None,) * len(x_shape))
     weights = factored(4, np.random.default_rng(0), 5, 8)
     layer.build((None, *x_shape[1:]), _shapes())
@@ -153,14 +153,14 @@ def test_one_row_runs_the_ordinary_operation(rng):
     dense = keras.layers.Dense(2)
     dense.build((None, 3))
     dense.set_weights([flat[0, :6].reshape(3, 2), flat[0, 6:]])
-    for layer in (kh.HyperDense(2), kh.HyperDense(2, shared=True)):
+    for layer in (kh.Hyper(keras.layers.Dense(2)), kh.Hyper(keras.layers.Dense(2), shared=True)):
         np.testing.assert_allclose(
             numpy_of(layer(x, flat)), numpy_of(dense(x)), rtol=1e-6, atol=1e-6
         )
 
 
 def test_a_layer_built_on_one_row_takes_more(rng):
-    layer = kh.HyperDense(2)
+    layer = kh.Hyper(keras.layers.Dense(2))
     x, flat = rng.normal(size=(6, 3)).astype("float32"), rng.normal(size=(6, 8)).astype("float32")
     layer(x[:1], flat[:1])
     expected = ref.dense_rows(*ref.cast([x, flat]), 2)
@@ -170,7 +170,7 @@ def test_a_layer_built_on_one_row_takes_more(rng):
 def test_integer_data_is_taken_as_dense_takes_it():
     x, flat = np.arange(6).reshape(2, 3), np.ones((2, 8), "float32")
     expected = ref.dense_rows(x, flat, 2)
-    np.testing.assert_allclose(numpy_of(kh.HyperDense(2)(x, flat)), expected)
+    np.testing.assert_allclose(numpy_of(kh.Hyper(keras.layers.Dense(2))(x, flat)), expected)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="there the product has derivatives of its own")

@@ -162,8 +162,10 @@ def test_statistics_per_condition_move_in_half_precision(policy):
 def test_float64_is_computed_in_float64(rng):
     x, rows = rng.normal(size=(4, 3, 6)), 2
     for layer in (
-        kh.HyperDense(5, dtype="float64"),
-        kh.HyperEinsumDense("abc,cd->abd", (None, 5), bias_axes="d", dtype="float64"),
+        kh.Hyper(keras.layers.Dense(5, dtype="float64")),
+        kh.Hyper(
+            keras.layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d", dtype="float64")
+        ),
     ):
         weights = rng.normal(size=(rows, layer.spec(x.shape).total))
         expected = ref.dense_rows(x, weights, 5)
@@ -172,14 +174,14 @@ def test_float64_is_computed_in_float64(rng):
     factored = {"basis": basis, "features": features, "offset": rng.normal(size=35)}
     flat = features @ basis + factored["offset"]
     for contraction in ("materialize", "project", "outer"):
-        layer = kh.HyperDense(5, contraction=contraction, dtype="float64")
+        layer = kh.Hyper(keras.layers.Dense(5, dtype="float64"), contraction=contraction)
         expected = ref.dense_rows(x, flat, 5)
         np.testing.assert_allclose(numpy_of(layer(x, factored)), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_an_update_of_several_dtypes(rng):
     """Of an embedding, which casts no argument: nor does its twin."""
-    layer, ids = kh.HyperEmbedding(5, 3, dtype=HALF), np.array([[0, 4], [2, 2]])
+    layer, ids = kh.Hyper(keras.layers.Embedding(5, 3, dtype=HALF)), np.array([[0, 4], [2, 2]])
     base, down, up = (rng.normal(size=s).astype("float32") for s in [(5, 3), (2, 5, 1), (2, 1, 3)])
     half = ops.cast(base, "bfloat16")
     y = layer(ids, {"embeddings": {"base": half, "down": down, "up": up}})
@@ -194,7 +196,7 @@ def test_a_wrapped_layer_keeps_its_policy(rng):
     x, weights = rng.normal(size=(4, 6, 4)), rng.normal(size=(1, 81))
     x, weights = x.astype("float32"), weights.astype("float32")
     for policy, dtype in ((None, "bfloat16"), ("float32", "float32"), (HALF, "bfloat16")):
-        wrapper = kh.HyperWrapper(layer, dtype=policy)
+        wrapper = kh.Hyper(layer, dtype=policy, shared=True)
         assert dtypes_of(wrapper(x, weights)) == dtypes_of(wrapper(*symbolic([x, weights])))
         assert dtypes_of(wrapper(x, weights)) == {dtype}
         shapes = [tuple(y.shape) for y in wrapper(x, weights)]

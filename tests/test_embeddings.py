@@ -162,7 +162,7 @@ def test_drawn_noise_feeds_the_generator_too():
 def test_a_model_with_drawn_noise_learns_saves_and_loads(tmp_path, rng):
     z, x = keras.Input((2,)), keras.Input((40,))
     layer = perturbed(noise_size=3)
-    model = keras.Model([z, x], kh.HyperDense(50, use_bias=False)(x, layer(z)))
+    model = keras.Model([z, x], kh.Hyper(keras.layers.Dense(50, use_bias=False))(x, layer(z)))
     model.compile("adam", "mse")
     data = [rng.normal(size=(20, n)).astype("float32") for n in (2, 40)]
     model.fit(data, np.zeros((20, 50)), batch_size=8, verbose=0)
@@ -236,12 +236,12 @@ def test_weights_that_do_not_fit(weights, form, message):
 def test_any_generator_runs_once_per_task(make, rng, tmp_path):
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     tasks = kh.TaskWeights(make(), 6)
-    model = keras.Model([ids, x], kh.HyperDense(2)(x, tasks(ids)))
+    model = keras.Model([ids, x], kh.Hyper(keras.layers.Dense(2))(x, tasks(ids)))
     i, data = np.array([5, 0, 5], "int32"), rng.normal(size=(3, 3)).astype("float32")
     inside = {"condition": tasks.embedding(i), "condition_id": i}
     if tasks.generator.num_conditions is None:
         del inside["condition_id"]
-    expected = kh.HyperDense(2)(data, ops.convert_to_tensor(tasks.generator(inside)))
+    expected = kh.Hyper(keras.layers.Dense(2))(data, ops.convert_to_tensor(tasks.generator(inside)))
     np.testing.assert_allclose(numpy_of(model([i, data])), numpy_of(expected), atol=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -265,7 +265,9 @@ def test_a_model_with_several_inputs_of_its_generator_is_read(rng):
     )
     generator = chunked(chunk_embeddings="conditional", num_conditions=6)
     hyper = kh.Hypernetwork(generator, noise_size=2, name="hyper")
-    y = kh.HyperDense(2, name="dense")(x, hyper({"condition_id": ids, "noise": noise}))
+    y = kh.Hyper(keras.layers.Dense(2, name="dense"))(
+        x, hyper({"condition_id": ids, "noise": noise})
+    )
     model = keras.Model([noise, ids, x], y)
     i, z = np.array([5, 2]), rng.normal(size=(2, 2)).astype("float32")
     weights = kh.target_weights(model, {"noise": z, "ids": i})

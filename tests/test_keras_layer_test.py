@@ -9,7 +9,7 @@ from keras import layers, ops
 from keras.src.testing import TestCase
 
 import keras_hypernet as kh
-from tests.twin_cases import FIRST
+from tests.rule_cases import FIRST, KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
@@ -44,12 +44,6 @@ def task_weights(**options):
     return kh.TaskWeights(inside(), CONDITIONS, **options)
 
 
-def wrapper(**options):
-    layer = layers.GRU(4)
-    layer.build((None, 3, 2))
-    return kh.HyperWrapper(layer, **options)
-
-
 def continual(**options):
     model = kh.build(2, 3, [(3, 4), (4, 2)], hidden_sizes=[3])
     return kh.ContinualModel(model, num_tasks=3, **options)
@@ -64,18 +58,31 @@ def structured(**options):
     return kh.StructuredWeightGenerator(plan, hidden_sizes=[3], **options)
 
 
-def twin(row):
-    """A hyper layer with the arguments and data of its first row in the table of twins."""
-    layer = row.hyper(**row.arguments)
+def hyper_options(make, x_shape, weights_shape, dtype="float32", other=None):
+    """What the test takes for a `Hyper` around a layer that is made anew each time."""
+
+    def hyper(dtype=None, name=None, **options):
+        return kh.Hyper(make(dtype=dtype, name=name), **options)
+
+    shapes = {"x_shape": x_shape, "weights_shape": weights_shape}
+    dtypes = {"x_shape": dtype, "weights_shape": "float32"}
+    if other is not None:
+        shapes[f"{other}_shape"], dtypes[f"{other}_shape"] = x_shape, "float32"
+    return {"layer_cls": hyper, "input_shape": shapes, "input_dtype": dtypes}
+
+
+def by_rule(row):
     x, *others = row.data(4, np.random.default_rng(0))
-    names = ["query", "weights", "value"] if others else ["x", "weights"]
-    shapes = [x.shape, (2, layer.spec(x.shape).total), *(x.shape for x in others)]
-    dtypes = [str(x.dtype), "float32", *(str(x.dtype) for x in others)]
-    return {
-        "init_kwargs": row.arguments,
-        "input_shape": {f"{name}_shape": shape for name, shape in zip(names, shapes)},
-        "input_dtype": {f"{name}_shape": dtype for name, dtype in zip(names, dtypes)},
-    }
+    spec = kh.Hyper(row.layer(**row.arguments)).spec(x.shape, *(x.shape for x in others))
+    make = functools.partial(row.layer, **row.arguments)
+    other = "value" if others else None
+    return hyper_options(make, x.shape, (2, spec.total), str(x.dtype), other)
+
+
+def shared_gru(dtype=None, name=None):
+    layer = layers.GRU(4, dtype=dtype, name=name)
+    layer.build((None, 3, 2))
+    return layer
 
 
 # The test makes a layer several times, and parts belong to one layer: a function makes those.
@@ -169,24 +176,18 @@ LAYERS = {
         "input_shape": (4, 3),
         "expected_output_shape": (4, 2),
     },
-    kh.HyperDense: {
-        "init_kwargs": {"units": 2},
-        "input_shape": {"x_shape": (4, 3), "weights_shape": (2, 8)},
-        "expected_output_shape": (4, 2),
-        "supports_masking": True,
-    },
     kh.ApplyGeneratedWeights: {
         "init_kwargs": {"target_layer_sizes": [(3, 4), (4, 2)]},
         "input_shape": {"x_shape": (4, 3), "weights_shape": (2, 26)},
         "expected_output_shape": (4, 2),
         "supports_masking": True,
     },
-    kh.HyperWrapper: {
-        "layer_cls": wrapper,
-        "input_shape": {"x_shape": (4, 3, 2), "weights_shape": (1, 96)},
+    **{f"Hyper {FIRST[kind].id}": by_rule(FIRST[kind]) for kind in [layers.Dense, *KINDS]},
+    "Hyper shared": {
+        **hyper_options(shared_gru, (4, 3, 2), (1, 96)),
+        "init_kwargs": {"shared": True},
         "expected_output_shape": (4, 4),
     },
-    **{hyper: twin(row) for hyper, row in FIRST.items()},
 }
 # `fit` warns of a model of nothing else.
 UNTRAINED = {kh.UnitNormEncoding, kh.FourierFeatures, kh.RunningScale}
@@ -258,19 +259,23 @@ class OnOwnWeights(Around):
         return self.layer.compute_output_shape(*shapes)
 
     def _others(self, x):
-        return [x] if isinstance(self.layer, kh.HyperMultiHeadAttention) else []
+        attention = isinstance(self.layer, kh.Hyper) and isinstance(
+            self.layer.wrapped_layer(), layers.MultiHeadAttention
+        )
+        return [x] if attention else []
 
     def get_config(self):
         return {**super().get_config(), "weights_shape": self.weights_shape}
 
 
 def every_class(classes):
-    return pytest.mark.parametrize("cls", classes, ids=lambda cls: cls.__name__)
+    return pytest.mark.parametrize("cls", classes, ids=lambda cls: getattr(cls, "__name__", cls))
 
 
 def test_the_table_has_every_public_layer():
     public = {getattr(kh, name) for name in kh.__all__}
-    assert {c for c in public if isinstance(c, type) and issubclass(c, layers.Layer)} == set(LAYERS)
+    classes = {c for c in public if isinstance(c, type) and issubclass(c, layers.Layer)}
+    assert classes == {*(c for c in LAYERS if isinstance(c, type)), kh.Hyper}
 
 
 @every_class(LAYERS)

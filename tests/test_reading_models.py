@@ -59,7 +59,7 @@ def test_computed_conditioning(rng):
 def test_tasks_and_shared_and_nested(rng):
     ids, x = keras.Input((), dtype="int32", name="ids"), keras.Input((3,), name="x")
     weights = kh.TaskWeights(kh.WeightGenerator({"a/kernel": (3, 3), "a/bias": (3,)}), 4)(ids)
-    y = kh.HyperDense(3)(kh.HyperDense(3)(x, weights), weights)
+    y = kh.Hyper(keras.layers.Dense(3))(kh.Hyper(keras.layers.Dense(3))(x, weights), weights)
     inner = keras.Model([ids, x], y, name="inner")
     first = kh.target_weights(inner, np.array([1, 3]))
     assert first["a/kernel"].shape == (2, 3, 3)
@@ -80,7 +80,7 @@ def weights_name(model):
 def test_float_ids_are_refused():
     ids, x = keras.Input((), dtype="int32", name="ids"), keras.Input((3,))
     weights = kh.TaskWeights(kh.WeightGenerator([(3, 3), (3,)]), 4)(ids)
-    model = keras.Model([ids, x], kh.HyperDense(3)(x, weights))
+    model = keras.Model([ids, x], kh.Hyper(keras.layers.Dense(3))(x, weights))
     with pytest.raises(TypeError, match="`ids` must have an integer dtype"):
         kh.target_weights(model, np.array([0.0, 1.7]))
 
@@ -104,7 +104,7 @@ def test_equal_names_get_their_generators_names(rng):
 def test_one_generator_called_twice(rng):
     a, b, x = keras.Input((4,), name="a"), keras.Input((4,), name="b"), keras.Input((3,))
     generator = kh.WeightGenerator([(3, 3)], name="gen")
-    layer = kh.HyperDense(3, use_bias=False)
+    layer = kh.Hyper(keras.layers.Dense(3, use_bias=False))
     model = keras.Model([a, b, x], layer(layer(x, generator(a)), generator(b)))
     given = [rng.normal(size=(2, 4)).astype("float32") for _ in range(2)]
     weights = kh.target_weights(model, given)
@@ -114,31 +114,37 @@ def test_one_generator_called_twice(rng):
 
 
 def abs_between(z, x):
-    return kh.HyperDense(1, use_bias=False)(x, ops.abs(kh.WeightGenerator([(3, 1)])(z)))
+    return kh.Hyper(keras.layers.Dense(1, use_bias=False))(
+        x, ops.abs(kh.WeightGenerator([(3, 1)])(z))
+    )
 
 
 def several_operations_between(z, x):
     weights = kh.WeightGenerator([(4, 2)], name="gen")(z)
     weights = keras.layers.LayerNormalization()(ops.concatenate([weights, weights[:, :1]], axis=-1))
-    return kh.HyperDense(3, name="target")(x[:, :2], weights)
+    return kh.Hyper(keras.layers.Dense(3, name="target"))(x[:, :2], weights)
 
 
 def sum_of_two(z, x):
     weights = [kh.WeightGenerator([(3, 1), (1,)], name=name)(z) for name in ("one", "two")]
-    return kh.HyperDense(1, name="target")(x, weights[0] * weights[1])
+    return kh.Hyper(keras.layers.Dense(1, name="target"))(x, weights[0] * weights[1])
 
 
 def operation_and_layer_in_nested_models(z, x):
     c = keras.Input((4,))
     weights = keras.Model(c, ops.exp(kh.WeightGenerator([(3, 2), (2,)])(c)), name="hyper")
     w, data = keras.Input((8,)), keras.Input((3,))
-    applied = keras.Model([w, data], kh.HyperDense(2, name="target")(data, 2 * w), name="applied")
+    applied = keras.Model(
+        [w, data], kh.Hyper(keras.layers.Dense(2, name="target"))(data, 2 * w), name="applied"
+    )
     return applied([weights(z), x])
 
 
 def factored_between(z, x):
     weights = kh.WeightGenerator([(3, 2), (2,)], hidden_sizes=[5])(z, factored=True)
-    return kh.HyperDense(2)(x, {**weights, "features": ops.tanh(weights["features"])})
+    return kh.Hyper(keras.layers.Dense(2))(
+        x, {**weights, "features": ops.tanh(weights["features"])}
+    )
 
 
 def mlp_between(z, x):
@@ -177,7 +183,9 @@ def test_what_stands_between_a_generator_and_a_layer(wire, rng):
 def test_a_generator_that_is_used_as_it_is_and_changed(rng):
     z, x = keras.Input((4,), name="z"), keras.Input((3,), name="x")
     weights = kh.WeightGenerator([(3, 3)], name="gen")(z)
-    first, second = (kh.HyperDense(3, use_bias=False, name=name) for name in ("first", "second"))
+    first, second = (
+        kh.Hyper(keras.layers.Dense(3, use_bias=False, name=name)) for name in ("first", "second")
+    )
     model = keras.Model([z, x], second(first(x, weights), ops.abs(weights)))
     found = kh.target_weights(model, rng.normal(size=(2, 4)).astype("float32"))
     assert set(found) == {"gen/layer_0/kernel", "second/layer_0/kernel"}
@@ -241,7 +249,7 @@ def test_what_computes_the_conditioning_runs_once_for_all_weights(read, make, rn
 def with_ids():
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     weights = kh.Hypernetwork(kh.WeightGenerator([(3, 2), (2,)]), num_conditions=3)(ids)
-    return keras.Model([ids, x], kh.HyperDense(2, shared=True)(x, weights))
+    return keras.Model([ids, x], kh.Hyper(keras.layers.Dense(2), shared=True)(x, weights))
 
 
 CALLS = {
@@ -277,7 +285,7 @@ def test_a_nested_model_takes_its_inputs_as_keras_does(rng):
     mask = ops.any(ops.greater(given, 0), axis=-1)
     z = ops.concatenate([encoder(ids, training=False), pooled(given, mask=mask)], axis=-1)
     weights = kh.WeightGenerator([(3, 2), (2,)], initialization="hyper_fan_in")(z)
-    model = keras.Model([ids, given, data], kh.HyperDense(2)(data, weights))
+    model = keras.Model([ids, given, data], kh.Hyper(keras.layers.Dense(2))(data, weights))
     rows = [np.arange(4, dtype="int32")[:, None], rng.normal(size=(4, 5, 3)).astype("float32")]
     flat = keras.Model(model.inputs[:2], weights)(rows, training=False)
     found = kh.target_weights(model, rows)

@@ -86,7 +86,7 @@ def test_a_frozen_wrapped_layer_stays_frozen(frozen, rng, tmp_path):
         layer.query_dense.trainable = False
     z, x = keras.Input((SIZE,)), keras.Input((4, 3))
     weights = kh.WeightGenerator(kh.WeightSpec.from_layer(layer), ())(z)
-    model = keras.Model([z, x], kh.HyperWrapper(layer)(x, weights, value=x))
+    model = keras.Model([z, x], kh.Hyper(layer, shared=True)(x, weights, value=x))
     model.trainable = frozen == "part"
     expected = 6 if frozen == "part" else 0
     model.save(tmp_path / "model.keras")
@@ -308,7 +308,7 @@ def test_new_names_are_free(rng):
     """A layer on two sets of weights becomes two; the second takes no other layer's name."""
     a, b, x = keras.Input((2,)), keras.Input((2,)), keras.Input((3,))
     generator = kh.WeightGenerator([(3, 3), (3,)], hidden_sizes=[4])
-    layer = kh.HyperDense(3, name="twice")
+    layer = kh.Hyper(keras.layers.Dense(3, name="twice"))
     y = layer(layer(x, generator(a)), generator(b))
     model = keras.Model([a, b, x], layers.Dense(3, name="twice_1")(y))
     given, data = [vector(rng, size=2), vector(rng, size=2)], vector(rng, size=3)
@@ -322,7 +322,9 @@ def test_nested_models_of_which_not_all_is_used(rng):
     shared = layers.Dense(3, name="shared")
     z, a, b = keras.Input((2,), name="z"), keras.Input((3,), name="a"), keras.Input((3,), name="b")
     weights = kh.WeightGenerator([(3, 3), (3,)], initialization="hyper_fan_in")(z)
-    hyper = keras.Model([z, a, b], [kh.HyperDense(3)(a, weights), shared(b)], name="hyper")
+    hyper = keras.Model(
+        [z, a, b], [kh.Hyper(keras.layers.Dense(3))(a, weights), shared(b)], name="hyper"
+    )
     c, d = keras.Input((3,), name="c"), keras.Input((3,), name="d")
     unused = keras.Model([c, d], shared(c), name="unused")
     code, x, y = keras.Input((2,)), keras.Input((3,), name="x"), keras.Input((3,), name="y")

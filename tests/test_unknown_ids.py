@@ -66,7 +66,7 @@ def model_of(generator):
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     takes_ids = isinstance(generator, (kh.Hypernetwork, kh.TaskWeights))
     weights = generator(ids if takes_ids else {"condition_id": ids})
-    model = keras.Model([ids, x], kh.HyperDense(2, use_bias=False)(x, weights))
+    model = keras.Model([ids, x], kh.Hyper(keras.layers.Dense(2, use_bias=False))(x, weights))
     model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
     return model
 

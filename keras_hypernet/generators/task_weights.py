@@ -47,7 +47,7 @@ class TaskWeights(Hypernetwork):
     Example:
 
     >>> tasks = kh.TaskWeights(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)
-    >>> y = kh.HyperDense(4)(np.ones((2, 3), "float32"), tasks(np.array([1, 7])))
+    >>> y = kh.Hyper(keras.layers.Dense(4))(np.ones((2, 3), "float32"), tasks(np.array([1, 7])))
     >>> keras.ops.shape(y)
     (2, 4)
 

@@ -104,7 +104,7 @@ class Hyper(HiddenLayer):
         self.check_rows = check_rows
         self._inside = Untracked(None)
         self._built_shapes = None
-        self._single = set()  # names of tensors that were built with one row
+        self._single = set()  # names of tensors without a rule that were built with one row
         self._positions = {}  # leaf -> data positions for a row of weights, where it was known
         layer = self.wrapped_layer()
         self._checked = not check_rows or has_own_rule(layer)
@@ -127,7 +127,8 @@ class Hyper(HiddenLayer):
             x_shape: Shape of the data, or a structure of shapes, or KerasTensors.
             *others, **named: The same of the further call arguments.
         """
-        self._build_layer(*_symbols_of_shapes((x_shape, *others)), **_symbols_of_shapes(named))
+        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
+        self._build_layer(*args, **kwargs)
         return WeightSpec(self.tensors_to_generate())
 
     def tensors_to_generate(self):
@@ -278,14 +279,16 @@ class Hyper(HiddenLayer):
             if set(its) - {1, None} or (None in its and name not in self._single)
         }
 
-    def build(self, x_shape: Nest, weights_shape: Nest) -> None:
-        self._build_layer(*_symbols_of_shapes((x_shape,)))
+    def build(self, x_shape: Nest, weights_shape: Nest, *others: Nest, **named: Nest) -> None:
+        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
+        self._build_layer(*args, **kwargs)
         self._keep_shapes(x_shape, weights_shape)
 
     def _keep_shapes(self, x_shape, weights_shape):
         """Keeps static shapes, of which TensorFlow hides some later."""
         if self._built_shapes is None:
-            self._single = set(self.tensor_names) - self._per_row(weights_shape)
+            own = {p.name for p in self.inside().parameters if p.leaf is None}
+            self._single = own - self._per_row(weights_shape)
             self._built_shapes = (x_shape, weights_shape)
             self.chosen_contraction()
 
@@ -376,9 +379,10 @@ class Hyper(HiddenLayer):
         sizes = leaf.layer.kernel.shape
         return contractions.choose(*sizes, weights_shape["basis"][0], positions)
 
-    def chosen_contraction(self):
-        """The orders that static shapes choose for the dense kernels."""
-        x_shape, weights_shape = self._built_shapes
+    def chosen_contraction(self, x_shape=None, weights_shape=None):
+        """The orders that static shapes, or those that it was built with, choose for kernels."""
+        if x_shape is None:
+            x_shape, weights_shape = self._built_shapes
         orders = []
         for name in self._contracted():
             leaf, entry = self.inside().by_name[name].leaf, self._entry(name, weights_shape)
@@ -400,9 +404,7 @@ class Hyper(HiddenLayer):
     def compute_output_shape(
         self, x_shape: Nest, weights_shape: Nest = None, *others: Nest, **named: Nest
     ) -> Nest:
-        args = _symbols_of_shapes((x_shape, *others))
-        named = {name.removesuffix("_shape"): shape for name, shape in named.items()}
-        kwargs = _symbols_of_shapes(named)
+        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
         total = sum(map(math.prod, self.inside().shapes.values()))
         weights = keras.KerasTensor((1, total), dtype=self.compute_dtype)
@@ -451,13 +453,14 @@ def _batch(x_shape):
     return found[0][0] if found and found[0] else None
 
 
-def _symbols_of_shapes(nest):
-    """KerasTensors in place of shapes."""
+def _symbols_of_shapes(*shapes, **named):
+    """Positional and named call arguments with KerasTensors in place of shapes."""
 
     def symbol(shape):
         return shape if keras.utils.is_keras_tensor(shape) else keras.KerasTensor(shape)
 
-    return tree.map_shape_structure(symbol, nest)
+    named = {name.removesuffix("_shape"): shape for name, shape in named.items()}
+    return tree.map_shape_structure(symbol, shapes), tree.map_shape_structure(symbol, named)
 
 
 def _symbols(nest):

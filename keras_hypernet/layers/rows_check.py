@@ -58,7 +58,8 @@ class Trial:
             count = _ROWS if p.name in per_row else 1
             self.tensors[p.name] = self._weights(tensor, count, p.variable.dtype)
         self.leaves = {id(p.leaf): p.leaf for p in self.inside.parameters if p.name in per_row}
-        self.seen = {}  # name of a leaf -> sizes of the first axis of what it was called on
+        dtypes = {each.compute_dtype for each in keras_internals.layers_in(self.layer)}
+        self.tolerance = max(_TOLERANCES.get(dtype, 0) for dtype in dtypes)
 
     def _weights(self, tensor, count, dtype):
         drawn = self.rng.normal(size=(count, *tensor.shape))
@@ -130,11 +131,9 @@ class Trial:
         parts = np.concatenate(rows)
         if parts.shape != together.shape:
             return False
-        dtype = keras.backend.standardize_dtype(together.dtype)
         together, parts = together.astype("float64"), parts.astype("float64")
         size = max(1.0, np.abs(parts).max(initial=0))
-        tolerance = _TOLERANCES.get(dtype, 1e-3) * size
-        return np.allclose(together, parts, rtol=0, atol=tolerance, equal_nan=True)
+        return np.allclose(together, parts, rtol=0, atol=self.tolerance * size, equal_nan=True)
 
     def _without_batch(self, alone, together):
         """The first leaf that is called on data without the batch in front, and their size."""

@@ -62,7 +62,7 @@ def build(
         conditioning: KerasTensor in place of `conditioning_size`. The Inputs that it depends on
             become the first inputs of the model, and the layers between them its layers.
         data_input: KerasTensor in place of `input_size`, likewise.
-        contraction: Order of the product, as in `HyperDense`.
+        contraction: Order of the product, as in `Hyper`.
         hidden_activation: Of the hidden layers of the generators.
         initialization: How the generators start, as in `WeightGenerator`, which may name tensors of
             all layers: `kh.BiasHyperInit({"layer_0/kernel": "orthogonal"})`. By default the target

@@ -59,7 +59,7 @@ def with_conditions(
 
     >>> ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     >>> weights = kh.Hypernetwork(kh.WeightGenerator([(3, 4), (4,)]), num_conditions=10)(ids)
-    >>> model = keras.Model([ids, x], kh.HyperDense(4)(x, weights))
+    >>> model = keras.Model([ids, x], kh.Hyper(keras.layers.Dense(4))(x, weights))
     >>> larger = kh.with_conditions(model, 12, start="mean", freeze="all")
     >>> [tuple(variable.shape) for variable in larger.trainable_variables]
     [(12, 8)]

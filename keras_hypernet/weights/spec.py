@@ -81,7 +81,7 @@ class WeightSpec:
             layout: `"keras"` for kernels `[..., in, out]`, `"torch"` for `[out, in, ...]`. Beside
                 these there are `"transposed"`, `[..., out, in]`, `"depthwise"`, `[..., channels,
                 multiplier]`, and `"other"`, which specs of layers have. The tensors keep it: it
-                says where fans and outputs are. Hyper layers take kernels as their twins have them.
+                says where fans and outputs are. Layers take kernels as those of Keras have them.
         """
         checks.choice("layout", layout, tuple(LAYOUTS))
         if isinstance(shapes, dict):

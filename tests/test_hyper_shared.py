@@ -71,7 +71,7 @@ def test_a_constant_in_a_wrapped_layer_lets_what_is_before_it_train(rng):
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients(name, rng):
     layer, x = built(name), data(rng)
-    wrapper, values = kh.HyperWrapper(built(name)), other_values(layer, rng)
+    wrapper, values = kh.Hyper(built(name), shared=True), other_values(layer, rng)
     for variable, value in zip(layer.trainable_variables, values):
         variable.assign(value)
     expected = numpy_of(layer(x))
@@ -89,7 +89,7 @@ def test_values_and_gradients(name, rng):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_it_is_made_anew_trained_and_loaded(name, rng, tmp_path):
-    wrapper, x = kh.HyperWrapper(built(name), name="wrapped"), data(rng)
+    wrapper, x = kh.Hyper(built(name), name="wrapped", shared=True), data(rng)
     config = config_of(wrapper)
     assert config_of(kh.HyperWrapper.from_config(json.loads(config))) == config
     total = sum(int(np.prod(v.shape)) for v in wrapper.wrapped_layer().trainable_variables)
@@ -109,7 +109,7 @@ def test_it_is_made_anew_trained_and_loaded(name, rng, tmp_path):
 
 def test_state_moves_and_losses_are_added(rng):
     layer, x = built("subclassed"), data(rng)
-    wrapper = kh.HyperWrapper(built("subclassed"))
+    wrapper = kh.Hyper(built("subclassed"), shared=True)
     weights = flat(numpy_of(layer.trainable_variables))
     assert_close(numpy_of(wrapper(x, weights, training=True)), numpy_of(layer(x, training=True)))
     for found, expected in zip(wrapper.state, layer.norm.non_trainable_variables, strict=True):
@@ -121,7 +121,7 @@ def test_state_moves_and_losses_are_added(rng):
 def test_mixed_precision(rng):
     layer = layers.GRU(3, dtype="mixed_float16")
     layer.build((None, 6, 4))
-    wrapper = kh.HyperWrapper(layer, dtype="mixed_float16")
+    wrapper = kh.Hyper(layer, dtype="mixed_float16", shared=True)
     y = wrapper(data(rng), flat(numpy_of(layer.trainable_variables)))
     assert keras.backend.standardize_dtype(y.dtype) == "float16"
     assert np.isfinite(numpy_of(y)).all()
@@ -136,12 +136,20 @@ def dense():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: kh.HyperWrapper("dense"), TypeError, "`layer`"),
-        (lambda x: kh.HyperWrapper(layers.Dense(2)), ValueError, "`layer` must be built"),
-        (lambda x: kh.HyperWrapper(layers.Flatten()), ValueError, "built|must have weights"),
-        (lambda x: kh.HyperWrapper(dense())(x, np.ones((2, 10), "float32")), ValueError, "single"),
-        (lambda x: kh.HyperWrapper(dense())(x, np.ones((1, 9), "float32")), ValueError, "10"),
-        (lambda x: kh.HyperWrapper(dense())(x, np.ones((1, 10), "int32")), TypeError, "int32"),
+        (lambda x: kh.Hyper("dense", shared=True), TypeError, "`layer`"),
+        (lambda x: kh.Hyper(layers.Dense(2), shared=True), ValueError, "`layer` must be built"),
+        (lambda x: kh.Hyper(layers.Flatten(), shared=True), ValueError, "built|must have weights"),
+        (
+            lambda x: kh.Hyper(dense(), shared=True)(x, np.ones((2, 10), "float32")),
+            ValueError,
+            "single",
+        ),
+        (lambda x: kh.Hyper(dense(), shared=True)(x, np.ones((1, 9), "float32")), ValueError, "10"),
+        (
+            lambda x: kh.Hyper(dense(), shared=True)(x, np.ones((1, 10), "int32")),
+            TypeError,
+            "int32",
+        ),
     ],
 )
 def test_refused(call, error, message, rng):
@@ -151,7 +159,7 @@ def test_refused(call, error, message, rng):
 
 def test_a_wrapped_sequential_stays_frozen():
     layer = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()])
-    wrapper = kh.HyperWrapper(layer)
+    wrapper = kh.Hyper(layer, shared=True)
     wrapper.trainable = False
     assert not layer.trainable
     copy = kh.HyperWrapper.from_config(wrapper.get_config())
