@@ -130,7 +130,7 @@ def built(outputs=2):
 def tasks_by_id():
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     weights = kh.Hypernetwork(kh.WeightGenerator(SHAPES), num_conditions=2)(ids)
-    return keras.Model([ids, x], kh.HyperDense(4)(x, weights))
+    return keras.Model([ids, x], kh.Hyper(keras.layers.Dense(4))(x, weights))
 
 
 @functools.cache
@@ -284,6 +284,11 @@ def ruled(layer_class, rule):
     hyper = kh.Hyper(Own(4))
     total = hyper.spec((None, 3)).total
     return ops.convert_to_numpy(hyper(np.ones((2, 3)), np.ones((2, total), "float32"))).tolist()
+
+
+class Unbiased(layers.Dense):
+    def __init__(self, units):
+        super().__init__(units, use_bias=False)
 
 
 class Doubled(rule_of(layers.Dense(1)).__class__):
@@ -670,7 +675,7 @@ OTHER = {
     ("plan_chunks", "input_size"): Row(20, {"budget": 800}),
     ("plan_chunks", "use_bias"): Row(False, {"budget": 740}),
     ("plan_chunks", "num_conditions"): Row(2, {"budget": 740}),
-    ("register_rule", "layer_class"): layers.EinsumDense,
+    ("register_rule", "layer_class"): Unbiased,
     ("register_rule", "rule"): lambda: Doubled(),
     ("resnet_chunking", "model"): lambda: network("resnet", width=2),
     ("specialize", "model"): lambda: built(3),

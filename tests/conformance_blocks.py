@@ -19,20 +19,19 @@ class PreNorm(layers.Layer):
     def __init__(self, heads=2, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.heads, self.rate = heads, dropout
-        self.norms = {
-            "attention": layers.LayerNormalization(),
-            "dense": layers.LayerNormalization(),
-        }
-        self.dropout = layers.Dropout(dropout, seed=3)
+        dtype = self.dtype_policy
+        self.norms = {n: layers.LayerNormalization(dtype=dtype) for n in ("attention", "dense")}
+        self.dropout = layers.Dropout(dropout, seed=3, dtype=dtype)
 
     def build(self, shape):
-        size = shape[-1]
-        self.attention = layers.MultiHeadAttention(self.heads, size // self.heads)
-        self.dense_layers = [layers.Dense(2 * size, activation="gelu"), layers.Dense(size)]
+        size, dtype = shape[-1], self.dtype_policy
+        self.attention = layers.MultiHeadAttention(self.heads, size // self.heads, dtype=dtype)
+        wide = layers.Dense(2 * size, activation="gelu", dtype=dtype)
+        self.dense_layers = [wide, layers.Dense(size, dtype=dtype)]
         self.attention.build(shape, shape)
         for norm in self.norms.values():
             norm.build(shape)
-        self.dense_layers[0].build(shape)
+        wide.build(shape)
         self.dense_layers[1].build((*shape[:-1], 2 * size))
 
     def call(self, x, attention_mask=None, training=None):

@@ -42,17 +42,19 @@ def targets(draw):
 @given(targets())
 def test_any_target_equals_the_loop_over_samples(target):
     (units, arguments), x, weights = target
-    layer = kh.Hyper(keras.layers.Dense(units, **arguments))
-    y = ref.dense_rows(*ref.cast([x, weights]), layer.units, layer.use_bias)
+    arguments = dict(arguments)
+    layer = kh.Hyper(keras.layers.Dense(units, use_bias=arguments.pop("use_bias")), **arguments)
+    y = ref.dense_rows(*ref.cast([x, weights]), units, layer.wrapped_layer().use_bias)
     np.testing.assert_allclose(numpy_of(layer(x, weights)), y, rtol=1e-4, atol=1e-4)
 
 
 @given(targets())
 def test_any_target_has_the_gradients_of_the_loop(target):
     (units, arguments), x, weights = target
-    layer = kh.Hyper(keras.layers.Dense(units, **arguments))
+    arguments = dict(arguments)
+    layer = kh.Hyper(keras.layers.Dense(units, use_bias=arguments.pop("use_bias")), **arguments)
     arrays = ref.cast([x, weights])
-    y = ref.dense_rows(*arrays, layer.units, layer.use_bias)
+    y = ref.dense_rows(*arrays, units, layer.wrapped_layer().use_bias)
     seeds = np.cos(np.arange(y.size)).reshape(y.shape)
     layer(x, weights)
     _, found = gradients(layer, [x, weights], seeds)
@@ -61,9 +63,9 @@ def test_any_target_has_the_gradients_of_the_loop(target):
     for tensor, gradient in zip(tensors, found, strict=True):
         direction = np.sin(1.0 + np.arange(tensor.size)).reshape(tensor.shape)
         tensor += direction
-        above = np.sum(ref.dense_rows(*arrays, layer.units, layer.use_bias) * seeds)
+        above = np.sum(ref.dense_rows(*arrays, units, len(layer.tensor_names) > 1) * seeds)
         tensor -= 2 * direction
-        below = np.sum(ref.dense_rows(*arrays, layer.units, layer.use_bias) * seeds)
+        below = np.sum(ref.dense_rows(*arrays, units, len(layer.tensor_names) > 1) * seeds)
         tensor += direction
         size = np.linalg.norm(gradient) * np.linalg.norm(direction)
         expected = (above - below) / 2

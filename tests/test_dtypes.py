@@ -191,12 +191,10 @@ def test_an_update_of_several_dtypes(rng):
 
 
 def test_a_wrapped_layer_keeps_its_policy(rng):
-    layer = layers.GRU(3, return_state=True, dtype=HALF)
-    layer.build((None, 6, 4))
     x, weights = rng.normal(size=(4, 6, 4)), rng.normal(size=(1, 81))
     x, weights = x.astype("float32"), weights.astype("float32")
-    for policy, dtype in ((None, "bfloat16"), ("float32", "float32"), (HALF, "bfloat16")):
-        wrapper = kh.Hyper(layer, dtype=policy, shared=True)
+    for policy, dtype in (("float32", "float32"), (HALF, "bfloat16")):
+        wrapper = kh.Hyper(layers.GRU(3, return_state=True, dtype=policy), shared=True)
         assert dtypes_of(wrapper(x, weights)) == dtypes_of(wrapper(*symbolic([x, weights])))
         assert dtypes_of(wrapper(x, weights)) == {dtype}
         shapes = [tuple(y.shape) for y in wrapper(x, weights)]

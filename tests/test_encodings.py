@@ -83,7 +83,7 @@ def test_angles_are_not_in_half_precision(name, policy, rng):
 def test_masks_go_through(name):
     x = keras.layers.Masking()(np.array([[[0.5], [0.0]]], "float32"))
     found = encodings()[name](x)
-    np.testing.assert_array_equal(keras_internals.take_mask(found), [[True, False]])
+    np.testing.assert_array_equal(keras_internals.mask_of(found), [[True, False]])
 
 
 # In models.

@@ -213,7 +213,7 @@ def test_statistics_in_a_wrapped_block_are_held(rng, tmp_path):
 def test_a_wrapper_hands_its_flag_down_to_what_it_wraps():
     layer = Block()
     layer.build((None, 3))
-    wrapper = kh.Hyper(layer, shared=True)
+    wrapper = kh.Hyper(layer, shared=True, copy=False)
     layer.inner_norm.trainable = False
     wrapper.trainable = True  # as it was: nothing changes inside
     assert [x.trainable for x in (layer, layer.dense, layer.inner_norm)] == [True, True, False]

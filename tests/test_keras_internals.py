@@ -49,7 +49,6 @@ def functional():
 
 OWNERS = {
     "Layer": lambda: attention()[0],
-    "MultiHeadAttention": lambda: attention()[0],
     "Operation": lambda: attention()[0],
     "Variable": lambda: keras.Variable(0.0),
     "KerasTensor": lambda: attention()[1],
@@ -64,8 +63,6 @@ COMMON, TORCH = "keras.src.backend.common", "keras.src.backend.torch.core"
 SAVING = "keras.src.saving.saving_lib"
 STATE = ("saveable", "weights_store", "assets_store", "inner_path")
 STORE = ("root_path", "archive", "mode")
-MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask", "use_causal_mask")
-ATTEND = ("attention_mask", "training", "return_attention_scores", "use_causal_mask")
 # (what has it, its name, the arguments that it is given or `None` where it is not called, user)
 PARTS = [
     ("Layer", "_flatten_layers", ("include_self", "recursive"), "layers_in"),
@@ -86,16 +83,16 @@ PARTS = [
     ("Variable", "_value", None, "is_readable"),
     ("CallContext", "entry_layer", None, "layer_in_training"),
     ("CallContext", "get_value", ("arg_name",), "layer_in_training"),
-    ("MultiHeadAttention", "_build_attention", ("rank",), "build_attention"),
-    ("MultiHeadAttention", "_compute_attention_mask", ("query", "value", *MASKS), "attention_mask"),
-    ("MultiHeadAttention", "_compute_attention", ("query", "key", "value", *ATTEND), "attend"),
-    ("keras.src.backend", "get_keras_mask", ("x",), "take_mask"),
+    ("keras.src.backend", "get_keras_mask", ("x",), "mask_of"),
     ("keras.src.backend", "set_keras_mask", ("x", "mask"), "set_mask"),
     (f"{COMMON}.global_state", "get_global_attribute", ("name",), "layer_in_training"),
     (f"{COMMON}.stateless_scope", "in_stateless_scope", (), "assigns_in_graph"),
     (f"{COMMON}.variables", "AutocastScope", ("dtype",), "without_autocast"),
-    (TORCH, "get_device", (), "constant"),
-    (TORCH, "DEFAULT_DEVICE", None, "constant"),
+    (f"{COMMON}.global_state", "set_global_attribute", ("name", "value"), "uninitialized"),
+    ("Variable", "_deferred_initialize", (), "initialize"),
+    ("Operation", "_remat_mode", None, "rematerialized"),
+    (TORCH, "get_device", (), "eagerly"),
+    (TORCH, "DEFAULT_DEVICE", None, "eagerly"),
     (SAVING, "_save_state", (*STATE, "visited_saveables"), "arrays_of"),
     (SAVING, "_load_state", (*STATE, "skip_mismatch", "visited_saveables"), "load_arrays"),
     (SAVING, "NpzIOStore", STORE, "load_arrays"),
@@ -265,13 +262,35 @@ def test_values_without_autocast():
     assert [keras.backend.standardize_dtype(d) for d in found] == ["bfloat16", "float32"]
 
 
-def test_masks_are_taken_from_a_tensor():
+def test_masks_of_tensors():
     x = layers.Masking()(np.eye(3, dtype="float32")[None])
-    mask = keras_internals.take_mask(x)
+    mask = keras_internals.mask_of(x)
     np.testing.assert_array_equal(ops.convert_to_numpy(mask), [[True] * 3])
-    assert keras_internals.take_mask(x) is None
-    keras_internals.set_mask(x, mask)
-    assert keras_internals.take_mask(x) is mask
+    y = ops.ones((1, 3, 3))
+    assert keras_internals.mask_of(y) is None
+    keras_internals.set_mask(y, mask)
+    assert keras_internals.mask_of(y) is mask
+
+
+def test_variables_without_values():
+    layer = layers.BatchNormalization()
+    with keras_internals.uninitialized() as made:
+        layer.build((None, 3))
+    assert [v.name for v in made] == ["gamma", "beta", "moving_mean", "moving_variance"]
+    assert all(v._value is None and tuple(v.shape) == (3,) for v in made)
+    keras_internals.initialize(made[2:])
+    np.testing.assert_array_equal(ops.convert_to_numpy(made[3]), [1, 1, 1])
+    with keras.StatelessScope():  # whose end gives values to all that still wait for them
+        pass
+    assert made[0]._value is None
+
+
+def test_rematerialized_layers():
+    with keras.RematScope(mode="full"):
+        inner = layers.Dense(2)
+    model = keras.Sequential([layers.Dense(3), inner])
+    assert keras_internals.rematerialized(model) is inner
+    assert keras_internals.rematerialized(layers.Dense(2)) is None
 
 
 def test_variables_cannot_be_read_while_they_are_trained():

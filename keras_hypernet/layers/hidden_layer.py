@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import keras
+from keras import ops
 
 from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
 from keras_hypernet.layers.rules import has_own_rule
@@ -167,6 +168,8 @@ def _copied(layer):
         set_flags(copy, flags_of(layer))
     else:
         copy_values(layer, copy)
+        for _, variable in keras_internals.parameters(copy):
+            variable.assign(ops.zeros(variable.shape, variable.dtype))  # nothing may read them
     return copy
 
 

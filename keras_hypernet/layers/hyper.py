@@ -156,7 +156,10 @@ class Hyper(HiddenLayer):
                 f"{self.name}/{name} takes no update of low rank: there is no rule for the layer "
                 f"{p.owner.name!r} of class {type(p.owner).__name__}, which made it."
             )
-        return p.leaf.rule.update_shapes(p.leaf.layer, p.local, shape, rank)
+        try:
+            return p.leaf.rule.update_shapes(p.leaf.layer, p.local, shape, rank)
+        except ValueError as error:
+            raise ValueError(f"{self.name}/{name}: {error}") from error
 
     def update_equation(self, name, shape):
         """The einsum equation of `down` and `up` for their product."""
@@ -183,7 +186,7 @@ class Hyper(HiddenLayer):
         given = {id(p.variable) for p in inside.parameters}
         self.state = [v for v in layer.variables if id(v) not in given]
         for leaf in inside.leaves:
-            if leaf is not inside.itself and not self.shared:
+            if leaf is not inside.itself:
                 make_scoped(leaf.layer)
 
     # Checks.
@@ -271,13 +274,14 @@ class Hyper(HiddenLayer):
         """Names of the tensors that may have more than one row."""
         if self.shared:
             return set()
-        counts = named_weights.row_counts(weights_shape, self.inside().shapes)
-        # TensorFlow may hide that there is one.
-        return {
-            name
-            for name, its in counts.items()
-            if set(its) - {1, None} or (None in its and name not in self._single)
-        }
+        found = set()
+        for name, counts in named_weights.row_counts(weights_shape, self.inside().shapes).items():
+            # Not `is not None`: while torch exports, a dynamic size is a symbol.
+            known = [count for count in counts if isinstance(count, int)]
+            hidden = len(known) < len(counts) and name not in self._single
+            if hidden or any(count != 1 for count in known):
+                found.add(name)
+        return found
 
     def build(self, x_shape: Nest, weights_shape: Nest, *others: Nest, **named: Nest) -> None:
         args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
@@ -398,7 +402,8 @@ class Hyper(HiddenLayer):
 
     def compute_output_spec(self, x, weights, *args, **kwargs):
         # Where a size is not known, Keras tries one, which rows of another number may not divide.
-        weights = named_weights.with_rows(weights, _batch(tree.map_structure(_shape, x)))
+        count = 1 if self.shared else _batch(tree.map_structure(_shape, x))
+        weights = named_weights.with_rows(weights, count)
         return keras.Operation.compute_output_spec(self, x, weights, *args, **kwargs)
 
     def compute_output_shape(
@@ -446,11 +451,12 @@ def _shape(tensor):
     return tuple(tensor.shape)
 
 
-def _batch(x_shape):
-    """The static size of the first axis of data, given by shapes."""
-    found = []
-    tree.map_shape_structure(found.append, x_shape)
-    return found[0][0] if found and found[0] else None
+def _batch(shapes):
+    """The size of the first axis of data, given by shapes; `None` where it is not known."""
+    shapes = list(shapes.values()) if isinstance(shapes, dict) else shapes
+    if not shapes:
+        return None
+    return _batch(shapes[0]) if isinstance(shapes[0], (tuple, list, dict)) else shapes[0]
 
 
 def _symbols_of_shapes(*shapes, **named):

@@ -124,7 +124,7 @@ def tensors_of(weights, shapes, single=(), factored=()):
         weights: Weights of a layer.
         shapes: `{name: shape}` of the layer's tensors.
         single: Names of those that have a single row, though shapes may not say so.
-        factored: Names of those that may stay factored.
+        factored: Names of those that may stay factored, where they have rows.
     """
     sizes = [math.prod(shape) for shape in shapes.values()]
     if is_named(weights):
@@ -136,7 +136,8 @@ def tensors_of(weights, shapes, single=(), factored=()):
     tensors = {}
     for name, shape in shapes.items():
         piece = pieces[name]
-        if not is_update(piece) and not (name in factored and is_factored(piece)):
+        stays = name in factored and name not in single and is_factored(piece)
+        if not is_update(piece) and not stays:
             piece = forms.materialize(piece)
             count = 1 if name in single else ops.shape(piece)[0]
             piece = backend.reshape(piece, (count, *shape))
