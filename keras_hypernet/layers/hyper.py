@@ -377,7 +377,12 @@ class Hyper(HiddenLayer):
             return "materialize"
         if self.contraction != "auto":
             return self.contraction
-        positions = contractions.positions(x_shape, weights_shape["features"][0])
+        # A size that is not known may be a symbol.
+        *x_shape, rows = [
+            size if isinstance(size, int) else None
+            for size in (*x_shape, weights_shape["features"][0])
+        ]
+        positions = contractions.positions(x_shape, rows)
         if None in x_shape[:-1]:
             positions = self._positions.setdefault(leaf.name, positions)
         sizes = leaf.layer.kernel.shape

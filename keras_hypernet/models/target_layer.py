@@ -157,8 +157,8 @@ def _check_no_kernel_left_out(parameters, selected):
         names = [parameters.path(v) for v in parameters.variables if id(v) in selected]
         how = f"leave them out with `select={names}`" if names else "there are no others in `model`"
         raise ValueError(
-            "`mode='low_rank'` cannot update kernels of dense layers of subclasses with a `call` of "
-            f"their own, or with adapters or quantization: {how}. Left out would be "
+            "`mode='low_rank'` cannot update kernels of dense layers that are subclasses with a "
+            f"`call` of their own, or have adapters or quantization: {how}. Left out would be "
             f"{len(left)}: {left if len(left) <= 4 else [*left[:3], '...']}"
         )
 
