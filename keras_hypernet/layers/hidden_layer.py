@@ -160,9 +160,10 @@ def build_without_values(layer, build):
 
 def _copied(layer):
     """A copy with the layer's state, under a path of its own."""
-    copy = copy_of(layer)
-    give_unique_path(copy)
-    build_without_values(copy, lambda: build_as(copy, build_of(layer)))
+    with keras.RematScope(mode=None):  # it is for the layer around the copy
+        copy = copy_of(layer)
+        give_unique_path(copy)
+        build_without_values(copy, lambda: build_as(copy, build_of(layer)))
     if has_own_rule(layer):
         assign(_state(layer), _state(copy), layer)
         set_flags(copy, flags_of(layer))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import partial
 
 import keras
@@ -406,19 +405,20 @@ class Hyper(HiddenLayer):
     # What comes out, and what the weights are.
 
     def compute_output_spec(self, x, weights, *args, **kwargs):
-        # Where a size is not known, Keras tries one, which rows of another number may not divide.
-        count = 1 if self.shared else _batch(tree.map_structure(_shape, x))
-        weights = named_weights.with_rows(weights, count)
-        return keras.Operation.compute_output_spec(self, x, weights, *args, **kwargs)
+        layer, leaf = self.wrapped_layer(), self.inside().itself
+        if leaf is not None:
+            return leaf.rule.output_spec(layer, x, *args, **kwargs)
+        try:  # what comes out; what layers of Keras say of themselves is not always that
+            return keras.Operation.compute_output_spec(layer, x, *args, **kwargs)
+        except Exception:  # sizes that are not known may not suit
+            return layer.compute_output_spec(x, *args, **kwargs)
 
     def compute_output_shape(
         self, x_shape: Nest, weights_shape: Nest = None, *others: Nest, **named: Nest
     ) -> Nest:
         args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
-        total = sum(map(math.prod, self.inside().shapes.values()))
-        weights = keras.KerasTensor((1, total), dtype=self.compute_dtype)
-        outputs = self.compute_output_spec(args[0], weights, *args[1:], **kwargs)
+        outputs = self.compute_output_spec(args[0], None, *args[1:], **kwargs)
         return tree.map_structure(_shape, outputs)
 
     def tensors_by_name(self, weights):

@@ -105,18 +105,6 @@ def _row_counts(entry):
     return [forms.row_count(entry)]
 
 
-def with_rows(weights, count):
-    """KerasTensors of weights of any form, with another number of rows where it is not one."""
-    if is_named(weights) and not is_update(weights):
-        return {name: with_rows(entry, count) for name, entry in weights.items()}
-    if isinstance(weights, dict):
-        of_rows = {"features", "down", "up"}
-        return {n: with_rows(t, count) if n in of_rows else t for n, t in weights.items()}
-    if weights.shape[0] == 1:
-        return weights
-    return keras.KerasTensor((count, *weights.shape[1:]), weights.dtype)
-
-
 def tensors_of(weights, shapes, single=(), factored=()):
     """Weights in any form -> `{name: tensor (rows, *shape), update or factored entry}`.
 

@@ -228,7 +228,8 @@ def initialize(variables):
 
 def rematerialized(layer):
     """The first layer of a layer and those inside it whose call is computed again; or `None`."""
-    return next((inner for inner in layers_in(layer) if inner._remat_mode is not None), None)
+    modes = ((inner, inner._remat_mode) for inner in layers_in(layer))
+    return next((inner for inner, mode in modes if mode is not None and mode.mode), None)
 
 
 def foreign_layer(layer):

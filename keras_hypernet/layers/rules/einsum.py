@@ -20,6 +20,11 @@ class EinsumRule(Rule):
     def update_equation(self, layer, name, shape):
         return Equation(layer.equation).of_low_rank()[2]
 
+    def output_spec(self, layer, x):
+        # Not Keras' own, which gives two or more elided axes in reverse and others as None.
+        shape = Equation(layer.equation, len(x.shape)).output_shape(x.shape, layer.kernel.shape)
+        return keras.KerasTensor(shape, dtype=layer.compute_dtype)
+
     def apply(self, layer, x, tensors):
         equation = Equation(layer.equation, len(x.shape))
         x, equation = _without_lost_axes(ops.cast(x, layer.compute_dtype), equation)

@@ -80,6 +80,12 @@ class Rule:
         axes = string.ascii_letters[: len(shape) - 1]
         return f"{axes}Y,YZ->{axes}Z"
 
+    def output_spec(
+        self, layer: keras.layers.Layer, x: Tensor, *args: Tensor, **kwargs: Tensor
+    ) -> Tensor:
+        """KerasTensors of what `apply` returns for KerasTensors: those of the layer itself."""
+        return layer.compute_output_spec(x, *args, **kwargs)
+
     def combine(
         self,
         function: Callable[[Tensor, Tensor], Tensor],
