@@ -58,7 +58,7 @@ def amortised(features):
         feature_scale=1.0,
     )
     weights = generator(log_lambda)
-    prediction = kh.HyperDense(1, use_bias=False)(x, weights)
+    prediction = kh.Hyper(keras.layers.Dense(1, use_bias=False))(x, weights)
     square = ops.sum(ops.square(weights), axis=-1, keepdims=True)
     return keras.Model([log_lambda, x], [prediction, 10**log_lambda * square])
 
