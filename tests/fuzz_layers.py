@@ -6,6 +6,7 @@ from keras import layers, tree
 
 import keras_hypernet as kh
 from tests.conformance import BATCH, Row, Trial, floats
+from tests.conformance_blocks import PreNorm
 from tests.conformance_core import ids, mask
 from tests.fuzz import Case, functional
 from tests.fuzz_generators import POLICIES, TOLERANCES, Made, layer_sizes
@@ -150,7 +151,33 @@ def attention(draw):
     return Row("", layers.MultiHeadAttention, options, floats(*shapes), arguments)
 
 
+def sequence(draw):
+    """A block of several layers, one after another."""
+    size, kinds = draw.integer(2, 4), draw.integer(1, 3)
+    makers = {
+        "dense": lambda dtype: layers.Dense(size, activation="tanh", dtype=dtype),
+        "norm": lambda dtype: layers.LayerNormalization(dtype=dtype),
+        "prelu": lambda dtype: layers.PReLU(dtype=dtype),
+        "activation": lambda dtype: layers.Activation("softplus", dtype=dtype),
+        "time": lambda dtype: layers.TimeDistributed(layers.Dense(size, dtype=dtype), dtype=dtype),
+    }
+    names = ["dense", *(draw.pick(list(makers)) for _ in range(kinds))]
+    draw.note(layers=names)
+
+    def block(dtype=None):
+        return keras.Sequential([makers[name](dtype) for name in names])
+
+    return Row("", block, {}, floats((draw.integer(1, 3), draw.integer(1, 4))))
+
+
+def pre_norm(draw):
+    heads = draw.integer(1, 2)
+    return Row("", PreNorm, {"heads": heads}, floats((draw.integer(2, 4), 2 * heads)))
+
+
 RULES = {
+    "sequence": sequence,
+    "pre-norm": pre_norm,
     "dense": dense,
     "einsum": einsum,
     "embedding": embedding,

@@ -11,6 +11,7 @@ from keras import layers, tree
 import keras_hypernet as kh
 from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
+from tests.conformance_blocks import PreNorm, Twice
 
 SIZE = 3  # of conditionings
 
@@ -394,6 +395,16 @@ def subclassed():
     return model
 
 
+def blocks():
+    """A block called twice, beside layers and in a nested model."""
+    x = keras.Input((3, 4))
+    block = PreNorm(name="block")
+    y = layers.Dense(4, name="first")(block(x))
+    inner = keras.Input((3, 4))
+    nested = keras.Model(inner, block(Twice(name="twice")(inner)), name="nested")
+    return keras.Model(x, layers.Dense(2, name="head")(nested(y)), name="blocks")
+
+
 def built():
     return kh.build(2, 3, [(3, 5), (5, 2)], hidden_sizes=[6], name="built")
 
@@ -433,6 +444,9 @@ WHOLE = [
     Whole("called twice shared", called_twice, floats((4, 4)), {"shared": True}),
     Whole("lstm tagger", lstm_tagger, padded_ids, {"shared": True}),
     Whole("subclassed", subclassed, floats((4,)), {"shared": True}),
+    Whole("subclassed per row", subclassed, floats((4,)), {"mode": "delta"}),
+    Whole("blocks", blocks, floats((3, 4))),
+    Whole("blocks low rank", blocks, floats((3, 4)), {"mode": "low_rank", "rank": 2}),
     Whole(
         "wide resnet",
         wide_resnet,

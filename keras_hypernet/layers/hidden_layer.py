@@ -50,10 +50,10 @@ class HiddenLayer(HyperLayer):
             layer = _copied(layer)
         elif not layer.built:
             give_unique_path(layer)
-        self.call = self._called_like(signature)  # type: ignore[method-assign]
+        self.call = self._called_like(layer, signature)  # type: ignore[method-assign]
         kwargs = {"name": layer.name, "trainable": layer.trainable, **kwargs}
+        kwargs["autocast"] = kwargs.get("autocast", True) and layer.autocast
         super().__init__(dtype=dtype, **kwargs)
-        self.autocast = self.autocast and layer.autocast
         self.supports_masking = layer.supports_masking
         self._wrapped = Untracked(layer)
         self.state = []
@@ -71,13 +71,13 @@ class HiddenLayer(HyperLayer):
         if changed:  # Keras hands it down to the layers that it sees
             self.wrapped_layer().trainable = value
 
-    def _called_like(self, signature):
+    def _called_like(self, layer, signature):
         """`call` with the arguments of the layer's, which Keras looks at one by one."""
 
         def call(x, weights, *args, **kwargs):
             return type(self).call(self, x, weights, *args, **kwargs)
 
-        call.__signature__ = signature
+        call.__signature__, call.__doc__ = signature, layer.call.__doc__
         return call
 
     def compute_mask(self, inputs, previous_mask):

@@ -55,9 +55,9 @@ def hypernetize(
     nested model stays one, unless it shares layers with the rest: then these stand in its place.
 
     Args:
-        model: Built Keras model: functional or sequential, nested models included. Layers without
-            a hyper layer of their own (recurrent, composite and custom ones) and subclassed models
-            need `shared=True`.
+        model: Built Keras model: functional, sequential or subclassed, nested models included.
+            Weights per row reach inside blocks, as in `Hyper`; what takes one row for the whole
+            batch (recurrent layers, weights that a block makes for itself) needs `shared=True`.
         conditioning_size: Width of a new input `conditioning`. Or else:
         conditioning: What the generator takes: a KerasTensor, floating `(rows, size)`, or whatever
             a given `generator` takes. Where it is computed, the layers before it train with the
@@ -73,8 +73,8 @@ def hypernetize(
             others stay ordinary weights with their values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
-            which is never multiplied out, for Dense, EinsumDense, Embedding, MultiHeadAttention
-            and Conv1D, Conv2D and Conv3D without groups. In the last two the model starts as the
+            which is never multiplied out, for Dense, EinsumDense, Embedding and Conv1D, Conv2D and
+            Conv3D without groups, inside blocks too. In the last two modes the model starts as the
             given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
         freeze: What of the given model is held. `None`: no more than was frozen before; a base is
@@ -100,9 +100,9 @@ def hypernetize(
         `b // (batch // rows)`.
 
     Raises:
-        ValueError: if the model is not built, nothing is selected, a layer cannot take weights per
-            row or has a constraint on a selected weight, a generator's total does not fit, or an
-            argument has no meaning in the mode.
+        ValueError: if the model is not built, nothing is selected, a selected weight cannot have
+            rows or has a constraint, a generator's total does not fit, or an argument has no
+            meaning in the mode.
         TypeError: on arguments of other types.
 
     Weight regularizers of the target apply to what is generated, mean over rows, for which the

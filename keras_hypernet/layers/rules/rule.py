@@ -150,7 +150,8 @@ def rule_of(layer: keras.layers.Layer) -> Rule | None:
         return None
     for base in type(layer).__mro__:
         if base in _RULES:
-            return _RULES[base] if type(layer).call is base.call else None
+            has_its_call = type(layer).call is getattr(base, "call", None)
+            return _RULES[base] if has_its_call else None
     return None
 
 
