@@ -298,12 +298,14 @@ class Hyper(HiddenLayer):
     # Running.
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
-        leaf = self.inside().itself
+        shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
+        # A subclass may do something else in its `call`, which runs wherever it can.
+        by_rule = per_row or has_own_rule(self.wrapped_layer())
+        leaf = self.inside().itself if by_rule else None
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not any(map(self._is_penalized, self.inside().parameters)):
             return self._run_whole(leaf, x, weights)
-        shapes = self.inside().shapes
-        single = set(shapes) - self._per_row(shapes_of(weights))
+        single = set(shapes) - per_row
         tensors = named_weights.tensors_of(weights, shapes, single, self._contracted())
         for p in self.inside().parameters:
             if self._is_penalized(p):
@@ -311,6 +313,8 @@ class Hyper(HiddenLayer):
                 self.add_loss(named_weights.mean_over_rows(p.variable.regularizer, tensor))
         if leaf:
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
+        # A block may read what has one row, so that nothing of it is left to the rules.
+        tensors.update({name: self._multiplied(name, tensors[name]) for name in single})
         return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs))
 
     def run(self, tensors, function):

@@ -125,7 +125,11 @@ def tensors_of(weights, shapes, single=(), factored=()):
     for name, shape in shapes.items():
         piece = pieces[name]
         stays = name in factored and name not in single and is_factored(piece)
-        if not is_update(piece) and not stays:
+        if is_update(piece):
+            if name in single:
+                factors = {factor: forms.one_row(piece[factor]) for factor in ("down", "up")}
+                piece = {**piece, **factors}
+        elif not stays:
             piece = forms.materialize(piece)
             count = 1 if name in single else ops.shape(piece)[0]
             piece = backend.reshape(piece, (count, *shape))
