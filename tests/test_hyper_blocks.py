@@ -1,6 +1,5 @@
 """Blocks and layers of users in `Hyper`: right, or refused, and never wrong in silence."""
 
-import keras
 import numpy as np
 import pytest
 from keras import layers, ops

@@ -12,7 +12,7 @@ from keras_hypernet.layers import named_weights, rows_check
 from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, run_leaf
-from keras_hypernet.layers.rules import has_own_rule, rule_of
+from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.layers.scope import Scope, make_scoped
 from keras_hypernet.ops import contractions
 from keras_hypernet.utils import checks, keras_internals
@@ -107,7 +107,7 @@ class Hyper(HiddenLayer):
         self._positions = {}  # leaf -> data positions for a row of weights, where it was known
         layer = self.wrapped_layer()
         self._checked = not check_rows or has_own_rule(layer)
-        if rule_of(layer) is not None:
+        if has_own_rule(layer):  # whose own `call` does not run
             self.activity_regularizer = layer.activity_regularizer
         if layer.built:
             self._read()
@@ -299,9 +299,7 @@ class Hyper(HiddenLayer):
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
         shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
-        # A subclass may do something else in its `call`, which runs wherever it can.
-        by_rule = per_row or has_own_rule(self.wrapped_layer())
-        leaf = self.inside().itself if by_rule else None
+        leaf = self.inside().itself
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not any(map(self._is_penalized, self.inside().parameters)):
             return self._run_whole(leaf, x, weights)

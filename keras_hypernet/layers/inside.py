@@ -7,7 +7,7 @@ import inspect
 
 import keras
 
-from keras_hypernet.layers.rules import Rule, rule_of
+from keras_hypernet.layers.rules import Rule, has_own_rule, rule_of
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.naming import named, named_variables
 
@@ -42,7 +42,8 @@ class Parameter:
 class Inside:
     """The parameters of a built layer in the order of `layer.weights`, and its leaves.
 
-    `itself` is the leaf that the layer itself is, or `None`.
+    `itself` is the leaf that the layer itself is, if a rule of this package is for its class: the
+    rule runs in place of its call. A subclass may do more there, or another rule may.
     """
 
     def __init__(self, layer):
@@ -60,7 +61,7 @@ class Inside:
             self.parameters.append(Parameter(name, variable, owner, leaf, local))
         self._index()
         self.leaves = list({id(p.leaf): p.leaf for p in self.parameters if p.leaf}.values())
-        self.itself = next((leaf for leaf in self.leaves if leaf.layer is layer), None)
+        self.itself = self.leaves[0] if self.leaves and has_own_rule(layer) else None
 
     def rename(self, names):
         """Calls the parameters otherwise, in their order."""

@@ -14,8 +14,8 @@ from keras_hypernet.layers.scope import Scope
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.functional_call import outputs_with
 
-# Data rows of a row of weights are no usual number of heads: on TensorFlow, Keras adds a bias of one
-# long axis to the first axis of that length.
+# Five data rows for a row of weights, no usual number of heads: on TensorFlow, Keras adds a bias
+# with one long axis to the first axis of that length.
 _ROWS, _BATCH = 2, 10
 _SEQUENCES = (8, None, 64)  # sizes of axes to try; `None` is those that are known, and 8
 _TOLERANCES = {"float64": 1e-7, "float32": 1e-3, "float16": 3e-2, "bfloat16": 1e-1}
@@ -97,13 +97,7 @@ class Trial:
         }
         values = [(p.variable, tensors[p.name]) for p in self.inside.parameters]
         state = [(v, ops.ones(v.shape, v.dtype)) for v in self.hyper.state]
-        itself = self.inside.itself
-
-        def call():
-            if itself is not None:
-                return scoped[id(self.layer)](*args, **kwargs)
-            return self.layer(*args, **{**kwargs, "training": False})
-
+        call = partial(self.layer, *args, **{**kwargs, "training": False})
         with Scope(scoped):
             outputs = outputs_with([*values, *state], call)
         return tree.map_structure(ops.convert_to_numpy, outputs), seen
