@@ -54,8 +54,8 @@ class SqueezeAndExcite(layers.Layer):
     """Channels scaled by what two dense layers make of their means."""
 
     def build(self, shape):
-        self.squeeze = layers.Dense(2, activation="relu")
-        self.excite = layers.Dense(shape[-1], activation="sigmoid")
+        self.squeeze = layers.Dense(2, activation="relu", dtype=self.dtype_policy)
+        self.excite = layers.Dense(shape[-1], activation="sigmoid", dtype=self.dtype_policy)
         self.squeeze.build((None, shape[-1]))
         self.excite.build((None, 2))
 
@@ -76,9 +76,9 @@ class Twice(layers.Layer):
         self.nested = nested
 
     def build(self, shape):
-        self.dense = layers.Dense(shape[-1], activation="tanh")
+        self.dense = layers.Dense(shape[-1], activation="tanh", dtype=self.dtype_policy)
         self.dense.build(shape)
-        self.others = (Twice(),) if self.nested else ()
+        self.others = (Twice(dtype=self.dtype_policy),) if self.nested else ()
         for other in self.others:
             other.build(shape)
 
@@ -100,8 +100,8 @@ class Windows(layers.Layer):
     """Positions in windows of two behind the batch, which a dense layer takes as one batch."""
 
     def build(self, shape):
-        self.dense = layers.Dense(3)
-        self.norm = layers.BatchNormalization()
+        self.dense = layers.Dense(3, dtype=self.dtype_policy)
+        self.norm = layers.BatchNormalization(dtype=self.dtype_policy)
         self.dense.build((None, 2 * shape[-1]))
         self.norm.build((None, 3))
 

@@ -10,6 +10,7 @@ from keras import layers
 import keras_hypernet as kh
 from keras_hypernet.utils.naming import unique_name
 from tests import continual_cases
+from tests.conformance_blocks import PreNorm, SqueezeAndExcite, Twice
 from tests.fuzz import Case, all_layers, as_numpy, assert_close, call, flags, functional
 from tests.fuzz_generators import OF_HIDDEN, PERCEPTRON, POLICIES, TOLERANCES, Made, layer_sizes
 from tests.fuzz_layers import BATCH, CONTRACTIONS
@@ -76,8 +77,11 @@ SEQUENCE = {
     **ANY,
     "einsum": lambda d, x: layers.EinsumDense("abc,cd->abd", (x.shape[1], 3), bias_axes="d")(x),
     "conv1d": lambda d, x: layers.Conv1D(3, 2, padding="same", **d.options(PENALTY))(x),
-    "depthwise": lambda d, x: layers.DepthwiseConv1D(2, padding="causal" if 0 else "same")(x),
+    "depthwise": lambda d, x: layers.DepthwiseConv1D(2, padding="same")(x),
     "transpose": lambda d, x: layers.Conv1DTranspose(3, 2, padding="same")(x),
+    "block": lambda d, x: PreNorm(heads=1)(x),
+    "nested block": lambda d, x: Twice(nested=d.chance(0.5))(x),
+    "time": lambda d, x: layers.TimeDistributed(layers.Dense(3))(x),
     "attention": attend,
     "group norm": normalize_groups,
 }
@@ -88,7 +92,6 @@ RECURRENT = {
     "both ways": lambda d, x: layers.Bidirectional(
         layers.GRU(2, recurrent_initializer="he_normal", return_sequences=True)
     )(x),
-    "time": lambda d, x: layers.TimeDistributed(layers.Dense(3))(x),
 }
 IMAGE = {
     **ANY,
@@ -98,6 +101,7 @@ IMAGE = {
     "depthwise": lambda d, x: layers.DepthwiseConv2D(2, padding="same")(x),
     "separable": lambda d, x: layers.SeparableConv2D(3, 2, padding="same")(x),
     "transpose": lambda d, x: layers.Conv2DTranspose(2, 2, strides=2)(x),
+    "block": lambda d, x: SqueezeAndExcite()(x),
     "pool": lambda d, x: layers.MaxPooling2D(2, padding="same")(x),
     "group norm": normalize_groups,
 }
@@ -233,7 +237,7 @@ def hypernetize_case(draw):
         # What is not generated has another path in the given model, sometimes.
         kept="^(?!.*(generator|hypernetwork|task_weights|conditioning_features|/base|/gates))",
         penalty=None
-        if how == "generator" or base
+        if how == "generator" or base or freeze == "all"  # what is frozen is not penalized
         else lambda case: np.mean([loss for _, loss in each_row(case)]),
     )
 
