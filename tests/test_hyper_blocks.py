@@ -73,3 +73,43 @@ def test_with_one_row_the_call_of_the_layer_itself_runs(make, shared, update, rn
         weights[name] = {"base": base, "down": down, "up": up}
         meant[name] = base + down @ up
     assert_close(numpy_of(hyper(x, weights)), by_hand(make(), x, meant, 1), 1e-4)
+
+
+# What is read past the call of its layer has no meaning with weights per row.
+
+
+class Reads(layers.Layer):
+    """Uses the kernel inside it past its layer's call, where `where` says."""
+
+    def __init__(self, where, **kwargs):
+        super().__init__(**kwargs)
+        self.where = where
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="dense")
+        self.dense.build(shape)
+
+    def call(self, x, training=None):
+        kernel = self.dense.kernel
+        if self.where == "a loss":
+            self.add_loss(ops.sum(ops.square(kernel)))
+        if self.where == "training" and training:
+            return ops.matmul(x, kernel)
+        if self.where == "assigning" and training:
+            kernel.assign(ops.zeros(kernel.shape))
+        return self.dense(x)
+
+    def get_config(self):
+        return {**super().get_config(), "where": self.where}
+
+
+@pytest.mark.parametrize("where", ["a loss", "training", "assigning"])
+def test_weights_per_row_are_not_read_past_the_call_of_their_layer(where, rng):
+    x = rng.normal(size=X).astype("float32")
+    for check_rows in (True, False):
+        hyper = kh.Hyper(Reads(where), check_rows=check_rows)
+        weights = drawn(hyper, X, {"dense/kernel": 2}, rng)
+        with pytest.raises(ValueError, match=r"dense/kernel is read or assigned to.*`shared=True`"):
+            hyper(x, weights, training=True)
+        weights["dense/kernel"] = weights["dense/kernel"][:1]
+        hyper(x, weights, training=True)

@@ -327,9 +327,9 @@ class Hyper(HiddenLayer):
             else:
                 functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
         given = {id(variable) for variable, _ in replaced}
-        per_row = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
+        hidden = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
         with Scope(functions):
-            return functional_call(self.wrapped_layer(), replaced, function, self, per_row)
+            return functional_call(self.wrapped_layer(), replaced, function, self, hidden)
 
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""

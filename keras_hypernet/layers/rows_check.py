@@ -79,7 +79,7 @@ class Trial:
 
     def batch(self, args, kwargs):
         """All rows at once, each leaf by its rule."""
-        single = {n: t[0] if len(t) == 1 else ops.zeros_like(t[0]) for n, t in self.tensors.items()}
+        single = {name: tensor[0] for name, tensor in self.tensors.items() if len(tensor) == 1}
         by_rule = {
             key: partial(self.hyper.run_leaf, leaf, self.tensors)
             for key, leaf in self.leaves.items()
@@ -93,7 +93,9 @@ class Trial:
             id(leaf.layer): partial(self._seeing, seen, leaf, functions[key])
             for key, leaf in self.leaves.items()
         }
-        values = [(p.variable, tensors[p.name]) for p in self.inside.parameters]
+        parameters = self.inside.parameters
+        values = [(p.variable, tensors[p.name]) for p in parameters if p.name in tensors]
+        hidden = [p.variable for p in parameters if p.name not in tensors]
         state = [(v, ops.ones(v.shape, v.dtype)) for v in self.hyper.state]
         itself = self.inside.itself
 
@@ -103,7 +105,7 @@ class Trial:
             return self.layer(*args, **{**kwargs, "training": False})
 
         with Scope(scoped):
-            outputs = outputs_with([*values, *state], call)
+            outputs = outputs_with([*values, *state], call, hidden)
         return tree.map_structure(ops.convert_to_numpy, outputs), seen
 
     def _seeing(self, seen, leaf, function, *args, **kwargs):
