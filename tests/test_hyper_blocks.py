@@ -1,5 +1,6 @@
 """Blocks and layers of users in `Hyper`: right, or refused, and never wrong in silence."""
 
+import keras
 import numpy as np
 import pytest
 from keras import layers, ops
@@ -72,3 +73,137 @@ def test_with_one_row_the_call_of_the_layer_itself_runs(make, shared, update, rn
         weights[name] = {"base": base, "down": down, "up": up}
         meant[name] = base + down @ up
     assert_close(numpy_of(hyper(x, weights)), by_hand(make(), x, meant, 1), 1e-4)
+
+
+# What is read past the call of its layer has no meaning with weights per row.
+
+
+class Reads(layers.Layer):
+    """Uses the kernel inside it past its layer's call, where `where` says."""
+
+    def __init__(self, where, **kwargs):
+        super().__init__(**kwargs)
+        self.where = where
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="dense")
+        self.dense.build(shape)
+
+    def call(self, x, training=None):
+        kernel = self.dense.kernel
+        if self.where == "a loss":
+            self.add_loss(ops.sum(ops.square(kernel)))
+        if self.where == "training" and training:
+            return ops.matmul(x, kernel)
+        if self.where == "assigning" and training:
+            kernel.assign(ops.zeros(kernel.shape))
+        return self.dense(x)
+
+    def get_config(self):
+        return {**super().get_config(), "where": self.where}
+
+
+@pytest.mark.parametrize("where", ["a loss", "training", "assigning"])
+def test_weights_per_row_are_not_read_past_the_call_of_their_layer(where, rng):
+    x = rng.normal(size=X).astype("float32")
+    for check_rows in (True, False):
+        hyper = kh.Hyper(Reads(where), check_rows=check_rows)
+        weights = drawn(hyper, X, {"dense/kernel": 2}, rng)
+        with pytest.raises(ValueError, match=r"dense/kernel is read or assigned to.*`shared=True`"):
+            hyper(x, weights, training=True)
+        weights["dense/kernel"] = weights["dense/kernel"][:1]
+        hyper(x, weights, training=True)
+
+
+# A block is tried out for whatever tensors get rows, and each option of a call.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Positions(layers.Layer):
+    """Has a table of positions, which has no batch, and may move the batch behind them."""
+
+    def build(self, shape):
+        self.dense, self.table = layers.Dense(shape[-1], name="dense"), layers.Embedding(8, 3)
+        self.dense.build(shape)
+        self.table.build((None,))
+
+    def call(self, x, time_major=False):
+        axes = (1, 0, 2) if time_major else (0, 1, 2)
+        y = ops.transpose(self.dense(ops.transpose(x, axes)), axes)
+        return y + self.table(ops.arange(x.shape[1]))
+
+
+def tried_out(rng):
+    hyper = kh.Hyper(Positions())
+    hyper(np.ones(X, "float32"), drawn(hyper, X, {"dense/kernel": 2}, rng))
+    return hyper
+
+
+def spec_read(rng):
+    hyper = kh.Hyper(Positions())
+    hyper.spec(X)
+    return hyper
+
+
+@pytest.mark.parametrize("make", [tried_out, spec_read])
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ({"dense/kernel": 2, "embedding/embeddings": 2}, {}, "embedding is called on data without"),
+        ({"dense/kernel": 2}, {"time_major": True}, "dense is called on data without"),
+    ],
+)
+def test_a_block_that_was_tried_out_is_so_again(make, copied, rows, options, message, rng):
+    hyper = make(rng)
+    if copied:
+        hyper = kh.Hyper.from_config(hyper.get_config())
+    x = np.ones(X, "float32")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            hyper(x, drawn(hyper, X, rows, rng), **options)
+
+
+def test_a_block_is_tried_out_once(rng, monkeypatch):
+    hyper = tried_out(rng)
+    monkeypatch.setattr("keras_hypernet.layers.rows_check.check", None)
+    for again in (hyper, kh.Hyper.from_config(hyper.get_config())):
+        x = rng.normal(size=X).astype("float32")
+        weights = drawn(again, X, {"dense/kernel": 2}, rng)
+        expected = by_hand(Positions(), x, weights, 2)
+        assert_close(numpy_of(again(x, weights, training=True)), expected, 1e-5)
+
+
+# A leaf that mixes rows up is found, whatever its block makes of that.
+
+
+class Mixes(layers.Layer):
+    """Puts halves of the positions before the batch, which `made` hides."""
+
+    def __init__(self, made, **kwargs):
+        super().__init__(**kwargs)
+        self.made = made
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="dense")
+        self.dense.build(shape)
+
+    def call(self, x):
+        merged = ops.concatenate([x, x], axis=0)
+        return self.made(x, ops.split(self.dense(merged), 2)[0])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x, y: y,
+        lambda x, y: ops.mean(ops.square(y)),
+        lambda x, y: x + 1e-5 * y,
+        lambda x, y: x + ops.stop_gradient(ops.cast(y > 100, x.dtype)),
+    ],
+    ids=["itself", "a scalar", "little", "seldom"],
+)
+def test_a_leaf_that_mixes_rows_up_is_found(made, rng):
+    hyper = kh.Hyper(Mixes(made))
+    with pytest.raises(ValueError, match="alone"):
+        hyper(np.ones(X, "float32"), drawn(hyper, X, 2, rng))

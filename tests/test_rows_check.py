@@ -106,7 +106,7 @@ REFUSED = {
     "spectral norm": (
         lambda: layers.SpectralNormalization(layers.Dense(3)),
         FLOATS,
-        "assigned to by a layer",
+        "is read or assigned to past the call",
     ),
 }
 

@@ -50,9 +50,9 @@ class Hyper(HiddenLayer):
         regularize: Whether the weight regularizers of the layer penalize the generated weights,
             mean over rows.
         copy: Whether a built layer is copied. One that is not stays as it is in other calls.
-        check_rows: Whether a layer that no rule of this package is for is tried out once, on small
-            random data, when it first gets weights per row: a row alone must give what it gives in
-            a batch.
+        check_rows: Whether a layer that no rule of this package is for is tried out, on small
+            random data, when tensors first get weights per row, or a call other options: a row
+            alone must give what it gives in a batch.
         **kwargs: `name`, `trainable` and `autocast`. The dtype is that of `layer`.
 
     Call arguments:
@@ -106,7 +106,7 @@ class Hyper(HiddenLayer):
         self._single = set()  # names of tensors without a rule that were built with one row
         self._positions = {}  # leaf -> data positions for a row of weights, where it was known
         layer = self.wrapped_layer()
-        self._checked = not check_rows or has_own_rule(layer)
+        self._rows_checked = {}  # what a call asks for -> names of tensors that may have rows
         if has_own_rule(layer):  # whose own `call` does not run
             self.activity_regularizer = layer.activity_regularizer
         if layer.built:
@@ -199,14 +199,21 @@ class Hyper(HiddenLayer):
             weights_shape = shapes_of(weights)
             self.check_shapes(x_shape, weights_shape)
             per_row = self._per_row(weights_shape)
-            if per_row and not self._checked:
-                rows_check.check(self, per_row, (x, *args), kwargs)
-                self._checked = True
+            if self.check_rows and not has_own_rule(layer):
+                self._check_rows(per_row, (x, *args), kwargs)
         except Exception:
             if not known:  # a failed call changes nothing
                 self._start_again(layer)
             raise
         self._keep_shapes(x_shape, weights_shape)
+
+    def _check_rows(self, per_row, args, kwargs):
+        """Tries out what was not tried out before: other tensors with rows, or another call."""
+        asked = rows_check.options(args, kwargs)
+        known = self._rows_checked.get(asked, [])
+        if not per_row <= set(known):
+            rows_check.check(self, per_row, args, kwargs)
+            self._rows_checked[asked] = sorted(per_row.union(known))
 
     def _start_again(self, layer):
         try:
@@ -324,9 +331,9 @@ class Hyper(HiddenLayer):
             else:
                 functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
         given = {id(variable) for variable, _ in replaced}
-        per_row = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
+        hidden = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
         with Scope(functions):
-            return functional_call(self.wrapped_layer(), replaced, function, self, per_row)
+            return functional_call(self.wrapped_layer(), replaced, function, self, hidden)
 
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
@@ -440,15 +447,16 @@ class Hyper(HiddenLayer):
             "regularize": self.regularize,
             "check_rows": self.check_rows,
             "tensor_names": self.tensor_names if self._inside.value else None,
+            "rows_checked": {asked: list(names) for asked, names in self._rows_checked.items()},
         }
 
     @classmethod
     def from_config(cls, config: Config) -> Hyper:
         config = dict(config)
-        names = config.pop("tensor_names")
+        names, rows_checked = config.pop("tensor_names"), config.pop("rows_checked")
         hyper = super().from_config(config)
+        hyper._rows_checked = {asked: list(names) for asked, names in rows_checked.items()}
         if names is not None:
-            hyper._checked = True
             # A variable without a name of its own is called differently in each process.
             hyper.inside().rename(names)
         return hyper

@@ -4,6 +4,8 @@ The rows rule holds inside a block where the batch stays the first axis, or is m
 behind it. A block that moves it elsewhere would mix the weights of rows up in silence.
 """
 
+import contextlib
+import dataclasses
 from functools import partial
 
 import keras
@@ -21,6 +23,17 @@ _SEQUENCES = (8, None, 64)  # sizes of axes to try; `None` is those that are kno
 _TOLERANCES = {"float64": 1e-7, "float32": 1e-3, "float16": 3e-2, "bfloat16": 1e-1}
 
 
+def options(args, kwargs):
+    """What a call asks for beside data and numbers, which may be others each time, in words."""
+
+    def option(x):
+        plain = x is None or isinstance(x, (bool, str))
+        return x if plain else None if _is_tensor(x) else type(x).__name__
+
+    asked = {name: x for name, x in kwargs.items() if name != "training"}  # is never tried out
+    return str(tree.map_structure(option, [list(args), asked]))
+
+
 def check(hyper, per_row, args, kwargs):
     """Raises where a layer mixes rows up.
 
@@ -34,12 +47,15 @@ def check(hyper, per_row, args, kwargs):
         error = None
         for size in _SEQUENCES:
             data = _drawn(args, kwargs, size)
+            alone = [{} for _ in range(_ROWS)]
             try:
-                alone = [trial.alone(row, *_of_row(data, row)) for row in range(_ROWS)]
+                outputs = [
+                    trial.alone(i, calls, *_of_row(data, i)) for i, calls in enumerate(alone)
+                ]
             except Exception as raised:  # the layer does not take data of these sizes
                 error = raised
                 continue
-            trial.compare(alone, data)
+            trial.compare(outputs, alone, data)
             return
     raise ValueError(
         f"{_where(hyper)} could not be tried out with weights per row on small random data: "
@@ -71,54 +87,55 @@ class Trial:
             drawn = 0.5 * drawn + (tensor.role == "scale")
         return ops.convert_to_tensor(drawn, dtype)
 
-    def alone(self, row, args, kwargs):
-        """The layer itself, on the weights of a row."""
+    def alone(self, row, calls, args, kwargs):
+        """The layer itself, on the weights of a row. `calls` gets those of leaves."""
         tensors = {n: t[row] if len(t) > 1 else t[0] for n, t in self.tensors.items()}
         plain = {
             key: partial(type(leaf.layer).call, leaf.layer) for key, leaf in self.leaves.items()
         }
-        return self._run(tensors, plain, args, kwargs)
+        return self._run(tensors, plain, calls, args, kwargs)
 
-    def batch(self, args, kwargs):
-        """All rows at once, each leaf by its rule."""
-        single = {n: t[0] if len(t) == 1 else ops.zeros_like(t[0]) for n, t in self.tensors.items()}
+    def batch(self, calls, args, kwargs):
+        """All rows at once, each leaf by its rule. `calls` gets those of leaves."""
+        single = {name: tensor[0] for name, tensor in self.tensors.items() if len(tensor) == 1}
         by_rule = {
             key: partial(self.hyper.run_leaf, leaf, self.tensors)
             for key, leaf in self.leaves.items()
         }
-        return self._run(single, by_rule, args, kwargs)
+        return self._run(single, by_rule, calls, args, kwargs)
 
-    def _run(self, tensors, functions, args, kwargs):
-        """`(outputs, {name of a leaf: what `_first` found at each of its calls})`."""
-        seen = {}
+    def _run(self, tensors, functions, calls, args, kwargs):
         scoped = {
-            id(leaf.layer): partial(self._seeing, seen, leaf, functions[key])
+            id(leaf.layer): partial(_noted, calls.setdefault(leaf.name, []), functions[key])
             for key, leaf in self.leaves.items()
         }
-        values = [(p.variable, tensors[p.name]) for p in self.inside.parameters]
+        parameters = self.inside.parameters
+        values = [(p.variable, tensors[p.name]) for p in parameters if p.name in tensors]
+        hidden = [p.variable for p in parameters if p.name not in tensors]
         state = [(v, ops.ones(v.shape, v.dtype)) for v in self.hyper.state]
         call = partial(self.layer, *args, **{**kwargs, "training": False})
         with Scope(scoped):
-            outputs = outputs_with([*values, *state], call)
-        return tree.map_structure(ops.convert_to_numpy, outputs), seen
+            outputs = outputs_with([*values, *state], call, hidden)
+        return tree.map_structure(ops.convert_to_numpy, outputs)
 
-    def _seeing(self, seen, leaf, function, *args, **kwargs):
-        x = args[0] if args else next(iter(kwargs.values()))
-        first = tree.flatten(x)[0]
-        seen.setdefault(leaf.name, []).append(first.shape[0] if len(first.shape) else 1)
-        return function(*args, **kwargs)
-
-    def compare(self, alone, data):
+    def compare(self, outputs, alone, data):
         """Raises where all rows at once do not give what each gives alone."""
-        of_rows = [seen for _, seen in alone]
+        calls = {}
         try:
-            together, seen = self.batch(*data)
+            together = self.batch(calls, *data)
         except Exception as error:
-            self._refuse(of_rows[0], {}, error)
-        expected = [outputs for outputs, _ in alone]
-        same = all(map(self._same, *map(tree.flatten, (together, *expected))))
-        if not same or self._without_batch(of_rows[0], seen):
-            self._refuse(of_rows[0], seen, None)
+            self._refuse(alone[0], calls, error)
+        same = self._equal(together, outputs) and all(
+            self._equal(both.outputs, [one.outputs for one in ones])
+            for name, found in calls.items()
+            for both, *ones in zip(found, *(its[name] for its in alone))
+            if both.outputs is not None
+        )
+        if not same or self._without_batch(alone[0], calls):
+            self._refuse(alone[0], calls, None)
+
+    def _equal(self, together, alone):
+        return all(map(self._same, *map(tree.flatten, (together, *alone))))
 
     def _same(self, together, *rows):
         together, rows = np.asarray(together), [np.asarray(row) for row in rows]
@@ -135,9 +152,9 @@ class Trial:
         """The first leaf that is called on data without the batch in front, and their size."""
         for leaf in self.leaves.values():
             pairs = zip(alone.get(leaf.name, []), together.get(leaf.name, []))
-            for one, all_rows in pairs:
-                if all_rows * (_BATCH // _ROWS) != one * _BATCH:
-                    return leaf, all_rows
+            for one, both in pairs:
+                if both.size * (_BATCH // _ROWS) != one.size * _BATCH:
+                    return leaf, both.size
         return None
 
     def _refuse(self, alone, together, error):
@@ -158,6 +175,25 @@ class Trial:
             "one condition a batch, or leave it out (`select`); or `check_rows=False` if this is "
             "not so."
         ) from error
+
+
+@dataclasses.dataclass
+class Call:
+    """A call of a leaf: entries of its data, and outputs, unless they cannot be read there."""
+
+    size: int
+    outputs: object = None
+
+
+def _noted(calls, function, *args, **kwargs):
+    x = args[0] if args else next(iter(kwargs.values()))
+    first = tree.flatten(x)[0]
+    call = Call(first.shape[0] if len(first.shape) else 1)
+    calls.append(call)
+    outputs = function(*args, **kwargs)
+    with contextlib.suppress(Exception):  # in a loop of the backend
+        call.outputs = tree.map_structure(ops.convert_to_numpy, outputs)
+    return outputs
 
 
 def _where(hyper):

@@ -8,7 +8,7 @@ from keras import ops
 from keras_hypernet.utils import backend, checks, keras_internals
 
 
-def functional_call(layer, replaced, function, owner=None, constant=()):
+def functional_call(layer, replaced, function, owner=None, hidden=()):
     """What `function()`, which calls the layer or its parts, returns with other variables.
 
     An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
@@ -19,18 +19,18 @@ def functional_call(layer, replaced, function, owner=None, constant=()):
         replaced: `[(variable, tensor)]`.
         function: Callable without arguments.
         owner: The layer that losses are added to; `None` is `layer`.
-        constant: Variables that the function must not assign to.
+        hidden: Variables that the function must neither read nor assign to.
     """
-    outputs, losses = run(layer, replaced, function, constant)
+    outputs, losses = run(layer, replaced, function, hidden)
     for loss in losses:
         (owner or layer).add_loss(loss)
     return outputs
 
 
-def run(layer, replaced, function, constant=()):
+def run(layer, replaced, function, hidden=()):
     """`(outputs, losses)` of a functional call."""
-    variables, values, state = _read(layer, replaced)
-    outputs, new, losses = _pure(variables, state, function, constant)(*values)
+    variables, values, state = _read(layer, replaced, hidden)
+    outputs, new, losses = _pure(variables, state, function, hidden)(*values)
     before = {id(value) for value in values}
     for variable, value in zip(state, new):
         # What is assigned in place, though it did not change, has no gradient on PyTorch.
@@ -67,10 +67,11 @@ def run_in_turn(layer, replaced, function, number):
     return total
 
 
-def _read(layer, replaced):
+def _read(layer, replaced, hidden=()):
     """`(variables, their values in a call, those that it may change)`."""
     given = {id(variable): tensor for variable, tensor in replaced}
-    variables = list(layer.variables)
+    unread = {id(variable) for variable in hidden}
+    variables = [v for v in layer.variables if id(v) not in unread]
     with keras_internals.without_autocast():
         # Given ones may have no value of their own.
         values = [given[key] if (key := id(v)) in given else v.value for v in variables]
@@ -79,29 +80,45 @@ def _read(layer, replaced):
     return variables, values, [v for v in variables if id(v) not in fixed]
 
 
-def outputs_with(values, function):
+def outputs_with(values, function, hidden=()):
     """What `function()` returns where variables have the values of `[(variable, tensor)]`."""
-    with keras.StatelessScope(values):
+    with _Scope(values, hidden):
         return function()
 
 
-def _pure(variables, state, function, constant=()):
+def _pure(variables, state, function, hidden=()):
     """A function from values of variables to `(outputs, new state, losses)`."""
 
     def pure(*values):
-        with keras.StatelessScope(zip(variables, values), collect_losses=True) as scope:
-            before = [scope.get_current_value(v) for v in constant]
+        with _Scope(zip(variables, values), hidden, collect_losses=True) as scope:
             outputs = function()
-            for variable, value in zip(constant, before):
-                if scope.get_current_value(variable) is not value:
-                    raise ValueError(
-                        f"{variable.path} is assigned to by a layer in its call, and has a row of "
-                        "weights for each sample: give `shared=True`, for one condition a batch, "
-                        "or leave it out (`select`)."
-                    )
         return outputs, [scope.get_current_value(v) for v in state], list(scope.losses)
 
     return pure
+
+
+class _Scope(keras.StatelessScope):
+    """A scope in which variables have other values, and some must not be used at all."""
+
+    def __init__(self, values, hidden=(), **kwargs):
+        super().__init__(values, **kwargs)
+        self.hidden = {id(variable) for variable in hidden}
+
+    def get_current_value(self, variable):
+        self._check(variable)
+        return super().get_current_value(variable)
+
+    def add_update(self, update):
+        self._check(update[0])
+        super().add_update(update)
+
+    def _check(self, variable):
+        if id(variable) in self.hidden:
+            raise ValueError(
+                f"{variable.path} is read or assigned to past the call of its layer, and has a row "
+                "of weights for each sample: give `shared=True`, for one condition a batch, or "
+                "leave it out (`select`)."
+            )
 
 
 def replacements(tensors, groups, named):
