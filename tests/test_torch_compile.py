@@ -7,6 +7,7 @@ from keras import layers
 
 import keras_hypernet as kh
 from tests.backend import BACKEND, assert_model_torch_compiles, numpy_of, tensors_of
+from tests.conformance_blocks import Twice, Windows
 from tests.whole_models import SIZE, padded_ids, settle
 
 
@@ -39,10 +40,16 @@ def attention():
     return keras.Model(ids, layers.MultiHeadAttention(2, 3)(x, x))
 
 
+def blocks():
+    x = keras.Input((4, 2))
+    y = layers.TimeDistributed(layers.Dense(4, activation="tanh"))(Windows()(x))
+    return keras.Model(x, Twice(nested=True)(y))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "torch", reason="a feature of torch")
 @pytest.mark.parametrize(
-    "family", [dense, convolutions, transposed_convolutions, normalizations, attention]
+    "family", [dense, convolutions, transposed_convolutions, normalizations, attention, blocks]
 )
 def test_compiled(family, rng, fresh_compiler):
     model = settle(family(), rng)
@@ -52,7 +59,7 @@ def test_compiled(family, rng, fresh_compiler):
     z = rng.normal(size=(4, SIZE)).astype("float32")
     x = x if family is attention else x.astype("float32")
     # Keras' own batch normalization and attention are no single graph either.
-    whole = family not in (normalizations, attention)
+    whole = family not in (normalizations, attention, blocks)
     assert_model_torch_compiles(hyper, [z, x], whole)
 
 
@@ -74,7 +81,7 @@ def test_a_single_graph(mode, rng, fresh_compiler):
     x = keras.Input((6, 6, 2))
     y = layers.Conv2D(3, 3, strides=2, padding="same", activation="relu")(x)
     y = layers.Conv2DTranspose(2, 3, strides=2)(layers.LayerNormalization()(y))
-    y = layers.Dense(2, kernel_regularizer="l2")(layers.Flatten()(y))
+    y = layers.Dense(2, kernel_regularizer="l2")(Twice()(layers.Flatten()(y)))
     hyper = kh.hypernetize(keras.Model(x, y), SIZE, **MODES[mode])
     rows = 1 if mode == "shared" else 4
     shapes = (rows, SIZE), (4, 6, 6, 2)
