@@ -207,3 +207,25 @@ def test_a_leaf_that_mixes_rows_up_is_found(made, rng):
     hyper = kh.Hyper(Mixes(made))
     with pytest.raises(ValueError, match="alone"):
         hyper(np.ones(X, "float32"), drawn(hyper, X, 2, rng))
+
+
+# What is computed again is so without the weights.
+
+
+class Remade(layers.Layer):
+    """Its dense layer is computed again for the gradient."""
+
+    def build(self, shape):
+        with keras.RematScope(mode="full"):
+            self.dense = layers.Dense(shape[-1], activation="tanh", name="dense")
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(("shared", "rows"), [(False, 2), (False, 1), (True, 1)])
+def test_what_is_rematerialized_is_refused(shared, rows, rng):
+    hyper = kh.Hyper(Remade(), shared=shared)
+    with pytest.raises(ValueError, match=r"'dense' in 'remade.*rematerialized"):
+        hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))

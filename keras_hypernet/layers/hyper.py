@@ -248,11 +248,14 @@ class Hyper(HiddenLayer):
                 "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
                 f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
             )
-        again = keras_internals.rematerialized(self.wrapped_layer()) if per_row else None
+        self._check_not_rematerialized()
+
+    def _check_not_rematerialized(self):
+        again = keras_internals.rematerialized(self.wrapped_layer())
         if again is not None:
             raise ValueError(
                 f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
-                "computed again without the weights of its rows. Make the layer outside of the "
+                "computed again without its generated weights. Make the layer outside of the "
                 "`keras.RematScope`, and the `kh.Hyper` around it inside."
             )
 
