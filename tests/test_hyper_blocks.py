@@ -229,3 +229,29 @@ def test_what_is_rematerialized_is_refused(shared, rows, rng):
     hyper = kh.Hyper(Remade(), shared=shared)
     with pytest.raises(ValueError, match=r"'dense' in 'remade.*rematerialized"):
         hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
+
+
+# A `Hyper` in a block around a part of the block.
+
+
+class Inner(layers.Layer):
+    """Runs a part of itself on ones, beside its own weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3, name="dense")
+        self.part = keras.Sequential([self.dense, layers.Activation("tanh")])
+        self.on_ones = kh.Hyper(self.part, shared=True, copy=False)
+
+    def build(self, shape):
+        self.part.build(shape)
+
+    def call(self, x):
+        return self.on_ones(x, ops.ones((1, 12))) + self.part(x)
+
+
+def test_an_inner_hyper_layer_has_its_own_weights(rng):
+    x = rng.normal(size=X).astype("float32")
+    hyper = kh.Hyper(Inner())
+    weights = drawn(hyper, X, 2, rng)
+    assert_close(numpy_of(hyper(x, weights)), by_hand(Inner(), x, weights, 2), 1e-5)

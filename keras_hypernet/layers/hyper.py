@@ -330,7 +330,8 @@ class Hyper(HiddenLayer):
 
     def run(self, tensors, function):
         """What a function that calls the layer returns, on tensors by name."""
-        replaced, functions = [], {}
+        replaced = []
+        functions = {id(leaf.layer): None for leaf in self.inside().leaves}
         for p in self.inside().parameters:
             if named_weights.is_single(tensors[p.name]):
                 replaced.append((p.variable, tensors[p.name][0]))
