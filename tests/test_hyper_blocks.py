@@ -207,3 +207,93 @@ def test_a_leaf_that_mixes_rows_up_is_found(made, rng):
     hyper = kh.Hyper(Mixes(made))
     with pytest.raises(ValueError, match="alone"):
         hyper(np.ones(X, "float32"), drawn(hyper, X, 2, rng))
+
+
+# What is computed again is so without the weights.
+
+
+class Remade(layers.Layer):
+    """Its dense layer is computed again for the gradient."""
+
+    def build(self, shape):
+        with keras.RematScope(mode="full"):
+            self.dense = layers.Dense(shape[-1], activation="tanh", name="dense")
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(("shared", "rows"), [(False, 2), (False, 1), (True, 1)])
+def test_what_is_rematerialized_is_refused(shared, rows, rng):
+    hyper = kh.Hyper(Remade(), shared=shared)
+    with pytest.raises(ValueError, match=r"'dense' in 'remade.*rematerialized"):
+        hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
+
+
+# A `Hyper` in a block around a part of the block.
+
+
+class Inner(layers.Layer):
+    """Runs a part of itself on ones, beside its own weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3, name="dense")
+        self.part = keras.Sequential([self.dense, layers.Activation("tanh")])
+        self.on_ones = kh.Hyper(self.part, shared=True, copy=False)
+
+    def build(self, shape):
+        self.part.build(shape)
+
+    def call(self, x):
+        return self.on_ones(x, ops.ones((1, 12))) + self.part(x)
+
+
+def test_an_inner_hyper_layer_has_its_own_weights(rng):
+    x = rng.normal(size=X).astype("float32")
+    hyper = kh.Hyper(Inner())
+    weights = drawn(hyper, X, 2, rng)
+    assert_close(numpy_of(hyper(x, weights)), by_hand(Inner(), x, weights, 2), 1e-5)
+
+
+# Rows that do not divide the batch, where neither is known before.
+
+
+class Merged(layers.Layer):
+    """The batch merged with positions, which rows of any number may divide."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="dense")
+        self.dense.build(shape)
+
+    def call(self, x, mask=None):
+        batch, steps, size = ops.shape(x)
+        y = ops.reshape(self.dense(ops.reshape(x, (batch * steps, size))), (batch, steps, size))
+        return y if mask is None else ops.where(mask[..., None], y, 0)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere shapes are known")
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_do_not_divide_a_dynamic_batch(known, rng):
+    import tensorflow as tf
+
+    x = rng.normal(size=(6, 4, 3)).astype("float32")
+    x[:, 2:] = 0
+    hyper = kh.Hyper(Merged())
+    weights = drawn(hyper, x.shape, 2, rng)
+    any_batch = tf.TensorSpec((None, 4, 3))
+    rows = {n: tf.TensorSpec((2 if known else None, *w.shape[1:])) for n, w in weights.items()}
+
+    @tf.function(input_signature=[any_batch, rows])
+    def call(x, weights):
+        return hyper(layers.Masking()(x), weights)
+
+    expected = by_hand(keras.Sequential([layers.Masking(), Merged()]), x, weights, 2)
+    assert_close(numpy_of(call(x, weights)), expected, 1e-5)
+    with pytest.raises(Exception, match="reshape"):
+        call(x[:5], weights)

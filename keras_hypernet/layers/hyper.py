@@ -14,7 +14,7 @@ from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.layers.scope import Scope, make_scoped
-from keras_hypernet.ops import contractions
+from keras_hypernet.ops import contractions, rows
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.copying import copy_of
 from keras_hypernet.utils.functional_call import functional_call
@@ -247,11 +247,14 @@ class Hyper(HiddenLayer):
                 "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
                 f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
             )
-        again = keras_internals.rematerialized(self.wrapped_layer()) if per_row else None
+        self._check_not_rematerialized()
+
+    def _check_not_rematerialized(self):
+        again = keras_internals.rematerialized(self.wrapped_layer())
         if again is not None:
             raise ValueError(
                 f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
-                "computed again without the weights of its rows. Make the layer outside of the "
+                "computed again without its generated weights. Make the layer outside of the "
                 "`keras.RematScope`, and the `kh.Hyper` around it inside."
             )
 
@@ -320,11 +323,14 @@ class Hyper(HiddenLayer):
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
         # A block may read what has one row, so that nothing of it is left to the rules.
         tensors.update({name: self._multiplied(name, tensors[name]) for name in single})
+        if per_row:
+            x = _divided(x, tensors[min(per_row)])
         return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs))
 
     def run(self, tensors, function):
         """What a function that calls the layer returns, on tensors by name."""
-        replaced, functions = [], {}
+        replaced = []
+        functions = {id(leaf.layer): None for leaf in self.inside().leaves}
         for p in self.inside().parameters:
             if named_weights.is_single(tensors[p.name]):
                 replaced.append((p.variable, tensors[p.name][0]))
@@ -386,11 +392,11 @@ class Hyper(HiddenLayer):
         if self.contraction != "auto":
             return self.contraction
         # A size that is not known may be a symbol.
-        *x_shape, rows = [
+        *x_shape, count = [
             size if isinstance(size, int) else None
             for size in (*x_shape, weights_shape["features"][0])
         ]
-        positions = contractions.positions(x_shape, rows)
+        positions = contractions.positions(x_shape, count)
         if None in x_shape[:-1]:
             positions = self._positions.setdefault(leaf.name, positions)
         sizes = leaf.layer.kernel.shape
@@ -472,6 +478,23 @@ def _batch(shapes):
     if not shapes:
         return None
     return _batch(shapes[0]) if isinstance(shapes[0], (tuple, list, dict)) else shapes[0]
+
+
+def _divided(x, weights):
+    """The data as they are, which in a graph raise where rows of weights do not divide them.
+
+    A block may merge the batch with what is behind it, which the rows may divide.
+    """
+    first, *others = tree.flatten(x)
+    weights = weights["features"] if forms.is_factored(weights) else weights
+    weights = weights["down"] if named_weights.is_update(weights) else weights
+    if None not in (first.shape[0], weights.shape[0]):  # checked already
+        return x
+    mask = keras_internals.mask_of(first)
+    first = rows.ungroup(rows.group(first, rows.count(weights)))
+    if mask is not None:
+        keras_internals.set_mask(first, mask)
+    return tree.pack_sequence_as(x, [first, *others])
 
 
 def _symbols_of_shapes(*shapes, **named):

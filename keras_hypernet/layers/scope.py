@@ -15,7 +15,8 @@ class Scope:
     """Within it, layers run as given functions say. Scopes nest.
 
     Args:
-        functions: `{id(layer): function of the layer's call arguments}`.
+        functions: `{id(layer): function of the layer's call arguments}`; `None` hides the one of
+            an outer scope.
     """
 
     def __init__(self, functions):
