@@ -9,6 +9,7 @@ import keras
 from keras import ops, tree
 
 from keras_hypernet.layers import named_weights, rows_check
+from keras_hypernet.layers.dense_orders import DenseOrders
 from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, run_leaf
@@ -102,9 +103,8 @@ class Hyper(HiddenLayer):
         self.regularize = regularize
         self.check_rows = check_rows
         self._inside = Untracked(None)
-        self._built_shapes = None
+        self._orders = Untracked(None)
         self._single = set()  # names of tensors without a rule that were built with one row
-        self._positions = {}  # leaf -> data positions for a row of weights, where it was known
         layer = self.wrapped_layer()
         self._rows_checked = {}  # what a call asks for -> names of tensors that may have rows
         if has_own_rule(layer):  # whose own `call` does not run
@@ -147,6 +147,10 @@ class Hyper(HiddenLayer):
             )
         return self._inside.value
 
+    def orders(self) -> DenseOrders:
+        """In which order its dense kernels are contracted."""
+        return self._orders.value
+
     def update_shapes(self, name, shape, rank):
         """Shapes of `down` and `up` that update a tensor by a product of low rank."""
         p = self.inside().by_name[name]
@@ -180,13 +184,25 @@ class Hyper(HiddenLayer):
         inside = Inside(layer)
         if not inside.parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
-        self._inside = Untracked(inside)
+        again = keras_internals.rematerialized(layer)
+        if again is not None:
+            raise ValueError(
+                f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
+                "computed again without its generated weights. Make the layer outside of the "
+                "`keras.RematScope`, and the `kh.Hyper` around it inside."
+            )
+        self._set_inside(inside)
         self.input_spec = layer.input_spec
         given = {id(p.variable) for p in inside.parameters}
         self.state = [v for v in layer.variables if id(v) not in given]
         for leaf in inside.leaves:
             if leaf is not inside.itself:
                 make_scoped(leaf.layer)
+
+    def _set_inside(self, inside):
+        penalized = inside.regularized if self.regularize else []
+        self._inside = Untracked(inside)
+        self._orders = Untracked(DenseOrders(self.contraction, inside, penalized))
 
     # Checks.
 
@@ -236,7 +252,7 @@ class Hyper(HiddenLayer):
         named_weights.check_shapes(weights_shape, inside.shapes, self.update_shapes)
         counts = named_weights.row_counts(weights_shape, inside.shapes)
         self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
-        self._check_contraction(weights_shape)
+        self.orders().check(weights_shape, self.wrapped_layer())
         per_row = self._per_row(weights_shape)
         own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
         if own:
@@ -247,37 +263,6 @@ class Hyper(HiddenLayer):
                 "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
                 f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
             )
-        self._check_not_rematerialized()
-
-    def _check_not_rematerialized(self):
-        again = keras_internals.rematerialized(self.wrapped_layer())
-        if again is not None:
-            raise ValueError(
-                f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
-                "computed again without its generated weights. Make the layer outside of the "
-                "`keras.RematScope`, and the `kh.Hyper` around it inside."
-            )
-
-    def _check_contraction(self, weights_shape):
-        if self.contraction in ("auto", "materialize"):
-            return
-        if any(map(self._is_penalized, self.inside().parameters)):
-            raise ValueError(
-                "`contraction` must be 'auto' or 'materialize' with regularizers, which need the "
-                f"weights of every row. Received: contraction={self.contraction!r}"
-            )
-        entries = [self._entry(name, weights_shape) for name in self._contracted()]
-        if not entries:
-            raise ValueError(
-                "`contraction` must be 'auto' or 'materialize' for a layer without dense kernels. "
-                f"Received: contraction={self.contraction!r}, layer={self.wrapped_layer()!r}"
-            )
-        dense = [entry for entry in entries if not named_weights.is_update(entry)]
-        contractions.check_form(self.contraction, not dense or any(map(forms.is_factored, dense)))
-
-    def _entry(self, name, weights):
-        """A tensor's part of weights, or of their shapes, in any form."""
-        return weights[name] if named_weights.is_named(weights) else weights
 
     def _per_row(self, weights_shape):
         """Names of the tensors that may have more than one row."""
@@ -298,12 +283,10 @@ class Hyper(HiddenLayer):
         self._keep_shapes(x_shape, weights_shape)
 
     def _keep_shapes(self, x_shape, weights_shape):
-        """Keeps static shapes, of which TensorFlow hides some later."""
-        if self._built_shapes is None:
+        if self.orders().built_shapes is None:
             own = {p.name for p in self.inside().parameters if p.leaf is None}
             self._single = own - self._per_row(weights_shape)
-            self._built_shapes = (x_shape, weights_shape)
-            self.chosen_contraction()
+            self.orders().build(x_shape, weights_shape)
 
     # Running.
 
@@ -311,14 +294,14 @@ class Hyper(HiddenLayer):
         shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
         leaf = self.inside().itself
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
-        if whole and not any(map(self._is_penalized, self.inside().parameters)):
+        if whole and not self.orders().penalized:
             return self._run_whole(leaf, x, weights)
         single = set(shapes) - per_row
-        tensors = named_weights.tensors_of(weights, shapes, single, self._contracted())
-        for p in self.inside().parameters:
-            if self._is_penalized(p):
-                tensor = self._multiplied(p.name, tensors[p.name])
-                self.add_loss(named_weights.mean_over_rows(p.variable.regularizer, tensor))
+        tensors = named_weights.tensors_of(weights, shapes, single, self.orders().kernels)
+        for name in self.orders().penalized:
+            regularizer = self.inside().by_name[name].variable.regularizer
+            tensor = self._multiplied(name, tensors[name])
+            self.add_loss(named_weights.mean_over_rows(regularizer, tensor))
         if leaf:
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
         # A block may read what has one row, so that nothing of it is left to the rules.
@@ -349,17 +332,14 @@ class Hyper(HiddenLayer):
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):
                 x = args[0] if args else next(iter(kwargs.values()))
-                options["order"] = self._order(leaf, x.shape, shapes_of(tensors[name]))
+                options["order"] = self.orders().order(leaf, x.shape, shapes_of(tensors[name]))
         return _cast_floats(run_leaf(leaf, tensors, *args, **options, **kwargs), dtype)
 
     def _run_whole(self, leaf, x, weights):
         weights = forms.one_row(weights) if self.shared else weights
-        order = self._order(leaf, x.shape, shapes_of(weights))
+        order = self.orders().order(leaf, x.shape, shapes_of(weights))
         y = leaf.rule.apply_whole(leaf.layer, x, weights, order)
         return _cast_floats(y, leaf.layer.compute_dtype)
-
-    def _is_penalized(self, parameter):
-        return self.regularize and parameter.variable.regularizer is not None
 
     def _multiplied(self, name, tensor):
         """A tensor `(rows, *shape)` as it is, or an update multiplied out."""
@@ -368,51 +348,12 @@ class Hyper(HiddenLayer):
         shape = self.inside().shapes[name]
         return named_weights.multiplied(tensor, self.update_equation(name, shape))
 
-    # The order of dense products.
-
-    def _contracted(self):
-        """Names of the kernels that may stay factored."""
-        return [
-            p.name
-            for p in self.inside().parameters
-            if p.leaf and p.local in p.leaf.rule.contracts and not self._is_penalized(p)
-        ]
-
     def contracts(self, shapes, features):
-        return any(
-            contractions.choose(*shapes[name], features) != "materialize"
-            for name in self._contracted()
-            if name in shapes
-        )
-
-    def _order(self, leaf, x_shape, weights_shape):
-        """In which order a leaf contracts data and weights of static shapes."""
-        if not forms.is_factored(weights_shape):
-            return "materialize"
-        if self.contraction != "auto":
-            return self.contraction
-        # A size that is not known may be a symbol.
-        *x_shape, count = [
-            size if isinstance(size, int) else None
-            for size in (*x_shape, weights_shape["features"][0])
-        ]
-        positions = contractions.positions(x_shape, count)
-        if None in x_shape[:-1]:
-            positions = self._positions.setdefault(leaf.name, positions)
-        sizes = leaf.layer.kernel.shape
-        return contractions.choose(*sizes, weights_shape["basis"][0], positions)
+        return self.orders().saves_work(shapes, features)
 
     def chosen_contraction(self, x_shape=None, weights_shape=None):
         """The orders that static shapes, or those that it was built with, choose for kernels."""
-        if x_shape is None:
-            x_shape, weights_shape = self._built_shapes
-        orders = []
-        for name in self._contracted():
-            leaf, entry = self.inside().by_name[name].leaf, self._entry(name, weights_shape)
-            shape = x_shape if leaf is self.inside().itself else (None, None)
-            update = named_weights.is_update(entry)
-            orders.append("low rank" if update else self._order(leaf, shape, entry))
-        return ", ".join(dict.fromkeys(orders)) or "materialize"
+        return self.orders().chosen(x_shape, weights_shape)
 
     def contractions_of(self, weights):
         return [(self.name, self.chosen_contraction(), weights)]
@@ -465,6 +406,7 @@ class Hyper(HiddenLayer):
         if names is not None:
             # A variable without a name of its own is called differently in each process.
             hyper.inside().rename(names)
+            hyper._set_inside(hyper.inside())
         return hyper
 
 

@@ -63,6 +63,11 @@ class Inside:
         self.leaves = list({id(p.leaf): p.leaf for p in self.parameters if p.leaf}.values())
         self.itself = self.leaves[0] if self.leaves and has_own_rule(layer) else None
 
+    @property
+    def regularized(self):
+        """Names of the parameters that have a regularizer."""
+        return [p.name for p in self.parameters if p.variable.regularizer is not None]
+
     def rename(self, names):
         """Calls the parameters otherwise, in their order."""
         pairs = zip(self.parameters, names, strict=True)

@@ -81,8 +81,9 @@ def _read(layer, replaced, hidden=()):
 
 def _value(variable, given):
     """A variable's value in a call; a given one may have none of its own."""
-    key = id(variable)
-    return given[key] if key in given else variable.value
+    if id(variable) in given:
+        return given[id(variable)]
+    return variable.value
 
 
 def outputs_with(values, function, hidden=()):
