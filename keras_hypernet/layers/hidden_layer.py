@@ -37,12 +37,7 @@ class HiddenLayer(HyperLayer):
     def __init__(self, layer: keras.layers.Layer, copy: bool = True, **kwargs: Tensor) -> None:
         checks.instance("layer", layer, keras.layers.Layer)
         copy = checks.boolean("copy", copy)
-        foreign = keras_internals.foreign_layer(layer)
-        if foreign is not None:
-            raise ValueError(
-                "`layer` must have Keras' own weights, and no layer inside with those of another "
-                f"library. Received: {layer.name!r} with {type(foreign).__name__}"
-            )
+        check_own_weights(layer)
         dtype = keras_internals.float_policy(layer.dtype_policy)
         _check_dtype(kwargs.pop("dtype", None), dtype, layer)
         signature = _signature(layer)
@@ -145,6 +140,16 @@ class HiddenLayer(HyperLayer):
         layer.trainable = trainable
         set_flags(layer, config.pop("layer_flags"))
         return cls(layer, copy=False, **config)
+
+
+def check_own_weights(layer):
+    """Raises where weights are another library's, as far as a layer has them now."""
+    foreign = keras_internals.foreign_layer(layer)
+    if foreign is not None:
+        raise ValueError(
+            "`layer` must have Keras' own weights, and no layer inside with those of another "
+            f"library. Received: {layer.name!r} with {type(foreign).__name__}"
+        )
 
 
 def build_without_values(layer, build):

@@ -10,7 +10,11 @@ import keras
 from keras import ops, tree
 
 from keras_hypernet.layers import named_weights, rows_check
-from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values
+from keras_hypernet.layers.hidden_layer import (
+    HiddenLayer,
+    build_without_values,
+    check_own_weights,
+)
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, run_leaf
 from keras_hypernet.layers.rules import has_own_rule, rule_of
@@ -178,6 +182,7 @@ class Hyper(HiddenLayer):
 
     def _read(self):
         layer = self.wrapped_layer()
+        check_own_weights(layer)
         inside = Inside(layer)
         if not inside.parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
@@ -342,7 +347,19 @@ class Hyper(HiddenLayer):
         given = {id(variable) for variable, _ in replaced}
         hidden = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
         with Scope(functions):
-            return functional_call(self.wrapped_layer(), replaced, function, self, hidden)
+            outputs = functional_call(self.wrapped_layer(), replaced, function, self, hidden)
+        self._check_nothing_new()
+        return outputs
+
+    def _check_nothing_new(self):
+        known = self.inside().variable_ids
+        new = [v for v in self.wrapped_layer().variables if id(v) not in known]
+        if new:
+            raise ValueError(
+                f"The layer {self.name!r} of class {type(self.wrapped_layer()).__name__} must make "
+                "all its weights when it is built, and not in a later call, where they would be "
+                f"random. Received: a call that made {[variable.path for variable in new]}"
+            )
 
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
