@@ -297,3 +297,50 @@ def test_rows_that_do_not_divide_a_dynamic_batch(known, rng):
     assert_close(numpy_of(call(x, weights)), expected, 1e-5)
     with pytest.raises(Exception, match="reshape"):
         call(x[:5], weights)
+
+
+# Weights that are seen only when a layer is built, or later.
+
+
+class Late(layers.Layer):
+    """Builds one of its layers in the first call that needs it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.other, self.first = layers.Dense(3, name="other"), layers.Dense(3, name="first")
+
+    def build(self, shape):
+        self.first.build(shape)
+
+    def call(self, x, other=False):
+        return self.other(x) if other else self.first(x)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_weights_made_in_a_later_call_are_refused(rows, rng):
+    hyper, x = kh.Hyper(Late()), np.ones(X, "float32")
+    weights = drawn(hyper, X, rows, rng)
+    hyper(x, weights)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"'late.*must make all its weights.*other/"):
+            hyper(x, weights, other=True)
+
+
+class Foreign(layers.Layer):
+    """Makes a layer with the weights of another library when it is built."""
+
+    def build(self, shape):
+        import torch
+
+        self.dense, self.module = layers.Dense(3), torch.nn.Linear(3, 3)
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(self.module(x))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="has a module of PyTorch")
+def test_foreign_weights_made_in_build_are_refused():
+    hyper = kh.Hyper(Foreign(), shared=True)
+    with pytest.raises(ValueError, match=r"Keras' own weights.*foreign.*TorchModuleWrapper"):
+        hyper(np.ones(X, "float32"), np.ones((1, 24), "float32"))

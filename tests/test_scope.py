@@ -163,8 +163,9 @@ def test_rematerialized_layers_are_refused_and_those_around_them_are_not(rng):
         block = Twice(name="block")
     with pytest.raises(ValueError, match="'block' is rematerialized"):
         kh.Hyper(block)(x, w)
+    block = built()
     with keras.RematScope(mode="full"):
-        hyper = kh.Hyper(built())
+        hyper = kh.Hyper(block)
     z, data = keras.Input((2,)), keras.Input((4,))
     model = keras.Model([z, data], hyper(data, layers.Dense(20)(z)))
     model.compile("sgd", "mse")

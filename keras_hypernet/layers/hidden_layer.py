@@ -37,12 +37,7 @@ class HiddenLayer(HyperLayer):
     def __init__(self, layer: keras.layers.Layer, copy: bool = True, **kwargs: Tensor) -> None:
         checks.instance("layer", layer, keras.layers.Layer)
         copy = checks.boolean("copy", copy)
-        foreign = keras_internals.foreign_layer(layer)
-        if foreign is not None:
-            raise ValueError(
-                "`layer` must have Keras' own weights, and no layer inside with those of another "
-                f"library. Received: {layer.name!r} with {type(foreign).__name__}"
-            )
+        check_parts(layer)
         dtype = keras_internals.float_policy(layer.dtype_policy)
         _check_dtype(kwargs.pop("dtype", None), dtype, layer)
         signature = _signature(layer)
@@ -145,6 +140,23 @@ class HiddenLayer(HyperLayer):
         layer.trainable = trainable
         set_flags(layer, config.pop("layer_flags"))
         return cls(layer, copy=False, **config)
+
+
+def check_parts(layer):
+    """Raises where a layer or one inside it, as far as it has them now, cannot be given weights."""
+    foreign = keras_internals.foreign_layer(layer)
+    if foreign is not None:
+        raise ValueError(
+            "`layer` must have Keras' own weights, and no layer inside with those of another "
+            f"library. Received: {layer.name!r} with {type(foreign).__name__}"
+        )
+    again = keras_internals.rematerialized(layer)
+    if again is not None:
+        raise ValueError(
+            f"The layer {again.name!r} in {layer.name!r} is rematerialized: it would be computed "
+            "again without its generated weights. Make the layer outside of the "
+            "`keras.RematScope`, and the `kh.Hyper` around it inside."
+        )
 
 
 def build_without_values(layer, build):

@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from keras_hypernet.layers import named_weights, rows_check
 from keras_hypernet.layers.dense_orders import DenseOrders
-from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values
+from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values, check_parts
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
@@ -181,16 +181,10 @@ class Hyper(HiddenLayer):
 
     def _read(self):
         layer = self.wrapped_layer()
+        check_parts(layer)
         inside = Inside(layer)
         if not inside.parameters:
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
-        again = keras_internals.rematerialized(layer)
-        if again is not None:
-            raise ValueError(
-                f"The layer {again.name!r} in {self.name!r} is rematerialized: it would be "
-                "computed again without its generated weights. Make the layer outside of the "
-                "`keras.RematScope`, and the `kh.Hyper` around it inside."
-            )
         self._set_inside(inside)
         self.input_spec = layer.input_spec
         given = {id(p.variable) for p in inside.parameters}
@@ -322,7 +316,19 @@ class Hyper(HiddenLayer):
         given = {id(variable) for variable, _ in replaced}
         hidden = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
         with Scope(functions):
-            return functional_call(self.wrapped_layer(), replaced, function, self, hidden)
+            outputs = functional_call(self.wrapped_layer(), replaced, function, self, hidden)
+        self._check_nothing_new()
+        return outputs
+
+    def _check_nothing_new(self):
+        known = self.inside().variable_ids
+        new = [v for v in self.wrapped_layer().variables if id(v) not in known]
+        if new:
+            raise ValueError(
+                f"The layer {self.name!r} of class {type(self.wrapped_layer()).__name__} must make "
+                "all its weights when it is built, and not in a later call, where they would be "
+                f"random. Received: a call that made {[variable.path for variable in new]}"
+            )
 
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
@@ -428,8 +434,8 @@ def _divided(x, weights):
     A block may merge the batch with what is behind it, which the rows may divide.
     """
     first, *others = tree.flatten(x)
-    weights = weights["features"] if forms.is_factored(weights) else weights
-    weights = weights["down"] if named_weights.is_update(weights) else weights
+    if isinstance(weights, dict):
+        weights = weights["down" if named_weights.is_update(weights) else "features"]
     if None not in (first.shape[0], weights.shape[0]):  # checked already
         return x
     mask = keras_internals.mask_of(first)

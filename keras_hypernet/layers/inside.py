@@ -54,6 +54,7 @@ class Inside:
                 leaves[id(leaf.layer)] = leaf
                 for local, variable in leaf.rule.variables(leaf.layer).items():
                     of_leaves.setdefault(id(variable), (leaf, local))
+        self.variable_ids = {id(variable) for variable in layer.variables}
         self.parameters = []
         for owner, variable in keras_internals.parameters(layer):
             leaf, local = of_leaves.get(id(variable), (None, None))
