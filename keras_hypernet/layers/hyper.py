@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from functools import partial
 
 import keras
@@ -369,6 +370,8 @@ class Hyper(HiddenLayer):
     def compute_output_spec(self, x, weights, *args, **kwargs):
         layer, leaf = self.wrapped_layer(), self.inside().itself
         if leaf is not None:
+            taken = inspect.signature(layer.call).parameters  # `training` may be for all layers
+            kwargs = {name: value for name, value in kwargs.items() if name in taken}
             return leaf.rule.output_spec(layer, x, *args, **kwargs)
         try:  # what comes out; what layers of Keras say of themselves is not always that
             return keras.Operation.compute_output_spec(layer, x, *args, **kwargs)

@@ -57,8 +57,6 @@ class HyperWriter(GraphWriter):
     def copy_values(self):
         """Gives the new layers the values and the state of the given ones."""
         super().copy_values()
-        for target in self.target_layers.values():
-            target.assign_state()
         new = [copy for _, copy in self.copies.values()]
         for layer in [*new, *(target.hyper for target in self.target_layers.values())]:
             if self.frozen and isinstance(layer, keras.layers.Layer):

@@ -10,7 +10,7 @@ from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.models.select import Parameters
 from keras_hypernet.utils import keras_internals
-from keras_hypernet.utils.copying import assign, value_of
+from keras_hypernet.utils.copying import value_of
 from keras_hypernet.utils.naming import free_name
 from keras_hypernet.weights.layer_tensors import tensor_of_variable
 
@@ -84,15 +84,9 @@ class TargetLayer:
         )
 
     def assign(self):
-        """Gives base, kept weights and state the values of the target."""
+        """Gives base and kept weights the values of the target."""
         values = {path: value_of(variable) for (_, variable), path in zip(self.owned, self.paths)}
         self.layer_weights.assign(values)
-
-    def assign_state(self):
-        """Gives the hyper layer, once built, the state of the target."""
-        owned = {id(variable) for _, variable in self.owned}
-        state = [v for v in self.layer.variables if id(v) not in owned]
-        assign(state, list(self.hyper.variables), self.layer)
 
 
 def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, taken):
