@@ -299,6 +299,18 @@ def test_rows_that_do_not_divide_a_dynamic_batch(known, rng):
         call(x[:5], weights)
 
 
+def test_forms_of_weights_of_a_dynamic_batch():
+    hyper = kh.Hyper(Merged())
+    hyper.spec(X)
+    bias, down, up = (keras.Input(shape) for shape in ((3,), (3, 2), (2, 3)))
+    update = {"base": keras.KerasTensor((3, 3)), "down": down, "up": up}
+    factored = {"features": up[:, 0], "basis": keras.KerasTensor((3, 9))}
+    factored["offset"] = keras.KerasTensor((9,))
+    for kernel in (update, factored):
+        y = hyper(keras.Input(X[1:]), {"dense/kernel": kernel, "dense/bias": bias})
+        assert tuple(y.shape) == (None, *X[1:])
+
+
 # Weights that are seen only when a layer is built, or later.
 
 

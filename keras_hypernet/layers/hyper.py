@@ -505,8 +505,8 @@ def _divided(x, weights):
     A block may merge the batch with what is behind it, which the rows may divide.
     """
     first, *others = tree.flatten(x)
-    weights = weights["features"] if forms.is_factored(weights) else weights
-    weights = weights["down"] if named_weights.is_update(weights) else weights
+    if isinstance(weights, dict):
+        weights = weights["down" if named_weights.is_update(weights) else "features"]
     if None not in (first.shape[0], weights.shape[0]):  # checked already
         return x
     mask = keras_internals.mask_of(first)
