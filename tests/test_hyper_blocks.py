@@ -231,6 +231,19 @@ def test_what_is_rematerialized_is_refused(shared, rows, rng):
         hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="has a function of TensorFlow")
+@pytest.mark.parametrize(("shared", "rows"), [(False, 2), (False, 1), (True, 1)])
+def test_what_keeps_its_weights_in_a_graph_is_refused(shared, rows, rng):
+    import tensorflow as tf
+
+    class Traced(Tied):
+        call = tf.function(Tied.call)
+
+    hyper = kh.Hyper(Traced(), shared=shared)
+    with pytest.raises(ValueError, match=r"'traced.*`tf.function`"):
+        hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
+
+
 # A `Hyper` in a block around a part of the block.
 
 

@@ -253,9 +253,16 @@ class Hyper(HiddenLayer):
                 "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
                 f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
             )
-        self._check_not_rematerialized()
+        self._check_computed_as_called()
 
-    def _check_not_rematerialized(self):
+    def _check_computed_as_called(self):
+        traced = keras_internals.traced_layer(self.wrapped_layer())
+        if traced is not None:
+            raise ValueError(
+                f"The layer {traced.name!r} in {self.name!r} has a `tf.function` as its `call`, "
+                "which would keep the weights that it was traced with: take the decorator away, "
+                "and put it on what calls the model."
+            )
         again = keras_internals.rematerialized(self.wrapped_layer())
         if again is not None:
             raise ValueError(
