@@ -231,6 +231,19 @@ def test_what_is_rematerialized_is_refused(shared, rows, rng):
         hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="has a function of TensorFlow")
+@pytest.mark.parametrize(("shared", "rows"), [(False, 2), (False, 1), (True, 1)])
+def test_what_keeps_its_weights_in_a_graph_is_refused(shared, rows, rng):
+    import tensorflow as tf
+
+    class Traced(Tied):
+        call = tf.function(Tied.call)
+
+    hyper = kh.Hyper(Traced(), shared=shared)
+    with pytest.raises(ValueError, match=r"'traced.*`tf.function`"):
+        hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
+
+
 # A `Hyper` in a block around a part of the block.
 
 
@@ -297,6 +310,18 @@ def test_rows_that_do_not_divide_a_dynamic_batch(known, rng):
     assert_close(numpy_of(call(x, weights)), expected, 1e-5)
     with pytest.raises(Exception, match="reshape"):
         call(x[:5], weights)
+
+
+def test_forms_of_weights_of_a_dynamic_batch():
+    hyper = kh.Hyper(Merged())
+    hyper.spec(X)
+    bias, down, up = (keras.Input(shape) for shape in ((3,), (3, 2), (2, 3)))
+    update = {"base": keras.KerasTensor((3, 3)), "down": down, "up": up}
+    factored = {"features": up[:, 0], "basis": keras.KerasTensor((3, 9))}
+    factored["offset"] = keras.KerasTensor((9,))
+    for kernel in (update, factored):
+        y = hyper(keras.Input(X[1:]), {"dense/kernel": kernel, "dense/bias": bias})
+        assert tuple(y.shape) == (None, *X[1:])
 
 
 # Weights that are seen only when a layer is built, or later.

@@ -150,6 +150,13 @@ def check_parts(layer):
             "`layer` must have Keras' own weights, and no layer inside with those of another "
             f"library. Received: {layer.name!r} with {type(foreign).__name__}"
         )
+    traced = keras_internals.traced_layer(layer)
+    if traced is not None:
+        raise ValueError(
+            f"The layer {traced.name!r} in {layer.name!r} has a `tf.function` as its `call`, which "
+            "would keep the weights that it was traced with: take the decorator away, and put it "
+            "on what calls the model."
+        )
     again = keras_internals.rematerialized(layer)
     if again is not None:
         raise ValueError(

@@ -232,6 +232,12 @@ def rematerialized(layer):
     return next((inner for inner, mode in modes if mode is not None and mode.mode), None)
 
 
+def traced_layer(layer):
+    """The first layer of a layer and those inside it whose `call` is a `tf.function`; or `None`."""
+    traced = (inner for inner in layers_in(layer) if hasattr(inner.call, "get_concrete_function"))
+    return next(traced, None)
+
+
 def foreign_layer(layer):
     """The first layer of a layer and those inside it whose weights are another library's."""
     names = ("TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
