@@ -20,7 +20,7 @@ class EinsumRule(Rule):
     def update_equation(self, layer, name, shape):
         return Equation(layer.equation).of_low_rank()[2]
 
-    def output_spec(self, layer, x):
+    def output_spec(self, layer, x, training=None):
         # Not Keras' own, which gives two or more elided axes in reverse and others as None.
         shape = Equation(layer.equation, len(x.shape)).output_shape(x.shape, layer.kernel.shape)
         return keras.KerasTensor(shape, dtype=layer.compute_dtype)
