@@ -174,7 +174,8 @@ def _copied(layer):
     else:
         copy_values(layer, copy)
         for _, variable in keras_internals.parameters(copy):
-            variable.assign(ops.zeros(variable.shape, variable.dtype))  # nothing may read them
+            # Nothing may read them: what is computed again for a gradient would, in silence.
+            variable.assign(ops.full(variable.shape, float("nan"), variable.dtype))
     return copy
 
 

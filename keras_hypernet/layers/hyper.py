@@ -106,6 +106,7 @@ class Hyper(HiddenLayer):
         self.contraction = contraction
         self.regularize = regularize
         self.check_rows = check_rows
+        self._is_own = copy  # whether nobody else has the layer inside
         self._inside = Untracked(None)
         self._built_shapes = None
         self._single = set()  # names of tensors without a rule that were built with one row
@@ -222,13 +223,16 @@ class Hyper(HiddenLayer):
             self._rows_checked[asked] = sorted(per_row.union(known))
 
     def _start_again(self, layer):
+        self._inside, self.state = Untracked(None), []
+        if not self._is_own:
+            return
         try:
             fresh = copy_of(layer)
         except ValueError:  # its config does not make it anew
             return
         give_unique_path(fresh)
-        self._wrapped, self._inside = Untracked(fresh), Untracked(None)
-        self.state, self.input_spec = [], fresh.input_spec
+        self._wrapped = Untracked(fresh)
+        self.input_spec = fresh.input_spec
 
     def check_tensors(self, x):
         for tensor in tree.flatten(x):

@@ -74,7 +74,8 @@ def _read(layer, replaced, hidden=()):
     variables = [v for v in layer.variables if id(v) not in unread]
     with keras_internals.without_autocast():
         # Given ones may have no value of their own.
-        values = [given[key] if (key := id(v)) in given else v.value for v in variables]
+        now = {id(v): v.value for v in variables if id(v) not in given} | given
+    values = [now[id(v)] for v in variables]
     inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
     fixed = {id(v) for each in inside for _, v in keras_internals.parameters(each)} | given.keys()
     return variables, values, [v for v in variables if id(v) not in fixed]
