@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
-from tests.backend import numpy_of
+from tests.backend import gradients, numpy_of
 from tests.conformance import assert_close
 
 X = (4, 3, 3)
@@ -231,6 +231,26 @@ def test_what_is_rematerialized_is_refused(shared, rows, rng):
         hyper(np.ones(X, "float32"), drawn(hyper, X, rows, rng))
 
 
+class RemadeInside(Remade):
+    def call(self, x):
+        return keras.remat(lambda x: self.dense(x))(x)
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], activation="tanh", name="dense")
+        self.dense.build(shape)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others do not compute it so")
+def test_what_a_block_computes_again_by_itself_gives_no_wrong_gradient(rng):
+    """No other weights are there to be read outside of the call."""
+    x, plain = rng.normal(size=X).astype("float32"), RemadeInside()
+    plain(x)
+    hyper = kh.Hyper(plain, shared=True)
+    weights = np.concatenate([v.reshape(1, -1) for v in drawn(hyper, X, 1, rng).values()], axis=1)
+    found = gradients(hyper, [x, weights], [rng.normal(size=X).astype("float32")])[1]
+    assert all(np.isnan(gradient).any() for gradient in found)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="has a function of TensorFlow")
 @pytest.mark.parametrize(("shared", "rows"), [(False, 2), (False, 1), (True, 1)])
 def test_what_keeps_its_weights_in_a_graph_is_refused(shared, rows, rng):
@@ -369,3 +389,12 @@ def test_foreign_weights_made_in_build_are_refused():
     hyper = kh.Hyper(Foreign(), shared=True)
     with pytest.raises(ValueError, match=r"Keras' own weights.*foreign.*TorchModuleWrapper"):
         hyper(np.ones(X, "float32"), np.ones((1, 24), "float32"))
+
+
+def test_a_failed_call_does_not_part_a_layer_from_its_hyper_layer(rng):
+    layer = Merged()
+    hyper = kh.Hyper(layer, copy=False)
+    with pytest.raises(ValueError, match="entries"):
+        hyper(np.ones(X, "float32"), np.ones((2, 5), "float32"))
+    assert hyper.wrapped_layer() is layer
+    hyper(np.ones(X, "float32"), drawn(hyper, X, 2, rng))

@@ -168,11 +168,12 @@ def check_parts(layer):
 
 def build_without_values(layer, build):
     """Builds a layer; what a rule of this package is for gets no values for its parameters."""
-    if not has_own_rule(layer):
-        build()
-        return
-    with keras_internals.uninitialized() as made:
-        build()
+    with keras.RematScope(mode=None):  # it is for the layer around
+        if not has_own_rule(layer):
+            build()
+            return
+        with keras_internals.uninitialized() as made:
+            build()
     parameters = {id(v) for _, v in keras_internals.parameters(layer)}
     keras_internals.initialize([v for v in made if id(v) not in parameters])
 
@@ -189,7 +190,8 @@ def _copied(layer):
     else:
         copy_values(layer, copy)
         for _, variable in keras_internals.parameters(copy):
-            variable.assign(ops.zeros(variable.shape, variable.dtype))  # nothing may read them
+            # Nothing may read them: what is computed again for a gradient would, in silence.
+            variable.assign(ops.full(variable.shape, float("nan"), variable.dtype))
     return copy
 
 

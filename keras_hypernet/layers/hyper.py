@@ -51,7 +51,8 @@ class Hyper(HiddenLayer):
             numbers up to rounding.
         regularize: Whether the weight regularizers of the layer penalize the generated weights,
             mean over rows.
-        copy: Whether a built layer is copied. One that is not stays as it is in other calls.
+        copy: Whether a built layer is copied. One that is not does in other calls what it did, and
+            has the flag `trainable` of the layer around it.
         check_rows: Whether a layer that no rule of this package is for is tried out, on small
             random data, when tensors first get weights per row, or a call other options: a row
             alone must give what it gives in a batch.
@@ -103,6 +104,7 @@ class Hyper(HiddenLayer):
         self.contraction = contraction
         self.regularize = regularize
         self.check_rows = check_rows
+        self._is_own = copy  # whether nobody else has the layer inside
         self._inside = Untracked(None)
         self._orders = Untracked(None)
         self._single = set()  # names of tensors without a rule that were built with one row
@@ -227,13 +229,16 @@ class Hyper(HiddenLayer):
             self._rows_checked[asked] = sorted(per_row.union(known))
 
     def _start_again(self, layer):
+        self._inside, self.state = Untracked(None), []
+        if not self._is_own:
+            return
         try:
             fresh = copy_of(layer)
         except ValueError:  # its config does not make it anew
             return
         give_unique_path(fresh)
-        self._wrapped, self._inside = Untracked(fresh), Untracked(None)
-        self.state, self.input_spec = [], fresh.input_spec
+        self._wrapped = Untracked(fresh)
+        self.input_spec = fresh.input_spec
 
     def check_tensors(self, x):
         for tensor in tree.flatten(x):

@@ -73,7 +73,7 @@ def hypernetize(
             others stay ordinary weights with their values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
-            which is never multiplied out, for Dense, EinsumDense, Embedding and Conv1D, Conv2D and
+            which is never multiplied out per row, for Dense, EinsumDense, Embedding and Conv1D, Conv2D and
             Conv3D without groups, inside blocks too. In the last two modes the model starts as the
             given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.

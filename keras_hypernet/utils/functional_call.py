@@ -73,17 +73,12 @@ def _read(layer, replaced, hidden=()):
     unread = {id(variable) for variable in hidden}
     variables = [v for v in layer.variables if id(v) not in unread]
     with keras_internals.without_autocast():
-        values = [_value(v, given) for v in variables]
+        # Given ones may have no value of their own.
+        now = {id(v): v.value for v in variables if id(v) not in given} | given
+    values = [now[id(v)] for v in variables]
     inside = [layer] if isinstance(layer, keras.layers.Layer) else layer.layers
     fixed = {id(v) for each in inside for _, v in keras_internals.parameters(each)} | given.keys()
     return variables, values, [v for v in variables if id(v) not in fixed]
-
-
-def _value(variable, given):
-    """A variable's value in a call; a given one may have none of its own."""
-    if id(variable) in given:
-        return given[id(variable)]
-    return variable.value
 
 
 def outputs_with(values, function, hidden=()):

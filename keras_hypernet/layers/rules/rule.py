@@ -150,8 +150,9 @@ def rule_of(layer: keras.layers.Layer) -> Rule | None:
         return None
     for base in type(layer).__mro__:
         if base in _RULES:
-            has_its_call = type(layer).call is getattr(base, "call", None)
-            return _RULES[base] if has_its_call else None
+            calls = ("call", "__call__")
+            same = all(getattr(type(layer), n) is getattr(base, n) for n in calls)
+            return _RULES[base] if same else None
     return None
 
 
