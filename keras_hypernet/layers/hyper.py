@@ -256,9 +256,10 @@ class Hyper(HiddenLayer):
         per_row = self._per_row(weights_shape)
         own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
         if own:
-            names = [f"{self.name}/{p.name}" for p in own]
+            names = [f"{self.name}/{p.name}" for p in own[:4]]
+            more = f" and {len(own) - 4} more" if len(own) > 4 else ""
             raise ValueError(
-                f"{', '.join(names)}: what a layer without a rule makes for itself takes one row "
+                f"{', '.join(names)}{more}: what a layer without a rule makes for itself takes one row "
                 "of weights for the whole batch, and not a row for each. Give `shared=True`, for "
                 "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
                 f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."

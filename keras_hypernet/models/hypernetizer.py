@@ -73,9 +73,9 @@ def hypernetize(
             others stay ordinary weights with their values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
-            which is never multiplied out per row, for Dense, EinsumDense, Embedding and Conv1D, Conv2D and
-            Conv3D without groups, inside blocks too. In the last two modes the model starts as the
-            given one, for every condition.
+            which is never multiplied out per row, for Dense, EinsumDense, Embedding and Conv1D,
+            Conv2D and Conv3D without groups, inside blocks too. In the last two modes the model
+            starts as the given one, for every condition.
         rank: Rank of `"low_rank"` updates; 4 by default.
         freeze: What of the given model is held. `None`: no more than was frozen before; a base is
             frozen if one of the selected weights of its layer was. `"base"`: the trained values
