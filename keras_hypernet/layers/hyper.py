@@ -13,7 +13,7 @@ from keras_hypernet.layers import named_weights, rows_check
 from keras_hypernet.layers.dense_orders import DenseOrders
 from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values, check_parts
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
-from keras_hypernet.layers.inside import Inside, run_leaf
+from keras_hypernet.layers.inside import Inside, error_without_rule, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.layers.scope import Scope, make_scoped
 from keras_hypernet.ops import contractions, rows
@@ -256,14 +256,7 @@ class Hyper(HiddenLayer):
         per_row = self._per_row(weights_shape)
         own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
         if own:
-            names = [f"{self.name}/{p.name}" for p in own[:4]]
-            more = f" and {len(own) - 4} more" if len(own) > 4 else ""
-            raise ValueError(
-                f"{', '.join(names)}{more}: what a layer without a rule makes for itself takes one row "
-                "of weights for the whole batch, and not a row for each. Give `shared=True`, for "
-                "one condition a batch; or leave it out (`select`), as a tensor of one row; or "
-                f"`kh.register_rule` for its class, {type(own[0].owner).__name__}."
-            )
+            raise error_without_rule([f"{self.name}/{p.name}" for p in own], own[0].owner)
 
     def _per_row(self, weights_shape):
         """Names of the tensors that may have more than one row."""

@@ -90,6 +90,17 @@ def _leaves(layer, name):
         yield from _leaves(inner, f"{name}/{inner_name}" if name else inner_name)
 
 
+def error_without_rule(names, owner):
+    """The error for tensors with rows that a layer without a rule makes for itself."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ValueError(
+        f"{', '.join(names[:4])}{more}: what a layer without a rule makes for itself takes one row "
+        "of weights for the whole batch, and not a row for each. Give `shared=True`, for one "
+        "condition a batch; or leave it out (`select`), as a tensor of one row; or "
+        f"`kh.register_rule` for its class, {type(owner).__name__}."
+    )
+
+
 def run_leaf(leaf, tensors, *args, **kwargs):
     """What a leaf returns for its call arguments, on tensors by their local names."""
     names = list(inspect.signature(type(leaf.layer).call).parameters)

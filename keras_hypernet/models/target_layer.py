@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_hypernet.layers.hyper import Hyper
-from keras_hypernet.layers.inside import Inside
+from keras_hypernet.layers.inside import Inside, error_without_rule
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.models.select import Parameters
@@ -105,6 +105,8 @@ def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, 
             raise ValueError(
                 "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
             )
+    if not shared:
+        _check_rules(parameters, selected)
     return [
         TargetLayer(
             layer,
@@ -120,6 +122,19 @@ def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, 
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))
     ]
+
+
+def _check_rules(parameters, selected):
+    """Raises where what is selected cannot have a row of weights per sample."""
+    without = [
+        p
+        for layer in parameters.layers
+        for p in Inside(layer).parameters
+        if id(p.variable) in selected and p.leaf is None
+    ]
+    if without:
+        names = [parameters.path(p.variable) for p in without]
+        raise error_without_rule(names, without[0].owner)
 
 
 def _updatable(parameters):
