@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import pytest
 from keras import applications, ops
-from keras.src.applications.convnext import ConvNeXt, LayerScale
-from keras.src.applications.nasnet import NASNet
 
 import keras_hypernet as kh
 from tests.backend import BACKEND
 from tests.whole_models import compiled, predict, weights_of
+
+# What Keras does not show: the narrower members of a family, and a layer of one.
+CONVNEXT = inspect.getmodule(applications.ConvNeXtTiny)
+NASNET = inspect.getmodule(applications.NASNetMobile)
 
 # The smallest member of each family and the smallest images that it takes.
 SIZES = {
@@ -52,7 +54,7 @@ def make(name):
 def nasnet_mobile(**options):
     """`NASNetMobile`, which Keras refuses to make on PyTorch, though it runs there."""
     mobile = {"penultimate_filters": 1056, "num_blocks": 4, "stem_block_filters": 32}
-    return NASNet(skip_reduction=False, **mobile, **options)
+    return NASNET.NASNet(skip_reduction=False, **mobile, **options)
 
 
 def settle(heads, rng):
@@ -78,7 +80,7 @@ def layer_scale_rule(monkeypatch):
     from keras_hypernet.layers.rules import rule
 
     monkeypatch.setattr(rule, "_RULES", dict(rule._RULES))
-    kh.register_rule(LayerScale, LayerScaleRule)
+    kh.register_rule(CONVNEXT.LayerScale, LayerScaleRule)
 
 
 def families(names):
@@ -135,7 +137,9 @@ def test_an_application(name, layer_scale_rule, rng, tmp_path):
 
 def test_a_layer_of_an_application_without_a_rule(request):
     """It is refused by name, and a selection or a rule is the way out."""
-    model = ConvNeXt([1] * 4, [2] * 4, weights=None, include_top=False, input_shape=(32, 32, 3))
+    model = CONVNEXT.ConvNeXt(
+        [1] * 4, [2] * 4, weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
     with pytest.raises(ValueError, match=r"block_0_layer_scale.*select.*register_rule.*LayerScale"):
         kh.hypernetize(model, 1)
     others = [v for v in model.trainable_variables if "layer_scale" not in v.path]
