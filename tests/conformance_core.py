@@ -114,6 +114,12 @@ ROWS = [
     Row("prelu", layers.PReLU, {}, floats((3, 4))),
     Row("prelu shared axes", layers.PReLU, {"shared_axes": [1, 2]}, floats((3, 2, 4))),
     attention("self", Q, Q),
+    Row(
+        "attention of groups",
+        layers.GroupQueryAttention,
+        {"head_dim": 2, "num_query_heads": 4, "num_key_value_heads": 2},
+        floats(Q, V),
+    ),
     attention(
         "all",
         Q,

@@ -127,6 +127,34 @@ def test_mixed_precision(rng):
     assert np.isfinite(numpy_of(y)).all()
 
 
+class Nameless(layers.Layer):
+    """A layer that its config does not make anew."""
+
+    def __init__(self, inner):
+        super().__init__(name="nameless")
+        self.inner = inner
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+    def compute_output_shape(self, shape):
+        return self.inner.compute_output_shape(shape)
+
+
+def test_a_layer_that_cannot_be_copied_is_used_itself(rng):
+    layer = Nameless(layers.Dense(3))
+    layer.build((None, 4))
+    message = r"(?s)'nameless' of class Nameless cannot.*copy=False"
+    with pytest.raises(ValueError, match=message):
+        kh.Hyper(layer)
+    x, weights = rng.normal(size=(4, 4)).astype("float32"), np.ones((2, 15), "float32")
+    found = numpy_of(kh.Hyper(layer, copy=False)(x, weights))
+    assert_close(found, x.sum(axis=1, keepdims=True) + np.ones(3))
+
+
 def dense():
     layer = layers.Dense(2)
     layer.build((None, 4))

@@ -42,7 +42,11 @@ class HiddenLayer(HyperLayer):
         _check_dtype(kwargs.pop("dtype", None), dtype, layer)
         signature = _signature(layer)
         if layer.built and copy:
-            layer = _copied(layer)
+            try:
+                layer = _copied(layer)
+            except ValueError as error:
+                hint = "`kh.Hyper(layer, copy=False)` uses the layer itself."
+                raise ValueError(f"{error} {hint}") from error
         elif not layer.built:
             give_unique_path(layer)
         self.call = self._called_like(layer, signature)  # type: ignore[method-assign]

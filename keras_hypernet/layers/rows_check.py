@@ -52,6 +52,7 @@ def check(hyper, per_row, args, kwargs):
                 outputs = [
                     trial.alone(i, calls, *_of_row(data, i)) for i, calls in enumerate(alone)
                 ]
+                _check_not_empty(outputs)
             except Exception as raised:  # the layer does not take data of these sizes
                 error = raised
                 continue
@@ -194,6 +195,11 @@ def _noted(calls, function, *args, **kwargs):
     with contextlib.suppress(Exception):  # in a loop of the backend
         call.outputs = tree.map_structure(ops.convert_to_numpy, outputs)
     return outputs
+
+
+def _check_not_empty(outputs):
+    if any(y.size == 0 for y in tree.flatten(outputs)):  # on TensorFlow, of too small images
+        raise ValueError("the layer returns nothing for data of these sizes")
 
 
 def _where(hyper):
