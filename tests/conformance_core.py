@@ -118,7 +118,7 @@ ROWS = [
         "attention of groups",
         layers.GroupQueryAttention,
         {"head_dim": 2, "num_query_heads": 4, "num_key_value_heads": 2},
-        floats(Q, V),
+        floats(Q, (5, 4)),
     ),
     attention(
         "all",

@@ -44,7 +44,7 @@ def check(hyper, per_row, args, kwargs):
     """
     with keras_internals.eagerly():
         trial = Trial(hyper, per_row)
-        error = None
+        error = failed = None
         for size in _SEQUENCES:
             data = _drawn(args, kwargs, size)
             alone = [{} for _ in range(_ROWS)]
@@ -52,12 +52,19 @@ def check(hyper, per_row, args, kwargs):
                 outputs = [
                     trial.alone(i, calls, *_of_row(data, i)) for i, calls in enumerate(alone)
                 ]
-                _check_not_empty(outputs)
             except Exception as raised:  # the layer does not take data of these sizes
                 error = raised
                 continue
-            trial.compare(outputs, alone, data)
+            calls = {}
+            try:
+                together = trial.batch(calls, *data)
+            except Exception as raised:
+                failed = (alone[0], calls, raised)
+                continue
+            trial.compare(outputs, alone, together, calls)
             return
+    if failed:
+        trial.refuse(*failed)
     raise ValueError(
         f"{_where(hyper)} could not be tried out with weights per row on small random data: "
         f"{type(error).__name__}: {error}. Give `check_rows=False` if each row of its data goes "
@@ -119,13 +126,8 @@ class Trial:
             outputs = outputs_with([*values, *state], call, hidden)
         return tree.map_structure(ops.convert_to_numpy, outputs)
 
-    def compare(self, outputs, alone, data):
+    def compare(self, outputs, alone, together, calls):
         """Raises where all rows at once do not give what each gives alone."""
-        calls = {}
-        try:
-            together = self.batch(calls, *data)
-        except Exception as error:
-            self._refuse(alone[0], calls, error)
         same = self._equal(together, outputs) and all(
             self._equal(both.outputs, [one.outputs for one in ones])
             for name, found in calls.items()
@@ -133,7 +135,7 @@ class Trial:
             if both.outputs is not None
         )
         if not same or self._without_batch(alone[0], calls):
-            self._refuse(alone[0], calls, None)
+            self.refuse(alone[0], calls)
 
     def _equal(self, together, alone):
         return all(map(self._same, *map(tree.flatten, (together, *alone))))
@@ -158,7 +160,7 @@ class Trial:
                     return leaf, both.size
         return None
 
-    def _refuse(self, alone, together, error):
+    def refuse(self, alone, together, error=None):
         found = self._without_batch(alone, together)
         reason = f" ({type(error).__name__}: {error})" if error else ""
         if found is not None:
@@ -195,11 +197,6 @@ def _noted(calls, function, *args, **kwargs):
     with contextlib.suppress(Exception):  # in a loop of the backend
         call.outputs = tree.map_structure(ops.convert_to_numpy, outputs)
     return outputs
-
-
-def _check_not_empty(outputs):
-    if any(y.size == 0 for y in tree.flatten(outputs)):  # on TensorFlow, of too small images
-        raise ValueError("the layer returns nothing for data of these sizes")
 
 
 def _where(hyper):
