@@ -208,12 +208,10 @@ class Hyper(HiddenLayer):
         try:
             self._build_layer(x, *args, **kwargs)
             self.check_weights(weights)
-            x_shape = tree.map_structure(lambda tensor: tuple(tensor.shape), x)
-            weights_shape = shapes_of(weights)
+            x_shape, weights_shape = _each(_shape, x), shapes_of(weights)
             self.check_shapes(x_shape, weights_shape)
-            per_row = self._per_row(weights_shape)
             if self.check_rows and not has_own_rule(layer):
-                self._check_rows(per_row, (x, *args), kwargs)
+                self._check_rows(self._per_row(weights_shape), (x, *args), kwargs)
         except Exception:
             if not known:  # a failed call changes nothing
                 self._start_again(layer)
@@ -241,8 +239,7 @@ class Hyper(HiddenLayer):
         self.input_spec = fresh.input_spec
 
     def check_tensors(self, x):
-        for tensor in tree.flatten(x):
-            checks.tensor("x", tensor)
+        _each(partial(checks.tensor, "x"), x)
 
     def check_weights(self, weights):
         named_weights.check_weights(weights, self.tensor_names)
@@ -253,6 +250,8 @@ class Hyper(HiddenLayer):
         counts = named_weights.row_counts(weights_shape, inside.shapes)
         self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
         self.orders().check(weights_shape, self.wrapped_layer())
+        if inside.itself is not None:
+            return
         per_row = self._per_row(weights_shape)
         own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
         if own:
@@ -262,6 +261,10 @@ class Hyper(HiddenLayer):
         """Names of the tensors that may have more than one row."""
         if self.shared:
             return set()
+        if not named_weights.is_named(weights_shape):
+            count = forms.row_count(weights_shape)
+            if isinstance(count, int):
+                return set() if count == 1 else set(self.inside().shapes)
         found = set()
         for name, counts in named_weights.row_counts(weights_shape, self.inside().shapes).items():
             # Not `is not None`: while torch exports, a dynamic size is a symbol.
@@ -285,11 +288,11 @@ class Hyper(HiddenLayer):
     # Running.
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
-        shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
         leaf = self.inside().itself
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not self.orders().penalized:
             return self._run_whole(leaf, x, weights)
+        shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
         single = set(shapes) - per_row
         tensors = named_weights.tensors_of(weights, shapes, single, self.orders().kernels)
         for name in self.orders().penalized:
@@ -383,7 +386,7 @@ class Hyper(HiddenLayer):
         args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
         outputs = self.compute_output_spec(args[0], None, *args[1:], **kwargs)
-        return tree.map_structure(_shape, outputs)
+        return _each(_shape, outputs)
 
     def tensors_by_name(self, weights):
         shapes = self.inside().shapes
@@ -473,4 +476,9 @@ def _cast_floats(nest, dtype):
         floating = keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype))
         return forms.cast(y, dtype) if floating else y
 
-    return tree.map_structure(cast, nest)
+    return _each(cast, nest)
+
+
+def _each(function, nest):
+    """A function of each tensor of a structure, most often of one: walking takes time."""
+    return function(nest) if hasattr(nest, "dtype") else tree.map_structure(function, nest)

@@ -14,11 +14,22 @@ from keras_hypernet.utils.naming import named, named_variables
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """A layer with a rule, by its name in the layer around it: `""` if that is itself."""
+    """A layer with a rule, by its name in the layer around it: `""` if that is itself.
+
+    `first` is the name of its first call argument, `takes_training` whether its rule takes that.
+    """
 
     name: str
     layer: keras.layers.Layer
     rule: Rule
+    first: str
+    takes_training: bool
+
+    @classmethod
+    def of(cls, name, layer, rule):
+        first = list(inspect.signature(type(layer).call).parameters)[1]
+        takes_training = "training" in inspect.signature(rule.apply).parameters
+        return cls(name, layer, rule, first, takes_training)
 
     def full_name(self, local):
         return f"{self.name}/{local}" if self.name else local
@@ -84,7 +95,7 @@ def _leaves(layer, name):
     """The outermost layers with a rule, the layer itself included, once for each place."""
     rule = rule_of(layer)
     if rule is not None:
-        yield Leaf(name, layer, rule)
+        yield Leaf.of(name, layer, rule)
         return
     for inner_name, inner in named(keras_internals.sublayers(layer)):
         yield from _leaves(inner, f"{name}/{inner_name}" if name else inner_name)
@@ -103,9 +114,8 @@ def error_without_rule(names, owner):
 
 def run_leaf(leaf, tensors, *args, **kwargs):
     """What a leaf returns for its call arguments, on tensors by their local names."""
-    names = list(inspect.signature(type(leaf.layer).call).parameters)
     if not args:
-        args = (kwargs.pop(names[1]),)
-    if "training" not in inspect.signature(leaf.rule.apply).parameters:
+        args = (kwargs.pop(leaf.first),)
+    if not leaf.takes_training:
         kwargs.pop("training", None)
     return leaf.rule.apply(leaf.layer, args[0], tensors, *args[1:], **kwargs)
