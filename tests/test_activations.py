@@ -130,17 +130,8 @@ MODELS = {
         weights=kh.WeightSpec.from_layer_sizes(SIZES),
     ),
     "Dense": on_data(lambda: kh.Hyper(layers.Dense(4, activation=SINE)), 3),
-    "EinsumDense": on_data(
-        lambda: kh.Hyper(layers.EinsumDense("ab,bc->ac", 4, bias_axes="c", activation=SINE)),
-        3,
-    ),
-    "Conv1D": on_data(lambda: kh.Hyper(layers.Conv1D(4, 3, activation=SINE)), 5, 3),
     "Conv2DTranspose": on_data(
         lambda: kh.Hyper(layers.Conv2DTranspose(4, 3, activation=SINE)), 5, 5, 3
-    ),
-    "DepthwiseConv1D": on_data(lambda: kh.Hyper(layers.DepthwiseConv1D(3, activation=SINE)), 5, 3),
-    "SeparableConv1D": on_data(
-        lambda: kh.Hyper(layers.SeparableConv1D(4, 3, activation=SINE)), 5, 3
     ),
     "blocks": lambda: shared(by_block()),
     "WeightGenerator": generating(lambda: kh.WeightGenerator(SPEC, activation=SINE)),

@@ -135,6 +135,7 @@ def test_an_application(name, layer_scale_rule, rng, tmp_path):
     np.testing.assert_allclose(predict(loaded, [z, x]), expected, atol=tolerance)
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="compiled for seconds; runs on the others")
 def test_a_layer_of_an_application_without_a_rule(request):
     """It is refused by name, and a selection or a rule is the way out."""
     model = CONVNEXT.ConvNeXt(

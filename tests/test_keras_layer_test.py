@@ -9,7 +9,7 @@ from keras import layers, ops
 from keras.src.testing import TestCase
 
 import keras_hypernet as kh
-from tests.rule_cases import FIRST, KINDS
+from tests.rule_cases import FIRST
 
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
@@ -182,7 +182,10 @@ LAYERS = {
         "expected_output_shape": (4, 2),
         "supports_masking": True,
     },
-    **{f"Hyper {FIRST[kind].id}": by_rule(FIRST[kind]) for kind in [layers.Dense, *KINDS]},
+    **{
+        f"Hyper {FIRST[kind].id}": by_rule(FIRST[kind])
+        for kind in (layers.Dense, layers.BatchNormalization, layers.MultiHeadAttention)
+    },
     "Hyper shared": {
         **hyper_options(shared_gru, (4, 3, 2), (1, 96)),
         "init_kwargs": {"shared": True},
