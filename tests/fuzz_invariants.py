@@ -12,6 +12,7 @@ import keras_hypernet as kh
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
+from tests.conformance_blocks import PreNorm, SqueezeAndExcite, Twice
 from tests.fuzz import (
     LAYERS,
     all_layers,
@@ -103,11 +104,10 @@ def frozen(case, made):
 
 
 def _kept_flags(model):
-    """Without those inside Keras' own attention, whose files forget them."""
-    attention = [
-        x for x in keras_internals.layers_in(model) if type(x) is keras.layers.MultiHeadAttention
-    ]
-    inside = {id(v) for layer in attention for v in layer.variables}
+    """Without those inside Keras' own attention and blocks of users, whose files forget them."""
+    forgetting = (keras.layers.MultiHeadAttention, PreNorm, Twice, SqueezeAndExcite)
+    blocks = [x for x in keras_internals.layers_in(model) if type(x) in forgetting]
+    inside = {id(v) for layer in blocks for v in layer.variables}
     return [v.trainable for v in model.variables if id(v) not in inside]
 
 

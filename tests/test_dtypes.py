@@ -10,6 +10,7 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from tests import reference as ref
 from tests.backend import BACKEND, numpy_of
 from tests.cases import CASES
+from tests.conformance_blocks import Twice
 from tests.generator_cases import CONDITIONS, IDS, Z, options
 from tests.test_battery import assert_close, every_layer, policy_of
 
@@ -188,6 +189,13 @@ def test_an_update_of_several_dtypes(rng):
     assert dtypes_of(y) == {"bfloat16"}
     expected = [(base + d @ u)[i] for d, u, i in zip(down, up, ids)]
     assert_close(as_float32(y), np.stack(expected), rtol=0.05, atol=0.05)
+
+
+def test_shapes_of_a_block_have_its_dtype():
+    block = Twice(nested=True, dtype=HALF)
+    hyper = kh.Hyper(block)
+    weights = keras.KerasTensor((None, hyper.spec((None, 5, 3)).total))
+    assert hyper(keras.KerasTensor((None, 5, 3)), weights).dtype == "bfloat16"
 
 
 def test_a_wrapped_layer_keeps_its_policy(rng):

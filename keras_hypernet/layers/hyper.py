@@ -19,7 +19,7 @@ from keras_hypernet.layers.scope import Scope, make_scoped
 from keras_hypernet.ops import contractions, rows
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.copying import copy_of
-from keras_hypernet.utils.functional_call import functional_call
+from keras_hypernet.utils.functional_call import functional_call, spec_of_call
 from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.types import Config, Nest, Tensor, Weights
 from keras_hypernet.weights import forms
@@ -376,7 +376,7 @@ class Hyper(HiddenLayer):
             kwargs = {name: value for name, value in kwargs.items() if name in taken}
             return leaf.rule.output_spec(layer, x, *args, **kwargs)
         try:  # what comes out; what layers of Keras say of themselves is not always that
-            return keras.Operation.compute_output_spec(layer, x, *args, **kwargs)
+            return spec_of_call(layer, x, *args, **kwargs)
         except Exception:  # sizes that are not known may not suit
             return layer.compute_output_spec(x, *args, **kwargs)
 

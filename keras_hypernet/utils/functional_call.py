@@ -87,6 +87,19 @@ def outputs_with(values, function, hidden=()):
         return function()
 
 
+def spec_of_call(layer, *args, **kwargs):
+    """KerasTensors of what a layer's `call` returns for KerasTensors."""
+
+    def call(*args, **kwargs):
+        # On PyTorch, Keras casts variables there only where a scope has their values.
+        values = [(v, ops.zeros(v.shape, v.dtype)) for v in layer.variables]
+        return outputs_with(values, lambda: layer.call(*args, **kwargs))
+
+    operation = keras.Operation()
+    operation.call = call
+    return operation.compute_output_spec(*args, **kwargs)
+
+
 def _pure(variables, state, function, hidden=()):
     """A function from values of variables to `(outputs, new state, losses)`."""
 
