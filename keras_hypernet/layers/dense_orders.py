@@ -52,26 +52,32 @@ class DenseOrders:
         )
 
     def build(self, x_shape, weights_shape):
-        if self.built_shapes is None:
-            self.built_shapes = (x_shape, weights_shape)
-            self.chosen()
+        self.built_shapes = (x_shape, weights_shape)
+        self.chosen()
 
     def order(self, leaf, x_shape, weights_shape):
-        """In which order a leaf contracts data and weights of static shapes."""
+        """In which order a leaf contracts data and weights of static shapes.
+
+        Data of shape `None` are as many as it was called on before, or one for each row.
+        """
         if not forms.is_factored(weights_shape):
             return "materialize"
         if self.contraction != "auto":
             return self.contraction
+        positions = self._positions(leaf, x_shape, weights_shape["features"][0])
+        return contractions.choose(*leaf.layer.kernel.shape, weights_shape["basis"][0], positions)
+
+    def _positions(self, leaf, x_shape, count):
+        """Data positions for a row of weights; `None` where they are not known."""
+        if x_shape is None:
+            return self.positions.get(leaf.name, 1)
         # A size that is not known may be a symbol.
-        sizes = (*x_shape, weights_shape["features"][0])
+        sizes = (*x_shape, count)
         *x_shape, count = [size if isinstance(size, int) else None for size in sizes]
         positions = contractions.positions(x_shape, count)
         if None in x_shape[:-1]:
-            positions = self.positions.setdefault(leaf.name, positions)
-        return self._choose(leaf, weights_shape, positions)
-
-    def _choose(self, leaf, weights_shape, positions):
-        return contractions.choose(*leaf.layer.kernel.shape, weights_shape["basis"][0], positions)
+            return self.positions.setdefault(leaf.name, positions)
+        return positions
 
     def chosen(self, x_shape=None, weights_shape=None):
         """What shapes, or those that the layer was built with, choose, in words."""
@@ -80,16 +86,9 @@ class DenseOrders:
         orders = []
         for name, p in self.kernels.items():
             entry = _entry(name, weights_shape)
-            if named_weights.is_update(entry):
-                orders.append("low rank")
-            elif p.leaf is self.itself:
-                orders.append(self.order(p.leaf, x_shape, entry))
-            elif not forms.is_factored(entry):
-                orders.append("materialize")
-            elif self.contraction != "auto":
-                orders.append(self.contraction)
-            else:
-                orders.append(self._choose(p.leaf, entry, self.positions.get(p.leaf.name, 1)))
+            shape = x_shape if p.leaf is self.itself else None
+            update = named_weights.is_update(entry)
+            orders.append("low rank" if update else self.order(p.leaf, shape, entry))
         return ", ".join(dict.fromkeys(orders)) or "materialize"
 
 

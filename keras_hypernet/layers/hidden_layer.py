@@ -186,10 +186,10 @@ def _copied(layer):
     """A copy with the layer's state, under a path of its own."""
     with keras.RematScope(mode=None):  # it is for the layer around the copy
         copy = copy_of(layer)
-        give_unique_path(copy)
-        build_without_values(copy, lambda: build_as(copy, build_of(layer)))
+    give_unique_path(copy)
+    build_without_values(copy, lambda: build_as(copy, build_of(layer)))
     if has_own_rule(layer):
-        assign(_state(layer), _state(copy), layer)
+        assign(keras_internals.state_of(layer), keras_internals.state_of(copy), layer)
         set_flags(copy, flags_of(layer))
     else:
         copy_values(layer, copy)
@@ -197,11 +197,6 @@ def _copied(layer):
             # Nothing may read them: what is computed again for a gradient would, in silence.
             variable.assign(ops.full(variable.shape, float("nan"), variable.dtype))
     return copy
-
-
-def _state(layer):
-    given = {id(v) for _, v in keras_internals.parameters(layer)}
-    return [v for v in layer.variables if id(v) not in given]
 
 
 def _check_dtype(given, policy, layer):

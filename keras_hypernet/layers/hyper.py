@@ -190,8 +190,7 @@ class Hyper(HiddenLayer):
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
         self._set_inside(inside)
         self.input_spec = layer.input_spec
-        given = {id(p.variable) for p in inside.parameters}
-        self.state = [v for v in layer.variables if id(v) not in given]
+        self.state = keras_internals.state_of(layer)
         for leaf in inside.leaves:
             if leaf is not inside.itself:
                 make_scoped(leaf.layer)
@@ -336,7 +335,7 @@ class Hyper(HiddenLayer):
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
         dtype, options = leaf.layer.compute_dtype, {}
-        own = [p for p in self.inside().parameters if p.leaf is leaf]
+        own = self.inside().of_leaf[id(leaf)]
         tensors = {p.local: forms.cast(tensors[p.name], dtype) for p in own}
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):

@@ -89,6 +89,9 @@ class Inside:
     def _index(self):
         self.by_name = {p.name: p for p in self.parameters}
         self.shapes = {p.name: p.shape for p in self.parameters}
+        self.of_leaf = {}
+        for p in self.parameters:
+            self.of_leaf.setdefault(id(p.leaf), []).append(p)
 
 
 def _leaves(layer, name):

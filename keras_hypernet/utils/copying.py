@@ -118,9 +118,8 @@ def assign_parts(layer, parameters, state, trainable=()):
     `trainable` are the flags of the parameters, where they are not those of the layer.
     """
     owned = [variable for _, variable in keras_internals.parameters(layer)]
-    ids = {id(variable) for variable in owned}
     assign(parameters, owned, layer)
-    assign(state, [v for v in layer.variables if id(v) not in ids], layer)
+    assign(state, keras_internals.state_of(layer), layer)
     for variable, flag in zip(owned, trainable):
         variable.trainable = variable.trainable and flag
 

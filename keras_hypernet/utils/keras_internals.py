@@ -66,6 +66,12 @@ def parameters(layer):
     return [(owners[id(v)], v) for v in layer.weights if id(v) in owners]
 
 
+def state_of(layer):
+    """The variables of a layer that are no parameters: statistics, seeds, constants."""
+    owned = {id(variable) for _, variable in parameters(layer)}
+    return [variable for variable in layer.variables if id(variable) not in owned]
+
+
 def layer_in_training():
     """The outermost layer whose call runs, if it is trained; else `None`."""
     from keras.src.backend.common import global_state
