@@ -74,8 +74,8 @@ GENERATOR = names(
     ("conditioning_features/hidden", "kernel bias"),
     ("one_generator/head", "kernel bias"),
 )
-BASE = {"one_weights/base"}
-KEPT = {"one_weights/bias"}
+BASE = {"one/kernel"}
+KEPT = {"one/bias"}
 OTHERS = names(
     *[(f"attention/{part}", "kernel bias") for part in ("query", "key", "value")],
     ("attention/attention_output", "kernel bias"),
@@ -87,7 +87,7 @@ OTHERS = names(
 )
 ALL_TRAINED = GENERATOR | KEPT | OTHERS
 EXPECTED = {
-    ("replace", None): ALL_TRAINED,
+    ("replace", None): GENERATOR | OTHERS | {"one_weights/bias"},
     ("replace", "all"): GENERATOR,
     ("delta", None): ALL_TRAINED | BASE,
     ("delta", "base"): ALL_TRAINED,
@@ -189,7 +189,7 @@ def test_gates_and_a_given_generator_are_trained(initialization):
     )
     own = {name for name in trained(model) if "chunked_weight_generator" not in name}
     gated = ("one", "norm", "two") if initialization is None else ()
-    assert own == {f"{name}_weights/gates" for name in gated}
+    assert own == {f"{name}/gates" for name in gated}
     generator = next(x for x in model.layers if isinstance(x, kh.ChunkedWeightGenerator))
     assert all(v.trainable for v in generator.trainable_variables)
     assert len(generator.trainable_variables) + len(gated) == len(model.trainable_variables)

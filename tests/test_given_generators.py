@@ -6,7 +6,6 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
-from keras_hypernet.layers.layer_weights import LayerWeights
 from tests.backend import gradients, numpy_of
 from tests.whole_models import SIZE, assert_close, predict, settle
 
@@ -73,28 +72,6 @@ def test_starts_as_the_given_model_and_all_of_it_trains(make, start, mode, rng):
 
 def own_layers(hyper):
     return [layer for layer in hyper.layers if type(layer).__module__.startswith("keras_hypernet")]
-
-
-@pytest.mark.parametrize("gated", [True, False])
-def test_gates_of_an_older_file(gated):
-    hyper = kh.hypernetize(
-        mlp(),
-        SIZE,
-        generator=lambda spec: kh.WeightGenerator(spec, hidden_sizes=[3], initialization=None),
-        mode="delta",
-    )
-    now = next(layer for layer in hyper.layers if isinstance(layer, LayerWeights))
-    config = now.get_config()
-    del config["gates"]
-    old = LayerWeights.from_config({**config, "gated": gated})
-    old.build((None, old.generated_spec.total))
-    assert len(old.weights) == (2 if gated else 1)
-    if gated:
-        assert not numpy_of(old.gates).any()
-        assert old.gates.shape == now.gates.shape
-    again = LayerWeights.from_config(old.get_config())
-    again.build((None, old.generated_spec.total))
-    assert [v.shape for v in again.weights] == [v.shape for v in old.weights]
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
-from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.models.graph_reader import run
 from keras_hypernet.models.weight_sources import unique_names, weight_sources
 from keras_hypernet.utils import keras_internals, naming
@@ -56,11 +56,11 @@ class GeneratedWeights:
         inside = _once(x for layer in self.layers for x in keras_internals.layers_in(layer))
         generators = [x for x in inside if isinstance(x, Generator)]
         embeddings = [x for x in inside if isinstance(x, ConditionEmbedding)]
-        assembled = [x for x in inside if isinstance(x, LayerWeights)]
+        assembled = [x for x in inside if isinstance(x, PlannedWeights)]
         counts = [x.num_conditions for x in generators + embeddings if x.num_conditions]
         self.num_conditions = min(counts, default=None)  # `None` where nothing says it
         self.variables = _once(v for layer in self.layers for v in layer.variables)
-        self.ungenerated = [v for layer in assembled for v in layer.ordinary.values()]
+        self.ungenerated = [v for layer in assembled for v in layer.ungenerated]
         self.conditional_variables = _once(
             [x.table.embeddings for x in embeddings]
             + [v for x in generators for v in x.conditional_variables]
@@ -90,7 +90,7 @@ class Encoders(keras.layers.Layer):
 
 
 def _order(source):
-    """For each model: its `LayerWeights`, its generators, those of the models nested in it.
+    """For each model: its `PlannedWeights`, its generators, those of the models nested in it.
 
     It is the order of the columns in files of stored targets.
     """

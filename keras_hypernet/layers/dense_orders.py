@@ -39,7 +39,7 @@ class DenseOrders:
                 "`contraction` must be 'auto' or 'materialize' for a layer without dense kernels. "
                 f"Received: contraction={self.contraction!r}, layer={layer!r}"
             )
-        entries = [_entry(name, weights_shape) for name in self.kernels]
+        entries = [_entry(name, weights_shape) for name in self._given(weights_shape)]
         dense = [entry for entry in entries if not named_weights.is_update(entry)]
         contractions.check_form(self.contraction, not dense or any(map(forms.is_factored, dense)))
 
@@ -79,12 +79,18 @@ class DenseOrders:
             return self.positions.setdefault(leaf.name, positions)
         return positions
 
+    def _given(self, weights_shape):
+        """The kernels that there are weights for."""
+        if not named_weights.is_named(weights_shape):
+            return self.kernels
+        return {name: p for name, p in self.kernels.items() if name in weights_shape}
+
     def chosen(self, x_shape=None, weights_shape=None):
         """What shapes, or those that the layer was built with, choose, in words."""
         if x_shape is None:
             x_shape, weights_shape = self.built_shapes
         orders = []
-        for name, p in self.kernels.items():
+        for name, p in self._given(weights_shape).items():
             entry = _entry(name, weights_shape)
             shape = x_shape if p.leaf is self.itself else None
             update = named_weights.is_update(entry)

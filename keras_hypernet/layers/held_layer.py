@@ -61,6 +61,17 @@ def freezable_copy(operation):
     return HeldLayer(copy_built(operation)) if forgets else copy_of(operation)
 
 
+def freezable(operation):
+    """The same of the layer or operation itself."""
+    if not isinstance(operation, keras.layers.Layer):
+        return operation
+    try:
+        forgets = _forgets(operation)
+    except ValueError:  # no config makes it anew
+        return operation
+    return HeldLayer(operation) if forgets else operation
+
+
 def layer_inside(layer):
     """The layer that a `HeldLayer` calls; another layer itself."""
     return layer.layer if isinstance(layer, HeldLayer) else layer

@@ -11,6 +11,7 @@ from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
 from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.utils import checks, keras_internals, keras_saving
 from keras_hypernet.utils.copying import (
+    USE_ITSELF,
     assign,
     build_as,
     build_of,
@@ -43,10 +44,9 @@ class HiddenLayer(HyperLayer):
         signature = _signature(layer)
         if layer.built and copy:
             try:
-                layer = _copied(layer)
+                layer = self.copied(layer)
             except ValueError as error:
-                hint = "`kh.Hyper(layer, copy=False)` uses the layer itself."
-                raise ValueError(f"{error} {hint}") from error
+                raise ValueError(f"{error}. {USE_ITSELF}") from error
         elif not layer.built:
             give_unique_path(layer)
         self.call = self._called_like(layer, signature)  # type: ignore[method-assign]
@@ -54,10 +54,29 @@ class HiddenLayer(HyperLayer):
         kwargs["autocast"] = kwargs.get("autocast", True) and layer.autocast
         super().__init__(dtype=dtype, **kwargs)
         self.supports_masking = layer.supports_masking
-        self._wrapped = Untracked(layer)
-        self.state = []
+        self.hold(layer)
         if not self.trainable:
             layer.trainable = False
+
+    # How the layer inside is held.
+
+    @staticmethod
+    def copied(layer):
+        """A copy with the layer's state, under a path of its own."""
+        return _copied(layer)
+
+    @staticmethod
+    def build_layer(layer, build):
+        """Builds a layer by a function."""
+        build_without_values(layer, build)
+
+    def hold(self, layer):
+        self._wrapped = Untracked(layer)
+        self.state = []
+
+    def hold_state(self):
+        """Tracks the state of the layer, once that is built."""
+        self.state = keras_internals.state_of(self.wrapped_layer())
 
     def wrapped_layer(self) -> keras.layers.Layer:
         """The layer inside. Its parameters have no meaning, unless it was not copied."""
@@ -128,6 +147,7 @@ class HiddenLayer(HyperLayer):
             **super().get_config(),
             "layer": layer,
             "layer_build": build_of(inner) if inner.built else None,
+            "layer_name": inner.name,
             # Some layers, such as `Sequential`, forget it in their own config.
             "layer_trainable": inner.trainable,
             "layer_flags": flags_of(inner),
@@ -138,9 +158,10 @@ class HiddenLayer(HyperLayer):
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         build, trainable = config.pop("layer_build"), config.pop("layer_trainable")
+        layer.name = config.pop("layer_name")
         give_unique_path(layer)  # its state keeps its path, and may be loaded twice
         if build is not None:
-            build_without_values(layer, lambda: build_as(layer, build))
+            cls.build_layer(layer, lambda: build_as(layer, build))
         layer.trainable = trainable
         set_flags(layer, config.pop("layer_flags"))
         return cls(layer, copy=False, **config)

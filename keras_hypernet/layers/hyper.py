@@ -134,6 +134,10 @@ class Hyper(HiddenLayer):
         return WeightSpec(self.tensors_to_generate())
 
     def tensors_to_generate(self):
+        """The `WeightTensor`s of what is to be generated."""
+        return self.parameter_tensors()
+
+    def parameter_tensors(self):
         """The `WeightTensor`s of the layer's parameters."""
         tensors = []
         for p in self.inside().parameters:
@@ -179,7 +183,7 @@ class Hyper(HiddenLayer):
         layer = self.wrapped_layer()
         if not layer.built:
             args, kwargs = _symbols(args), _symbols(kwargs)
-            build_without_values(layer, lambda: layer(*args, **kwargs))
+            self.build_layer(layer, lambda: layer(*args, **kwargs))
         self._read()
 
     def _read(self):
@@ -190,15 +194,20 @@ class Hyper(HiddenLayer):
             raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
         self._set_inside(inside)
         self.input_spec = layer.input_spec
-        self.state = keras_internals.state_of(layer)
+        self.hold_state()
         for leaf in inside.leaves:
             if leaf is not inside.itself:
                 make_scoped(leaf.layer)
 
     def _set_inside(self, inside):
-        penalized = inside.regularized if self.regularize else []
         self._inside = Untracked(inside)
-        self._orders = Untracked(DenseOrders(self.contraction, inside, penalized))
+        self._penalties = Untracked(self.penalties(inside))
+        self._orders = Untracked(DenseOrders(self.contraction, inside, self._penalties.value))
+
+    def penalties(self, inside):
+        """`{name: regularizer}` of the tensors whose generated values are penalized."""
+        found = [(p.name, p.variable.regularizer) for p in inside.parameters if self.regularize]
+        return {name: regularizer for name, regularizer in found if regularizer is not None}
 
     # Checks.
 
@@ -207,7 +216,7 @@ class Hyper(HiddenLayer):
         try:
             self._build_layer(x, *args, **kwargs)
             self.check_weights(weights)
-            x_shape, weights_shape = _each(_shape, x), shapes_of(weights)
+            x_shape, weights_shape = _each(_shape, x), self.entry_shapes(shapes_of(weights))
             self.check_shapes(x_shape, weights_shape)
             if self.check_rows and not has_own_rule(layer):
                 self._check_rows(self._per_row(weights_shape), (x, *args), kwargs)
@@ -226,7 +235,7 @@ class Hyper(HiddenLayer):
             self._rows_checked[asked] = sorted(per_row.union(known))
 
     def _start_again(self, layer):
-        self._inside, self.state = Untracked(None), []
+        self._inside = Untracked(None)
         if not self._is_own:
             return
         try:
@@ -234,7 +243,7 @@ class Hyper(HiddenLayer):
         except ValueError:  # its config does not make it anew
             return
         give_unique_path(fresh)
-        self._wrapped = Untracked(fresh)
+        self.hold(fresh)
         self.input_spec = fresh.input_spec
 
     def check_tensors(self, x):
@@ -242,17 +251,27 @@ class Hyper(HiddenLayer):
 
     def check_weights(self, weights):
         named_weights.check_weights(weights, self.tensor_names)
+        named_weights.check_shapes(shapes_of(weights), self.inside().shapes, self.update_shapes)
+
+    # What weights are, where they are not what is given: a subclass says it.
+
+    def entries(self, weights):
+        """Weights as they are used, in any form, or those of some tensors by name."""
+        return weights
+
+    def entry_shapes(self, weights_shape):
+        """The shapes of `entries`."""
+        return weights_shape
 
     def check_shapes(self, x_shape, weights_shape):
         inside = self.inside()
-        named_weights.check_shapes(weights_shape, inside.shapes, self.update_shapes)
         counts = named_weights.row_counts(weights_shape, inside.shapes)
         self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
         self.orders().check(weights_shape, self.wrapped_layer())
         if inside.itself is not None:
             return
-        per_row = self._per_row(weights_shape)
-        own = [p for p in inside.parameters if p.leaf is None and p.name in per_row]
+        per_row = self._per_row(weights_shape) - set(inside.updatable)
+        own = [p for p in inside.parameters if p.name in per_row]
         if own:
             raise error_without_rule([f"{self.name}/{p.name}" for p in own], own[0].owner)
 
@@ -276,47 +295,54 @@ class Hyper(HiddenLayer):
     def build(self, x_shape: Nest, weights_shape: Nest, *others: Nest, **named: Nest) -> None:
         args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
-        self._keep_shapes(x_shape, weights_shape)
+        self._keep_shapes(x_shape, self.entry_shapes(weights_shape))
 
     def _keep_shapes(self, x_shape, weights_shape):
         if self.orders().built_shapes is None:
-            own = {p.name for p in self.inside().parameters if p.leaf is None}
+            inside = self.inside()
+            own = {p.name for p in inside.parameters if p.name not in inside.updatable}
             self._single = own - self._per_row(weights_shape)
             self.orders().build(x_shape, weights_shape)
 
     # Running.
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
-        leaf = self.inside().itself
+        inside, leaf = self.inside(), self.inside().itself
+        per_row = self._per_row(self.entry_shapes(shapes_of(weights)))
+        weights = self.entries(weights)
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not self.orders().penalized:
             return self._run_whole(leaf, x, weights)
-        shapes, per_row = self.inside().shapes, self._per_row(shapes_of(weights))
-        single = set(shapes) - per_row
-        tensors = named_weights.tensors_of(weights, shapes, single, self.orders().kernels)
-        for name in self.orders().penalized:
-            regularizer = self.inside().by_name[name].variable.regularizer
+        single = {*inside.shapes, *inside.updatable} - per_row
+        tensors = named_weights.tensors_of(weights, inside.shapes, single, self.orders().kernels)
+        for name, regularizer in self._penalties.value.items():
             tensor = self._multiplied(name, tensors[name])
             self.add_loss(named_weights.mean_over_rows(regularizer, tensor))
         if leaf:
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
-        # A block may read what has one row, so that nothing of it is left to the rules.
-        tensors.update({name: self._multiplied(name, tensors[name]) for name in single})
         if per_row:
             x = _divided(x, tensors[min(per_row)])
-        return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs))
+        return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs), per_row)
 
-    def run(self, tensors, function):
-        """What a function that calls the layer returns, on tensors by name."""
-        replaced = []
-        functions = {id(leaf.layer): None for leaf in self.inside().leaves}
-        for p in self.inside().parameters:
-            if named_weights.is_single(tensors[p.name]):
-                replaced.append((p.variable, tensors[p.name][0]))
-            else:
-                functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
-        given = {id(variable) for variable, _ in replaced}
-        hidden = [p.variable for p in self.inside().parameters if id(p.variable) not in given]
+    def run(self, tensors, function, per_row):
+        """What a function that calls the layer returns, on tensors by name.
+
+        A tensor that is not given is the layer's variable.
+        """
+        inside = self.inside()
+        replaced, hidden = [], {}
+        functions = {id(leaf.layer): None for leaf in inside.leaves}
+        for name, tensor in tensors.items():
+            update, p = named_weights.is_update(tensor), inside.updatable.get(name)
+            if update and name not in per_row and not _runs_updates(p.leaf):
+                tensor = self._multiplied(name, tensor)
+            if named_weights.is_single(tensor):
+                replaced.append((inside.by_name[name].variable, tensor[0]))
+                continue
+            functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
+            # A block may read what has one row.
+            readable = update and name not in per_row and not p.leaf.adapted
+            hidden[id(p.variable)] = partial(self._one, name, tensor) if readable else None
         with Scope(functions):
             outputs = functional_call(self.wrapped_layer(), replaced, function, self, hidden)
         self._check_nothing_new()
@@ -336,7 +362,8 @@ class Hyper(HiddenLayer):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
         dtype, options = leaf.layer.compute_dtype, {}
         own = self.inside().of_leaf[id(leaf)]
-        tensors = {p.local: forms.cast(tensors[p.name], dtype) for p in own}
+        tensors = {p.local: tensors[p.name] if p.name in tensors else p.own() for p in own}
+        tensors = {name: named_weights.cast(tensor, dtype) for name, tensor in tensors.items()}
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):
                 x = args[0] if args else next(iter(kwargs.values()))
@@ -353,8 +380,17 @@ class Hyper(HiddenLayer):
         """A tensor `(rows, *shape)` as it is, or an update multiplied out."""
         if not named_weights.is_update(tensor):
             return tensor
-        shape = self.inside().shapes[name]
-        return named_weights.multiplied(tensor, self.update_equation(name, shape))
+        p = self.inside().updatable[name]
+        if p.leaf.adapted:
+            raise ValueError(
+                f"{self.name}/{name} is quantized or has an adapter, so that an update of it is not "
+                "multiplied out: dequantize the model, or merge the adapter, first."
+            )
+        return named_weights.multiplied(tensor, self.update_equation(name, p.shape))
+
+    def _one(self, name, update):
+        """The tensor that an update of a single row makes."""
+        return self._multiplied(name, update)[0]
 
     def contracts(self, shapes, features):
         return self.orders().saves_work(shapes, features)
@@ -395,7 +431,8 @@ class Hyper(HiddenLayer):
     def plain_layers(self, weights):
         tensors = self.tensors_by_name(weights).values()
         values = [ops.convert_to_numpy(tensor[0]) for tensor in tensors]
-        return [(self.plain_layer(), values, self.state)]
+        state = keras_internals.state_of(self.wrapped_layer())
+        return [(self.plain_layer(), values, state)]
 
     def get_config(self) -> Config:
         return {
@@ -418,6 +455,11 @@ class Hyper(HiddenLayer):
             hyper.inside().rename(names)
             hyper._set_inside(hyper.inside())
         return hyper
+
+
+def _runs_updates(leaf):
+    """Whether a rule may run an update where the layer's own call would do as well."""
+    return leaf.adapted or has_own_rule(leaf.layer)
 
 
 def _shape(tensor):

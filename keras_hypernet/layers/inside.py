@@ -6,9 +6,11 @@ import dataclasses
 import inspect
 
 import keras
+from keras import ops
 
-from keras_hypernet.layers.rules import Rule, has_own_rule, rule_of
+from keras_hypernet.layers.rules import Rule, has_own_rule, is_adapted, rule_of
 from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.functional_call import outputs_with
 from keras_hypernet.utils.naming import named, named_variables
 
 
@@ -17,6 +19,7 @@ class Leaf:
     """A layer with a rule, by its name in the layer around it: `""` if that is itself.
 
     `first` is the name of its first call argument, `takes_training` whether its rule takes that.
+    One that is quantized or has an adapter is `adapted`: its kernel takes updates alone.
     """
 
     name: str
@@ -24,37 +27,59 @@ class Leaf:
     rule: Rule
     first: str
     takes_training: bool
+    adapted: bool = False
 
     @classmethod
     def of(cls, name, layer, rule):
         first = list(inspect.signature(type(layer).call).parameters)[1]
         takes_training = "training" in inspect.signature(rule.apply).parameters
-        return cls(name, layer, rule, first, takes_training)
+        return cls(name, layer, rule, first, takes_training, is_adapted(layer))
 
     def full_name(self, local):
         return f"{self.name}/{local}" if self.name else local
 
 
+    @property
+    def has_bias(self):
+        return getattr(self.layer, "bias", None) is not None
+
+    def base(self, values=None):
+        """A function of data: what an adapted layer makes of them without bias and activation.
+
+        `values` are `[(variable, value)]` of the layer; `None` is the present ones.
+        """
+        linear = keras_internals.linear_part(self.layer)
+        if values is None:
+            with keras_internals.without_autocast():
+                values = [(v, v.value) for v in self.layer.variables]
+        return lambda x: outputs_with(values, lambda: linear(x))
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A variable that is given as a tensor: of a leaf, where it is called `local`, or of none."""
+    """A variable that is given as a tensor: of a leaf, where it is called `local`, or of none.
+
+    `shape` is that of the tensor; a quantized variable may have another one.
+    """
 
     name: str
     variable: keras.Variable
     owner: keras.layers.Layer
+    shape: tuple
     leaf: Leaf | None = None
     local: str | None = None
 
-    @property
-    def shape(self):
-        return tuple(self.variable.shape)
+    def own(self):
+        """The variable's value, as a tensor of one row."""
+        return ops.expand_dims(self.variable, 0)
 
 
 class Inside:
     """The parameters of a built layer in the order of `layer.weights`, and its leaves.
 
     `itself` is the leaf that the layer itself is, if a rule of this package is for its class: the
-    rule runs in place of its call. A subclass may do more there, or another rule may.
+    rule runs in place of its call. A subclass may do more there, or another rule may. `updatable`
+    has all that may take an update of low rank, kernels of adapted leaves too, by name.
     """
 
     def __init__(self, layer):
@@ -63,22 +88,21 @@ class Inside:
         for leaf in _leaves(layer, ""):
             if id(leaf.layer) not in leaves:
                 leaves[id(leaf.layer)] = leaf
-                for local, variable in leaf.rule.variables(leaf.layer).items():
+                variables = {} if leaf.adapted else leaf.rule.variables(leaf.layer)
+                for local, variable in variables.items():
                     of_leaves.setdefault(id(variable), (leaf, local))
         self.variable_ids = {id(variable) for variable in layer.variables}
         self.parameters = []
         for owner, variable in keras_internals.parameters(layer):
             leaf, local = of_leaves.get(id(variable), (None, None))
             name = names[id(variable)] if leaf is None else leaf.full_name(local)
-            self.parameters.append(Parameter(name, variable, owner, leaf, local))
+            shape = tuple(variable.shape)
+            self.parameters.append(Parameter(name, variable, owner, shape, leaf, local))
+        self.adapted = [p for leaf in leaves.values() if leaf.adapted for p in _adapted(leaf)]
+        self._biases = [_bias(leaf) for leaf in leaves.values() if leaf.adapted and leaf.has_bias]
         self._index()
-        self.leaves = list({id(p.leaf): p.leaf for p in self.parameters if p.leaf}.values())
+        self.leaves = list({id(p.leaf): p.leaf for p in self.updatable.values()}.values())
         self.itself = self.leaves[0] if self.leaves and has_own_rule(layer) else None
-
-    @property
-    def regularized(self):
-        """Names of the parameters that have a regularizer."""
-        return [p.name for p in self.parameters if p.variable.regularizer is not None]
 
     def rename(self, names):
         """Calls the parameters otherwise, in their order."""
@@ -89,8 +113,10 @@ class Inside:
     def _index(self):
         self.by_name = {p.name: p for p in self.parameters}
         self.shapes = {p.name: p.shape for p in self.parameters}
+        of_leaves = [*(p for p in self.parameters if p.leaf), *self.adapted]
+        self.updatable = {p.name: p for p in of_leaves}
         self.of_leaf = {}
-        for p in self.parameters:
+        for p in [*of_leaves, *self._biases]:
             self.of_leaf.setdefault(id(p.leaf), []).append(p)
 
 
@@ -102,6 +128,19 @@ def _leaves(layer, name):
         return
     for inner_name, inner in named(keras_internals.sublayers(layer)):
         yield from _leaves(inner, f"{name}/{inner_name}" if name else inner_name)
+
+
+def _adapted(leaf):
+    """The kernels of an adapted leaf."""
+    for local, shape in leaf.rule.adapted_kernels(leaf.layer).items():
+        variable = keras_internals.kernel_of(leaf.layer, local)
+        yield Parameter(leaf.full_name(local), variable, leaf.layer, shape, leaf, local)
+
+
+def _bias(leaf):
+    variable = leaf.layer.bias
+    shape = tuple(variable.shape)
+    return Parameter(leaf.full_name("bias"), variable, leaf.layer, shape, leaf, "bias")
 
 
 def error_without_rule(names, owner):

@@ -2,8 +2,9 @@
 
 An entry is a tensor `(rows, *shape)`, where a single row serves the whole batch; or the factored
 weights of that tensor; or an update of low rank, `{"base": shape, "down": (rows, ..., rank),
-"up": (rows, rank, ...)}`, which means `base + down @ up` and is never multiplied out here. So some
-tensors of a layer may be generated for every row while others are ordinary weights.
+"up": (rows, rank, ...)}`, which means `base + down @ up` and is never multiplied out here. With a
+`"scale": (rows, rank)` it means `base + down @ diag(scale) @ up`. So some tensors of a layer may be
+generated for every row while others are ordinary weights.
 """
 
 import math
@@ -16,7 +17,7 @@ from keras_hypernet.ops import rows
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.weights import forms
 
-UPDATE = ("base", "down", "up")
+UPDATE = ("base", "down", "scale", "up")
 
 
 def is_named(weights):
@@ -31,7 +32,7 @@ def is_factored(entry):
 
 def is_update(entry):
     """Whether an entry (or its shapes) is an update of low rank."""
-    return isinstance(entry, dict) and set(entry) == set(UPDATE)
+    return isinstance(entry, dict) and {"down", "up"} <= set(entry)
 
 
 def is_single(entry):
@@ -50,8 +51,10 @@ def check_weights(weights, names):
             f"they are factored. Received: {sorted(weights)}"
         )
     checks.exact_keys("weights", weights, names)
-    for entry in weights.values():
+    for name, entry in weights.items():
         if is_update(entry):
+            keys = [key for key in UPDATE if key != "scale" or key in entry]
+            checks.exact_keys(f"weights[{name!r}]", entry, keys)
             for tensor in entry.values():
                 forms.check_weights(tensor)
         else:
@@ -76,6 +79,8 @@ def check_shapes(received, shapes, updates):
             _check_shape(f"{argument}['base']", entry["base"], shape)
             _check_shape(f"{argument}['down']", entry["down"][1:], down)
             _check_shape(f"{argument}['up']", entry["up"][1:], up)
+            if "scale" in entry:
+                _check_shape(f"{argument}['scale']", entry["scale"][1:], entry["down"][-1:])
         elif isinstance(entry, dict):
             forms.check_shapes(entry, math.prod(shape))
         else:
@@ -96,12 +101,12 @@ def row_counts(shapes, names):
     """`{name: static numbers of rows}` of weights of any form; `None` where one is dynamic."""
     if not is_named(shapes):
         return {name: [forms.row_count(shapes)] for name in names}
-    return {name: _row_counts(shapes[name]) for name in names}
+    return {name: _row_counts(entry) for name, entry in shapes.items()}
 
 
 def _row_counts(entry):
     if is_update(entry):
-        return [entry["down"][0], entry["up"][0]]
+        return [entry[factor][0] for factor in UPDATE[1:] if factor in entry]
     return [forms.row_count(entry)]
 
 
@@ -109,7 +114,7 @@ def tensors_of(weights, shapes, single=(), factored=()):
     """Weights in any form -> `{name: tensor (rows, *shape), update or factored entry}`.
 
     Args:
-        weights: Weights of a layer.
+        weights: Weights of a layer; tensor by tensor, they may be those of some tensors.
         shapes: `{name: shape}` of the layer's tensors.
         single: Names of those that have a single row, though shapes may not say so.
         factored: Names of those that may stay factored, where they have rows.
@@ -122,17 +127,17 @@ def tensors_of(weights, shapes, single=(), factored=()):
     else:
         pieces = dict(zip(shapes, backend.split(forms.materialize(weights), sizes)))
     tensors = {}
-    for name, shape in shapes.items():
+    for name in [*filter(pieces.__contains__, shapes), *(n for n in pieces if n not in shapes)]:
         piece = pieces[name]
         stays = name in factored and name not in single and is_factored(piece)
         if is_update(piece):
             if name in single:
-                factors = {factor: forms.one_row(piece[factor]) for factor in ("down", "up")}
+                factors = {n: forms.one_row(piece[n]) for n in UPDATE[1:] if n in piece}
                 piece = {**piece, **factors}
         elif not stays:
             piece = forms.materialize(piece)
             count = 1 if name in single else ops.shape(piece)[0]
-            piece = backend.reshape(piece, (count, *shape))
+            piece = backend.reshape(piece, (count, *shapes[name]))
         tensors[name] = piece
     return tensors
 
@@ -140,9 +145,13 @@ def tensors_of(weights, shapes, single=(), factored=()):
 def multiplied(update, equation):
     """An update of low rank -> the tensor `(rows, *shape)`, by the equation of its product."""
     factors, product = equation.split("->")
+    down, up = factors.split(",")
     row = next(c for c in string.ascii_letters if c not in equation)
     axes, tensors = [], []
-    for letters, name in zip(factors.split(","), ("down", "up")):
+    scale = [c for c in down if c in up and c not in product]
+    for letters, name in zip((down, *scale, up), UPDATE[1:]):
+        if name not in update:
+            continue
         shared = rows.is_shared(update[name])
         axes.append(letters if shared else row + letters)
         tensors.append(update[name][0] if shared else update[name])
@@ -150,6 +159,13 @@ def multiplied(update, equation):
     change = ops.einsum(f"{','.join(axes)}->{made}", *tensors)
     change = change if made != product else ops.expand_dims(change, 0)
     return ops.expand_dims(update["base"], 0) + change
+
+
+def cast(entry, dtype):
+    """An entry in a dtype; the base of an update may be a function."""
+    if not is_update(entry):
+        return forms.cast(entry, dtype)
+    return {n: x if callable(x) else forms.cast(x, dtype) for n, x in entry.items()}
 
 
 def mean_over_rows(regularizer, tensor):

@@ -80,10 +80,14 @@ class Trial:
         self.rng = np.random.default_rng(0)
         self.inside = hyper.inside()
         self.tensors = {}
-        for p, tensor in zip(self.inside.parameters, hyper.tensors_to_generate()):
+        for p, tensor in zip(self.inside.parameters, hyper.parameter_tensors()):
             count = _ROWS if p.name in per_row else 1
             self.tensors[p.name] = self._weights(tensor, count, p.variable.dtype)
-        self.leaves = {id(p.leaf): p.leaf for p in self.inside.parameters if p.name in per_row}
+        self.updates = {
+            p.name: self._update(p) for p in self.inside.adapted if p.name in per_row
+        }
+        updatable = self.inside.updatable
+        self.leaves = {id(updatable[n].leaf): updatable[n].leaf for n in per_row & set(updatable)}
         dtypes = {each.compute_dtype for each in keras_internals.layers_in(self.layer)}
         self.tolerance = max(_TOLERANCES.get(dtype, 0) for dtype in dtypes)
 
@@ -95,11 +99,30 @@ class Trial:
             drawn = 0.5 * drawn + (tensor.role == "scale")
         return ops.convert_to_tensor(drawn, dtype)
 
+    def _update(self, p):
+        """An update of a kernel that is quantized or has an adapter, whose variables are ones."""
+        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
+        dtype = p.leaf.layer.compute_dtype
+        factors = {"down": down, "up": up}
+        drawn = {n: self.rng.normal(size=(_ROWS, *shape)) for n, shape in factors.items()}
+        ones = [(v, ops.ones(v.shape, v.dtype)) for v in p.leaf.layer.variables]
+        return {
+            "base": p.leaf.base(ones),
+            **{name: ops.convert_to_tensor(factor, dtype) for name, factor in drawn.items()},
+        }
+
     def alone(self, row, calls, args, kwargs):
         """The layer itself, on the weights of a row. `calls` gets those of leaves."""
         tensors = {n: t[row] if len(t) > 1 else t[0] for n, t in self.tensors.items()}
+        updates = {
+            name: {n: x if callable(x) else x[row : row + 1] for n, x in update.items()}
+            for name, update in self.updates.items()
+        }
         plain = {
-            key: partial(type(leaf.layer).call, leaf.layer) for key, leaf in self.leaves.items()
+            key: partial(self.hyper.run_leaf, leaf, updates)
+            if leaf.adapted
+            else partial(type(leaf.layer).call, leaf.layer)
+            for key, leaf in self.leaves.items()
         }
         return self._run(tensors, plain, calls, args, kwargs)
 
@@ -107,7 +130,7 @@ class Trial:
         """All rows at once, each leaf by its rule. `calls` gets those of leaves."""
         single = {name: tensor[0] for name, tensor in self.tensors.items() if len(tensor) == 1}
         by_rule = {
-            key: partial(self.hyper.run_leaf, leaf, self.tensors)
+            key: partial(self.hyper.run_leaf, leaf, {**self.tensors, **self.updates})
             for key, leaf in self.leaves.items()
         }
         return self._run(single, by_rule, calls, args, kwargs)
@@ -119,8 +142,9 @@ class Trial:
         }
         parameters = self.inside.parameters
         values = [(p.variable, tensors[p.name]) for p in parameters if p.name in tensors]
-        hidden = [p.variable for p in parameters if p.name not in tensors]
-        state = [(v, ops.ones(v.shape, v.dtype)) for v in self.hyper.state]
+        hidden = {id(p.variable): None for p in parameters if p.name not in tensors}
+        state = keras_internals.state_of(self.layer)
+        state = [(v, ops.ones(v.shape, v.dtype)) for v in state]
         call = partial(self.layer, *args, **{**kwargs, "training": False})
         with Scope(scoped):
             outputs = outputs_with([*values, *state], call, hidden)

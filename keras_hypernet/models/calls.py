@@ -97,11 +97,16 @@ def values_in(nest):
     return [value for value in tree.flatten(nest) if isinstance(value, Value)]
 
 
-def made_by(value):
-    """The call that makes a value, wherever it was handed into a nested model; or `None`."""
+def origin(value):
+    """The value that a value is, before it was handed into nested models."""
     while value.call is not None and isinstance(value.call.operation, Entry):
         (value,) = value.call.args
-    return value.call
+    return value
+
+
+def made_by(value):
+    """The call that makes a value, wherever it was handed into a nested model; or `None`."""
+    return origin(value).call
 
 
 def filled(nest, tensors):

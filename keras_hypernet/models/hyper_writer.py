@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_hypernet.layers.held_layer import freezable_copy
+from keras_hypernet.layers.held_layer import freezable, freezable_copy
 from keras_hypernet.models.calls import Entry, filled
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils import keras_internals, keras_saving
-from keras_hypernet.utils.copying import copy_of
+from keras_hypernet.utils.copying import USE_ITSELF, copy_of
 from keras_hypernet.utils.naming import free_name
 
 
@@ -20,12 +20,13 @@ class HyperWriter(GraphWriter):
         graph: The `CallGraph` of the model.
         target_layers: List of `TargetLayer`s.
         frozen: Whether nothing of the model is trained any more, nor its statistics moved.
+        copied: Whether its other layers are copied, and not used themselves.
         replaced: `{id(layer): the layer in its place}`, which is left as it is.
     """
 
-    def __init__(self, graph, target_layers=(), frozen=False, replaced=None):
+    def __init__(self, graph, target_layers=(), frozen=False, replaced=None, copied=True):
         super().__init__(graph)
-        self.frozen = frozen
+        self.frozen, self.copied = frozen, copied
         self.replaced = replaced or {}
         self.target_layers = {id(target.layer): target for target in target_layers}
         self.inlined = sharing_models(graph)
@@ -50,15 +51,35 @@ class HyperWriter(GraphWriter):
         return self.replaced.get(id(operation)) or super().copy(operation)
 
     def new_copy(self, operation):
-        copy = freezable_copy(operation) if self.frozen else copy_of(operation)
-        copy.name = self.names.get(id(operation), copy.name)
+        name = self.names.get(id(operation), operation.name)
+        if not self.copied:
+            return self._given(operation, name)
+        try:
+            copy = freezable_copy(operation) if self.frozen else copy_of(operation)
+        except ValueError as error:
+            raise ValueError(f"{error}. {USE_ITSELF}") from error
+        copy.name = name
         return copy
+
+    def _given(self, operation, name):
+        """A layer of the given model itself."""
+        if name != operation.name:
+            raise ValueError(
+                "`copy=False` needs layers with names of their own, where nested models share "
+                f"layers with the rest of `model`. Received: {operation.name!r} more than once"
+            )
+        return freezable(operation) if self.frozen else operation
 
     def copy_values(self):
         """Gives the new layers the values and the state of the given ones."""
-        super().copy_values()
+        if self.copied:
+            try:
+                super().copy_values()
+            except ValueError as error:
+                raise ValueError(f"{error}. {USE_ITSELF}") from error
         new = [copy for _, copy in self.copies.values()]
-        for layer in [*new, *(target.hyper for target in self.target_layers.values())]:
+        hidden = [target.hyper for target in self.target_layers.values() if target.is_hidden]
+        for layer in [*new, *hidden]:
             if self.frozen and isinstance(layer, keras.layers.Layer):
                 layer.trainable = False
 

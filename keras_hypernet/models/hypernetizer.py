@@ -15,12 +15,14 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
+from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.split_weights import SplitWeights
-from keras_hypernet.layers.tensor_plan import LOW_RANK, MODES
+from keras_hypernet.layers.tensor_plan import GENERATE, LOW_RANK, MODES
+from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.hyper_writer import HyperWriter
-from keras_hypernet.models.target_layer import select_target_layers
+from keras_hypernet.models.target_layer import Options, select_target_layers
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name, session_name
 from keras_hypernet.utils.types import Select, Tensor
@@ -41,7 +43,10 @@ def hypernetize(
     select: Select | None = None,
     mode: str = "replace",
     rank: int | None = None,
+    generate: str = "both",
+    alpha: float | None = None,
     freeze: str | None = None,
+    copy: bool = True,
     shared: bool = False,
     hidden_sizes: Sequence[int] | None = None,
     initialization: InitializationLike = None,
@@ -50,9 +55,10 @@ def hypernetize(
 ) -> keras.Model:
     """Gives a Keras model a conditioning: some or all of its weights are generated from it.
 
-    The given model is left as it is; the new one has copies of its layers, under their names. A
-    copy has all that a file holds of its layer; of what two layers hold each copy has its own. A
-    nested model stays one, unless it shares layers with the rest: then these stand in its place.
+    The given model is left as it is; the new one has copies of its layers, under their names, or
+    with `copy=False` the layers themselves. A copy has all that a file holds of its layer; of what
+    two layers hold each copy has its own. A nested model stays one, unless it shares layers with
+    the rest: then these stand in its place.
 
     Args:
         model: Built Keras model: functional, sequential or subclassed, nested models included.
@@ -69,20 +75,29 @@ def hypernetize(
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
             layer class, a function of a variable, or a list of these. The name of a `Sequential`,
             which its paths begin with, may be left out. `None` is all that are trainable, or for
-            `"low_rank"` all that it can update, if no kernel of a dense layer is left out. The
-            others stay ordinary weights with their values.
+            `"low_rank"` the kernels of all dense layers (`Dense`, `EinsumDense`) and of all
+            convolutions without groups, frozen or not. The others stay ordinary weights with their
+            values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
-            which is never multiplied out per row, for Dense, EinsumDense, Embedding and Conv1D,
-            Conv2D and Conv3D without groups, inside blocks too. In the last two modes the model
+            which is never multiplied out per row, for Dense, EinsumDense, Embedding and
+            convolutions without groups, inside blocks too, and over quantized kernels and adapters.
+            In the last two modes the trained value is the layer's own variable, and the model
             starts as the given one, for every condition.
-        rank: Rank of `"low_rank"` updates; 4 by default.
-        freeze: What of the given model is held. `None`: no more than was frozen before; a base is
-            frozen if one of the selected weights of its layer was. `"base"`: the trained values
-            that changes are added to. `"all"`: everything, also what is not selected, and
-            statistics: nothing but the generator trains, with the layers in front of it. A layer
-            whose file would forget it (`MultiHeadAttention`, most custom ones) then stands inside
-            a layer of this package that does not.
+        rank: Rank of `"low_rank"` updates. `None` is 4, or less where a kernel has less.
+        generate: What of a `"low_rank"` update is generated: `"both"` factors; `"up"`, where
+            `down` is trained and one for all conditions; or `"scale"`, where both are, and a
+            generated number for each rank stands between them: `down @ diag(scale) @ up`.
+        alpha: Updates are multiplied by `alpha / rank`. `None` is the rank.
+        freeze: What of the given model is held. `None`: no more than was frozen before. `"base"`:
+            the trained values that changes are added to. `"all"`: everything, also what is not
+            selected, and statistics: nothing but the generator trains, with the layers in front of
+            it. A layer whose file would forget it (`MultiHeadAttention`, most custom ones) then
+            stands inside a layer of this package that does not.
+        copy: Whether layers are copied. If not, the given model's own layers are used: its weights
+            are not in memory twice, what is loaded into it or trained in it is so in the new model,
+            and what `freeze` holds is held in it. Layers need no config that makes them anew; where
+            it does not, `model.save` raises, and `kh.save_generator` is for what was trained.
         shared: Whether a batch has a single condition: then the ordinary Keras operations run.
             A static row count of 1 in `conditioning` has the same effect.
         hidden_sizes: Of the default generator's trunk; `None` is `(32,)`.
@@ -101,8 +116,8 @@ def hypernetize(
 
     Raises:
         ValueError: if the model is not built, nothing is selected, a selected weight cannot have
-            rows or has a constraint, a generator's total does not fit, or an argument has no
-            meaning in the mode.
+            rows, an update of the rank, or has a constraint, a generator's total does not fit, a
+            layer cannot be copied, or an argument has no meaning in the mode.
         TypeError: on arguments of other types.
 
     Weight regularizers of the target apply to what is generated, mean over rows, for which the
@@ -118,24 +133,29 @@ def hypernetize(
 
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106); FiLM, which is
     `select=["*/gamma", "*/beta"]`: Perez et al., 2018 (https://arxiv.org/abs/1709.07871); low rank:
-    Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
+    Hu et al., 2021 (https://arxiv.org/abs/2106.09685); generated: Charakorn et al., 2025
+    (https://arxiv.org/abs/2506.06105); a scale between factors: Zhyper, 2025
+    (https://arxiv.org/abs/2510.19733).
     """
-    rank = _checked_mode(mode, rank)
+    checks.choice("mode", mode, MODES)
+    rank, generate, alpha = _checked_update(mode, rank, generate, alpha)
     _check_freeze(freeze, mode)
     hidden_sizes = _checked_hidden_sizes(hidden_sizes, generator)
     _check_running_scale(running_scale, generator)
     initialization = initializations.get(initialization)
     shared = checks.boolean("shared", shared)
     check_rows = checks.boolean("check_rows", check_rows)
+    copy = checks.boolean("copy", copy)
     source = _functional(model)
     taken = {operation.name for operation in keras_internals.functional(source).operations}
     conditioning, sources = _conditioning(conditioning_size, conditioning, taken)
     taken |= _names_in_graph(sources, conditioning)
     shared = shared or tree.flatten(conditioning)[0].shape[0] == 1
     graph = CallGraph(source)
-    target_layers = select_target_layers(
-        graph, select, mode, rank, shared, freeze, check_rows, taken
-    )
+    if not copy:
+        _check_not_generated(graph)
+    options = Options(mode, rank, generate, alpha, freeze, shared, copy, check_rows)
+    target_layers = select_target_layers(graph, select, options, taken)
     if generator is None:
         weights = _default(
             conditioning, target_layers, hidden_sizes, initialization, running_scale, taken
@@ -151,23 +171,36 @@ def hypernetize(
     )
     own = {id(tensor) for tensor in tree.flatten(inputs)}
     sources = [tensor for tensor in sources if id(tensor) not in own]
-    writer = HyperWriter(graph, target_layers, frozen=freeze == "all")
+    writer = HyperWriter(graph, target_layers, frozen=freeze == "all", copied=copy)
     tensors = dict(zip(graph.inputs, tree.flatten(inputs), strict=True))
     outputs = writer.outputs(graph, {**tensors, **dict(zip(target_layers, weights, strict=True))})
     writer.copy_values()
     _check_all_generated(target_layers)
     name = session_name(f"hyper_{model.name}")
     inputs = [*sources, *tree.flatten(inputs)]
-    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
+    model_class = keras.Model if copy else GivenLayersModel
+    return model_class(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 
-def _checked_mode(mode, rank):
-    checks.choice("mode", mode, MODES)
-    if mode == LOW_RANK:
-        rank = checks.positive_int("rank", 4 if rank is None else rank)
-    elif rank is not None:
-        raise ValueError(f"`rank` is of mode='low_rank'. Received: rank={rank}, mode={mode!r}")
-    return rank
+def _checked_update(mode, rank, generate, alpha):
+    checks.choice("generate", generate, tuple(GENERATE))
+    given = {"rank": (rank, None), "generate": (generate, "both"), "alpha": (alpha, None)}
+    for name, (value, default) in given.items():
+        if mode != LOW_RANK and value != default:
+            raise ValueError(
+                f"`{name}` is of mode='low_rank'. Received: {name}={value!r}, mode={mode!r}"
+            )
+    rank = None if rank is None else checks.positive_int("rank", rank)
+    return rank, generate, None if alpha is None else checks.positive_number("alpha", alpha)
+
+
+def _check_not_generated(graph):
+    found = [c.name for c in graph.calls_of((Generator, HyperLayer))]
+    if found:
+        raise ValueError(
+            "`copy=False` is for a plain model: the layers of one that has generated weights "
+            f"belong to that one. Give `copy=True`. Received: a model with {found[:4]}"
+        )
 
 
 def _check_freeze(freeze, mode):
@@ -276,8 +309,8 @@ def _default(conditioning, target_layers, hidden_sizes, initialization, running_
             name=free_name(f"{target.layer.name}_generator", taken),
         )
         made = head(features)  # under the names of the variables already
-        plain = target.layer_weights.changes_nothing
-        weights.append(made if plain else target.layer_weights(made))
+        plain = target.weights is None or target.weights.changes_nothing
+        weights.append(made if plain else target.weights(made))
     return weights
 
 
@@ -309,12 +342,13 @@ def _given(conditioning, target_layers, generator, initialization, mode, taken):
     if mode != "replace":
         changes = spec.split(_example(generator, conditioning))
         for target in target_layers:
-            target.layer_weights.add_gates(changes)
-    if len(target_layers) == 1:
-        return [target_layers[0].layer_weights(weights)]
-    totals = [target.spec.total for target in target_layers]
-    split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
-    return [target.layer_weights(cut) for target, cut in zip(target_layers, split(weights))]
+            target.hyper.add_gates(changes)
+    cuts = [weights]
+    if len(target_layers) > 1:
+        totals = [target.spec.total for target in target_layers]
+        split = SplitWeights(totals, dtype=generator.dtype_policy, name=free_name("split", taken))
+        cuts = split(weights)
+    return [t.weights(cut) if t.weights else cut for t, cut in zip(target_layers, cuts)]
 
 
 def _example(generator, conditioning):
@@ -334,6 +368,11 @@ def _example(generator, conditioning):
 
 def _check_all_generated(target_layers):
     """Every selected weight got a place in the graph."""
-    missing = [path for target in target_layers if not target.hyper.built for path in target.paths]
+    missing = [
+        name
+        for target in target_layers
+        if not target.hyper.built
+        for name in target.planned.target_spec.names
+    ]
     if missing:
         raise ValueError(f"These weights have no place in the graph of the model: {missing}")

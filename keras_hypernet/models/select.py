@@ -6,6 +6,7 @@ from collections import Counter
 
 import keras
 
+from keras_hypernet.layers.inside import Inside
 from keras_hypernet.utils import keras_internals
 
 
@@ -18,14 +19,16 @@ class Parameters:
     Args:
         graph: The `CallGraph` of the model.
 
-    `layers` is `[layer of the graph]`, nested models opened, each once. `of(layer)` is
-    `[(owner, variable)]`. `path(variable)` is its name.
+    `layers` is `[layer of the graph]`, nested models opened, each once. `inside(layer)` is what it
+    has `Inside`, `of(layer)` `[(owner, variable)]`, quantized kernels that can be updated too.
+    `path(variable)` is its name.
     """
 
     def __init__(self, graph):
         self._paths, self._name = {}, graph.model.name
         places = graph.layers()
         self.layers = [layer for layer, _ in places]
+        self._inside = {id(layer): Inside(layer) for layer in self.layers}
         unique = {id(v): v for layer in self.layers for _, v in self.of(layer)}
         shared = Counter(v.path for v in unique.values())
         for layer, around in places:
@@ -34,8 +37,13 @@ class Parameters:
                 self._paths.setdefault(id(v), "/".join((*prefix, v.path)))
         self.variables = list(unique.values())
 
+    def inside(self, layer):
+        return self._inside[id(layer)]
+
     def of(self, layer):
-        return keras_internals.parameters(layer)
+        inside = self.inside(layer)
+        found = {id(p.variable): p for p in (*inside.adapted, *inside.parameters)}
+        return [(p.owner, p.variable) for p in found.values()]
 
     def path(self, variable):
         return self._paths[id(variable)]
@@ -74,13 +82,15 @@ class Parameters:
                 if any(fnmatch.fnmatchcase(path, choice) for path in self._names(v))
             }
         if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
-            return {
+            known = {id(v) for v in self.variables}
+            chosen = {
                 id(v)
                 for layer in self.layers
                 for inner in keras_internals.layers_in(layer)
                 if isinstance(inner, choice)
-                for _, v in self.of(inner)
+                for v in inner.weights
             }
+            return chosen & known
         if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(

@@ -6,7 +6,7 @@ import keras
 
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.models.calls import filled, made_by, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
@@ -145,7 +145,7 @@ class PlainWriter(GraphWriter):
             plain = call.operation.plain_layers(filled(call.weights, self.baked))
             for layer, *_ in plain:
                 layer.name = self._free(layer.name)
-            flags = _trainable_flags(call.weights)
+            flags = _trainable_flags(call)
             self.plain[key] = [(*parts, flags) for parts in plain]
         return self.plain[key]
 
@@ -164,8 +164,9 @@ def _without_weights(call):
     return first, {name: given for name, given in others.items() if name != "weights"}
 
 
-def _trainable_flags(weights):
+def _trainable_flags(call):
     """Which of a layer's weights the given model trained, where that is known; else `()`."""
-    call = made_by(values_in(weights)[0])
-    known = call is not None and isinstance(call.operation, LayerWeights)
-    return call.operation.trainable_flags if known else ()
+    for maker in (call, made_by(values_in(call.weights)[0])):
+        if maker is not None and isinstance(maker.operation, PlannedWeights):
+            return maker.operation.trainable_flags
+    return ()

@@ -1,18 +1,36 @@
 """`TargetLayer`: one layer of a model whose weights are to be generated."""
 
 import dataclasses
+import math
 
 import keras
 
+from keras_hypernet.layers.changed_layer import ChangedLayer
 from keras_hypernet.layers.hyper import Hyper
-from keras_hypernet.layers.inside import Inside, error_without_rule
+from keras_hypernet.layers.inside import error_without_rule
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK, TensorPlan
 from keras_hypernet.models.select import Parameters
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import value_of
 from keras_hypernet.utils.naming import free_name
-from keras_hypernet.weights.layer_tensors import tensor_of_variable
+from keras_hypernet.weights.layer_tensors import tensor_of_layer, tensor_of_variable
+
+RANK = 4  # by default
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `hypernetize` is asked for, as in its arguments."""
+
+    mode: str
+    rank: int | None
+    generate: str
+    alpha: float | None
+    freeze: str | None
+    shared: bool
+    copy: bool
+    check_rows: bool
 
 
 class TargetLayer:
@@ -20,76 +38,159 @@ class TargetLayer:
 
     Args:
         layer: The built Keras layer.
-        name: Of the `LayerWeights`.
+        name: Of the `LayerWeights`, if there are any.
         parameters: The `Parameters` of its model.
         selected: Ids of the variables that are generated.
-        mode, rank: As in `hypernetize`.
-        shared: Whether there is one set of weights for the whole batch.
-        freeze, check_rows: As in `hypernetize`.
+        options: The `Options`.
+
+    `weights` are the `LayerWeights` between what is generated and the hyper layer; `None` where
+    the hyper layer takes what is generated as it is.
     """
 
-    def __init__(self, layer, name, parameters, selected, mode, rank, shared, freeze, check_rows):
-        self.layer = layer
-        self.frozen = freeze == "all"
-        self.owned = parameters.of(layer)
-        self.paths = [parameters.path(variable) for _, variable in self.owned]
-        self.hyper = Hyper(layer, shared, regularize=False, check_rows=check_rows)
-        plans = [
-            self._plan(
-                owner, variable, path, local, mode if id(variable) in selected else None, rank
-            )
-            for (owner, variable), path, local in zip(
-                self.owned, self.paths, self.hyper.tensor_names, strict=True
-            )
-        ]
-        self.layer_weights = LayerWeights(
-            plans,
-            freeze_base=freeze is not None,
-            dtype=keras_internals.float_policy(layer.dtype_policy),
-            name=name,
-        )
+    def __init__(self, layer, name, parameters, selected, options):
+        self.layer, self.options = layer, options
+        self.parameters = parameters
+        arguments = {
+            "shared": options.shared,
+            "copy": options.copy,
+            "check_rows": options.check_rows,
+            "regularize": False,
+        }
+        self.weights = None
+        if options.mode == "replace":
+            plans = [self._plan(p, selected) for p in parameters.inside(layer).parameters]
+            self.hyper = Hyper(layer, **arguments)
+            self.planned = self.weights = self._layer_weights(plans, name)
+        else:
+            plans = [self._plan(p, selected) for p in self._selected(selected)]
+            self.planned = self.hyper = ChangedLayer(layer, plans, **arguments)
+
+    @property
+    def is_hidden(self):
+        """Whether the hyper layer has the state of the layer, and no weights."""
+        return self.options.mode == "replace"
 
     @property
     def spec(self):
         """The `WeightSpec` of what is generated."""
-        return self.layer_weights.generated_spec
+        return self.planned.generated_spec
 
     def factored(self, features):
-        """Whether factored weights save work: the layer contracts them, or a base is added."""
-        shapes = {plan.local: plan.shape for plan in self.layer_weights.generated}
+        """Whether factored weights save work: the layer contracts them, or something is added."""
+        shapes = {plan.local: plan.shape for plan in self.planned.generated}
         contracted = not self.hyper.shared and self.hyper.contracts(shapes, features)
-        return contracted or self.layer_weights.has_base
+        return contracted or self.options.mode != "replace"
 
-    def _plan(self, owner, variable, path, local, mode, rank):
-        tensor = dataclasses.replace(tensor_of_variable(owner, variable), name=path)
-        if mode and variable.constraint is not None:
+    def _selected(self, selected):
+        """The parameters that are changed; those that take no such change raise."""
+        inside = self.parameters.inside(self.layer)
+        low_rank, found = self.options.mode == LOW_RANK, []
+        adapted = {id(p.variable): p for p in inside.adapted}
+        known = {id(p.variable): p for p in inside.parameters}
+        for _, variable in self.parameters.of(self.layer):
+            if id(variable) not in selected:
+                continue
+            if low_rank:
+                found.append(adapted.get(id(variable)) or known[id(variable)])
+            elif id(variable) in known:
+                found.append(known[id(variable)])
+            else:
+                raise ValueError(
+                    f"{self.parameters.path(variable)} is quantized: a change of it is of low "
+                    "rank. Use mode='low_rank', or leave it out with `select`. "
+                    f"Received: mode={self.options.mode!r}"
+                )
+        return found
+
+    def _plan(self, p, selected):
+        path, mode = self.parameters.path(p.variable), self.options.mode
+        mode = mode if id(p.variable) in selected else None
+        if mode and p.variable.constraint is not None:
             raise ValueError(
                 f"{path} has a constraint, which generated weights cannot keep to: leave it out "
-                f"with `select`, or build the model without. Received: {variable.constraint}"
+                f"with `select`, or build the model without. Received: {p.variable.constraint}"
             )
-        update = {}
-        if mode == LOW_RANK:
-            down, up = self.hyper.update_shapes(local, tensor.shape, rank)
-            equation = self.hyper.update_equation(local, tensor.shape)
-            update = {"down": down, "up": up, "equation": equation}
-        regularizer, constraint = variable.regularizer, variable.constraint
+        if mode in ("delta", LOW_RANK):
+            self._check_penalty(p, path)
+        quantized = not keras.backend.is_float_dtype(p.variable.dtype)
+        if quantized:
+            tensor = tensor_of_layer(p.owner, p.local, p.shape)
+        else:
+            tensor = tensor_of_variable(p.owner, p.variable)
+        regularizer, constraint = p.variable.regularizer, p.variable.constraint
         return TensorPlan(
-            tensor,
-            local,
+            dataclasses.replace(tensor, name=path),
+            p.name,
             mode=mode,
-            **update,
+            **(self._update(p, path) if mode == LOW_RANK else {}),
             regularizer=regularizer and keras.regularizers.serialize(regularizer),
             constraint=constraint and keras.constraints.serialize(constraint),
-            trainable=variable.trainable and not (self.frozen and mode is None),
+            trainable=p.variable.trainable and not (self.options.freeze == "all" and mode is None),
         )
 
+    def _check_penalty(self, p, path):
+        trained = p.variable.trainable and self.options.freeze is None
+        if trained and p.variable.regularizer is not None and not self.options.copy:
+            raise ValueError(
+                f"{path} has a regularizer, which would count for the given model's weight and for "
+                "the changed one: give `freeze='base'`, or `copy=True`. Received: copy=False, "
+                "freeze=None"
+            )
+
+    def _update(self, p, path):
+        """What the plan of an update of low rank has."""
+        most = check_updatable(p, path)
+        rank = min(RANK, most) if self.options.rank is None else self.options.rank
+        if rank > most:
+            raise ValueError(
+                f"`rank` must not be above that of a kernel: {path} of shape {p.shape} has at most "
+                f"{most}. Lower it, or leave the kernel out with `select`. Received: rank={rank}"
+            )
+        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, rank)
+        return {
+            "down": down,
+            "up": up,
+            "equation": p.leaf.rule.update_equation(p.leaf.layer, p.local, p.shape),
+            "generate": self.options.generate,
+            "factor": 1.0 if self.options.alpha is None else self.options.alpha / rank,
+        }
+
+    def _layer_weights(self, plans, name):
+        given = {p.name: p.variable for p in self.parameters.inside(self.layer).parameters}
+        kept = [plan for plan in plans if plan.mode is None]
+        variables = None if self.options.copy else {plan.local: given[plan.local] for plan in kept}
+        for plan in kept if variables else ():
+            given[plan.local].trainable = plan.trainable
+        policy = keras_internals.float_policy(self.layer.dtype_policy)
+        return LayerWeights(plans, variables=variables, dtype=policy, name=name)
+
     def assign(self):
-        """Gives base and kept weights the values of the target."""
-        values = {path: value_of(variable) for (_, variable), path in zip(self.owned, self.paths)}
-        self.layer_weights.assign(values)
+        """Gives weights that are not generated the values of the target, and freezes them."""
+        if self.options.mode != "replace":
+            if self.options.freeze is not None:
+                self.hyper.freeze(everything=self.options.freeze == "all")
+        elif self.options.copy:
+            pairs = self.parameters.of(self.layer)
+            self.planned.assign({self.parameters.path(v): value_of(v) for _, v in pairs})
 
 
-def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, taken):
+def check_updatable(p, path):
+    """The highest rank of an update of a parameter; raises where it takes none."""
+    if p.leaf is None:
+        raise ValueError(
+            f"{path} takes no update of low rank: there is no rule for the layer "
+            f"{p.owner.name!r} of class {type(p.owner).__name__}, which made it. Leave it out with "
+            "`select`, or `kh.register_rule` for its class."
+        )
+    try:
+        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Leave it out with `select`.") from error
+    size = math.prod(p.shape)
+    return min(size // math.prod(down), size // math.prod(up))
+
+
+def select_target_layers(graph, select, options, taken):
     """The `TargetLayer`s of the layers of a graph that have selected weights.
 
     `taken`: names that no `LayerWeights` gets.
@@ -97,28 +198,14 @@ def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, 
     parameters = Parameters(graph)
     if not parameters.variables:
         raise ValueError(f"`model` must have weights to generate. Received: model={graph.model!r}")
-    selected = parameters.selected(select)
-    if select is None and mode == LOW_RANK:
-        selected &= _updatable(parameters)
-        _check_no_kernel_left_out(parameters, selected)
-        if not selected:
-            raise ValueError(
-                "`mode='low_rank'` finds no trainable kernel in `model` that it could update."
-            )
-    if not shared:
+    if select is None and options.mode == LOW_RANK:
+        selected = _kernels(parameters)
+    else:
+        selected = parameters.selected(select)
+    if not options.shared:
         _check_rules(parameters, selected)
     return [
-        TargetLayer(
-            layer,
-            free_name(f"{layer.name}_weights", taken),
-            parameters,
-            selected,
-            mode,
-            rank,
-            shared,
-            freeze,
-            check_rows,
-        )
+        TargetLayer(layer, free_name(f"{layer.name}_weights", taken), parameters, selected, options)
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))
     ]
@@ -126,57 +213,56 @@ def select_target_layers(graph, select, mode, rank, shared, freeze, check_rows, 
 
 def _check_rules(parameters, selected):
     """Raises where what is selected cannot have a row of weights per sample."""
-    without = [
-        p
-        for layer in parameters.layers
-        for p in Inside(layer).parameters
-        if id(p.variable) in selected and p.leaf is None
-    ]
+    without = []
+    for layer in parameters.layers:
+        inside = parameters.inside(layer)
+        updatable = {id(p.variable) for p in inside.updatable.values()}
+        chosen = [p for p in inside.parameters if id(p.variable) in selected]
+        without += [p for p in chosen if id(p.variable) not in updatable]
     if without:
         names = [parameters.path(p.variable) for p in without]
         raise error_without_rule(names, without[0].owner)
 
 
-def _updatable(parameters):
-    """Ids of the variables that an update of low rank can be made for."""
-    found = set()
+def _kernels(parameters):
+    """Ids of the kernels that are updated unless something is selected.
+
+    Those of all dense layers, and of all convolutions without groups, frozen or not.
+    """
+    found, left = {}, []
     for layer in parameters.layers:
-        inside = Inside(layer)
-        for p in inside.parameters:
-            if p.leaf is None:
+        inside = parameters.inside(layer)
+        updatable = {id(p.variable): p for p in inside.updatable.values()}
+        for inner in keras_internals.layers_in(layer):
+            if not isinstance(inner, _UPDATED) or getattr(inner, "groups", 1) > 1:
                 continue
-            try:
-                p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
-            except ValueError:
-                continue
-            found.add(id(p.variable))
-    return found
-
-
-def _check_no_kernel_left_out(parameters, selected):
-    """Raises where a trained kernel of a dense layer, wherever it is, would not be updated."""
-    inside = {id(x): x for layer in parameters.layers for x in keras_internals.layers_in(layer)}
-    left = [
-        path
-        for dense in inside.values()
-        if isinstance(dense, (keras.layers.Dense, keras.layers.EinsumDense))
-        for path in _kernels(dense, parameters, selected)
-    ]
+            kernel = keras_internals.kernel_of(inner, "kernel")
+            p = updatable.get(id(kernel))
+            if p is not None and p.leaf.rule.updated_by_default:
+                found[id(kernel)] = p
+            else:
+                left.append(kernel.path)
     if left:
-        names = [parameters.path(v) for v in parameters.variables if id(v) in selected]
+        names = [parameters.path(p.variable) for p in found.values()]
         how = f"leave them out with `select={names}`" if names else "there are no others in `model`"
         raise ValueError(
-            "`mode='low_rank'` cannot update kernels of dense layers that are subclasses with a "
-            f"`call` of their own, or have adapters or quantization: {how}. Left out would be "
+            "`mode='low_rank'` cannot update kernels of layers that are subclasses with a `call` "
+            f"of their own: `kh.register_rule` for their class, or {how}. Left out would be "
             f"{len(left)}: {left if len(left) <= 4 else [*left[:3], '...']}"
         )
+    if not found:
+        raise ValueError(
+            "`mode='low_rank'` finds no kernel of a dense layer or a convolution in `model` that "
+            "it could update: name what is to be updated with `select`."
+        )
+    return set(found)
 
 
-def _kernels(dense, parameters, selected):
-    """Paths of the trained kernels of a dense layer that are not selected."""
-    paths = {id(v): parameters.path(v) for _, v in parameters.of(dense)}
-    kernels = [v for v in dense.weights if v.name == "kernel"]
-    trained = any(v.trainable and "kernel" in v.name for v in dense.weights)
-    if dense.trainable and (trained or dense.quantization_mode):
-        return [paths.get(id(v), v.path) for v in kernels if id(v) not in selected]
-    return []
+_UPDATED = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        "Dense",
+        "EinsumDense",
+        *(f"Conv{n}D{kind}" for n in (1, 2, 3) for kind in ("", "Transpose")),
+    )
+)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
+from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.models.calls import Entry, filled
 from keras_hypernet.models.graph_reader import (
@@ -89,6 +90,8 @@ def _generated(graph):
     """All generated weights, as they are where they are applied."""
     as_they_are, changed = set(), {}
     for call in graph.calls_of(HyperLayer):
+        if isinstance(call.operation, PlannedWeights):
+            continue  # is a source itself
         if _is_changed(call.weights):
             changed[call] = sources_of(call.weights)
         else:

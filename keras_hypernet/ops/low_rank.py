@@ -2,8 +2,8 @@
 
 from keras import ops
 
+from keras_hypernet.ops import rows
 from keras_hypernet.ops.dense import dense, shared_dense
-from keras_hypernet.ops.rows import is_shared
 from keras_hypernet.utils import backend
 
 
@@ -12,22 +12,32 @@ def last_axis(shape, rank):
     return (*shape[:-1], rank), (rank, shape[-1])
 
 
-def low_rank(linear, x, update, axis=-1):
-    """`linear(x, base + down @ up)`.
+def low_rank(x, update, whole, down, up, axis=-1):
+    """`whole(x, base) + up(scale * down(x))`.
 
     Args:
-        linear: Function of data and a kernel `(rows, ..., out)`, linear in the kernel.
         x: The data.
-        update: `{"base": (..., out), "down": (rows, ..., rank), "up": (rows, rank, out)}`.
-        axis: Of the output channels in what `linear` returns.
+        update: `{"base": tensor, "down": (rows, ...), "up": (rows, ...)}`, and `"scale": (rows,
+            rank)` where the factors have one between them. A base that is no tensor is a function
+            of the data.
+        whole, down, up: Functions of data and a tensor `(rows, ...)`: what the layer does with a
+            kernel, with the first factor, and with the second one.
+        axis: Of the rank in what `down` returns.
     """
-    narrow = ops.moveaxis(linear(x, update["down"]), axis, -1)
-    change = ops.moveaxis(matmul(narrow, update["up"]), -1, axis)
-    return linear(x, ops.expand_dims(update["base"], 0)) + change
+    narrow = down(x, update["down"])
+    if "scale" in update:
+        axis = axis % len(narrow.shape)
+        narrow = rows.apply(ops.multiply, narrow, update["scale"], [axis])
+    base = update["base"]
+    product = base(x) if callable(base) else whole(x, ops.expand_dims(base, 0))
+    return product + up(narrow, update["up"])
 
 
-def matmul(x, kernel):  # (batch, ..., in), (rows, in, out) -> (batch, ..., out)
+def matmul(x, kernel, axis=-1):  # (batch, ..., in), (rows, in, out) -> (batch, ..., out)
+    """Data times a kernel along an axis of the data."""
+    if axis % len(x.shape) != len(x.shape) - 1:
+        return ops.moveaxis(matmul(ops.moveaxis(x, axis, -1), kernel), -1, axis)
     inputs, units = kernel.shape[1:]
-    product = shared_dense if is_shared(kernel) else dense
+    product = shared_dense if rows.is_shared(kernel) else dense
     flat = backend.reshape(kernel, (ops.shape(kernel)[0], inputs * units))
     return product(x, flat, inputs, units, use_bias=False)

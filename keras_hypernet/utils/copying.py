@@ -5,7 +5,11 @@ import numpy as np
 from keras import tree
 
 from keras_hypernet.utils import keras_internals, keras_saving
+from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
+
+
+USE_ITSELF = "`copy=False` uses the layer itself."
 
 
 def copy_of(operation):
@@ -19,12 +23,32 @@ def copy_of(operation):
         ) from error
 
 
-def copy_built(layer):
-    """A new layer with the same config, built, with the same values."""
+def copy_built(layer, own_path=False):
+    """A new layer with the same config, built, with the same values.
+
+    `own_path` says whether the paths of its variables get a number of this process.
+    """
     copy = copy_of(layer)
+    copy.name = layer.name  # which some configs forget
+    if own_path:
+        give_unique_path(copy)
     build_as(copy, build_of(layer))
     copy_values(layer, copy)
     return copy
+
+
+def check_made_anew(layer):
+    """Raises where a layer's config does not make it anew, with variables of the same shapes."""
+    try:
+        with keras_internals.uninitialized():
+            copy = copy_of(layer)
+            if layer.built and not copy.built:
+                build_as(copy, build_of(layer))
+    except Exception as error:
+        raise ValueError(
+            f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
+        ) from error
+    check_same(layer.variables, copy.variables, layer)
 
 
 def build_of(layer):

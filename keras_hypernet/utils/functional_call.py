@@ -8,7 +8,7 @@ from keras import ops
 from keras_hypernet.utils import backend, checks, keras_internals
 
 
-def functional_call(layer, replaced, function, owner=None, hidden=()):
+def functional_call(layer, replaced, function, owner=None, hidden=None):
     """What `function()`, which calls the layer or its parts, returns with other variables.
 
     An inner scope hides the outer one, in which `fit` keeps the current values: so every variable
@@ -19,7 +19,8 @@ def functional_call(layer, replaced, function, owner=None, hidden=()):
         replaced: `[(variable, tensor)]`.
         function: Callable without arguments.
         owner: The layer that losses are added to; `None` is `layer`.
-        hidden: Variables that the function must neither read nor assign to.
+        hidden: `{id(variable): function that computes its value}` of variables whose tensors the
+            function has otherwise; where that is `None`, it must neither read nor assign to them.
     """
     outputs, losses = run(layer, replaced, function, hidden)
     for loss in losses:
@@ -27,7 +28,7 @@ def functional_call(layer, replaced, function, owner=None, hidden=()):
     return outputs
 
 
-def run(layer, replaced, function, hidden=()):
+def run(layer, replaced, function, hidden=None):
     """`(outputs, losses)` of a functional call."""
     variables, values, state = _read(layer, replaced, hidden)
     outputs, new, losses = _pure(variables, state, function, hidden)(*values)
@@ -67,11 +68,10 @@ def run_in_turn(layer, replaced, function, number):
     return total
 
 
-def _read(layer, replaced, hidden=()):
+def _read(layer, replaced, hidden=None):
     """`(variables, their values in a call, those that it may change)`."""
     given = {id(variable): tensor for variable, tensor in replaced}
-    unread = {id(variable) for variable in hidden}
-    variables = [v for v in layer.variables if id(v) not in unread]
+    variables = [v for v in layer.variables if id(v) not in (hidden or {})]
     with keras_internals.without_autocast():
         # Given ones may have no value of their own.
         now = {id(v): v.value for v in variables if id(v) not in given} | given
@@ -81,7 +81,7 @@ def _read(layer, replaced, hidden=()):
     return variables, values, [v for v in variables if id(v) not in fixed]
 
 
-def outputs_with(values, function, hidden=()):
+def outputs_with(values, function, hidden=None):
     """What `function()` returns where variables have the values of `[(variable, tensor)]`."""
     with _Scope(values, hidden):
         return function()
@@ -100,7 +100,7 @@ def spec_of_call(layer, *args, **kwargs):
     return operation.compute_output_spec(*args, **kwargs)
 
 
-def _pure(variables, state, function, hidden=()):
+def _pure(variables, state, function, hidden=None):
     """A function from values of variables to `(outputs, new state, losses)`."""
 
     def pure(*values):
@@ -114,25 +114,31 @@ def _pure(variables, state, function, hidden=()):
 class _Scope(keras.StatelessScope):
     """A scope in which variables have other values, and some must not be used at all."""
 
-    def __init__(self, values, hidden=(), **kwargs):
+    def __init__(self, values, hidden=None, **kwargs):
         super().__init__(values, **kwargs)
-        self.hidden = {id(variable) for variable in hidden}
+        self.hidden = hidden or {}
 
     def get_current_value(self, variable):
-        self._check(variable)
-        return super().get_current_value(variable)
+        if id(variable) not in self.hidden:
+            return super().get_current_value(variable)
+        compute = self.hidden[id(variable)]
+        if compute is None:
+            raise _error_of_hidden(variable)
+        return compute()
 
     def add_update(self, update):
-        self._check(update[0])
+        if id(update[0]) in self.hidden:
+            raise _error_of_hidden(update[0])
         super().add_update(update)
 
-    def _check(self, variable):
-        if id(variable) in self.hidden:
-            raise ValueError(
-                f"{variable.path} is read or assigned to past the call of its layer, and has a row "
-                "of weights for each sample: give `shared=True`, for one condition a batch, or "
-                "leave it out (`select`)."
-            )
+
+def _error_of_hidden(variable):
+    return ValueError(
+        f"{variable.path} is read or assigned to past the call of its layer, where its weights are "
+        "not those of the variable: they have a row for each sample, or are an update of a kernel "
+        "that is quantized or has an adapter. Give `shared=True`, for one condition a batch, or "
+        "leave it out (`select`)."
+    )
 
 
 def replacements(tensors, groups, named):

@@ -13,12 +13,14 @@ The rest raises:
     Layer._flatten_layers, _trainable_variables, _non_trainable_variables, _call_context_args
     Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
     Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
+    BaseConv._kernel, EinsumDense._kernel
     AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
     torch.core.get_device, torch.core.DEFAULT_DEVICE
     saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
 """
 
 import contextlib
+import inspect
 
 import keras
 from keras import ops
@@ -242,6 +244,36 @@ def traced_layer(layer):
     """The first layer of a layer and those inside it whose `call` is a `tf.function`; or `None`."""
     traced = (inner for inner in layers_in(layer) if hasattr(inner.call, "get_concrete_function"))
     return next(traced, None)
+
+
+def kernel_of(layer, name):
+    """The variable that a layer keeps as its kernel of a name, quantized or not."""
+    return next(v for v in own_variables(layer) if v.name == name)
+
+
+def kernel_shape(layer):
+    """The shape of the kernel of an `EinsumDense` or a convolution, however it is stored."""
+    return tuple(getattr(layer, "original_kernel_shape", None) or layer._kernel.shape)
+
+
+def linear_part(layer):
+    """A function of data: what a layer makes of them without its bias and its activation.
+
+    It runs the layer's own call, of an adapter or on a quantized kernel, on a view of the layer:
+    an object with the same variables, so that no attribute of the layer is touched.
+    """
+    view = object.__new__(type(layer))
+    view.__dict__.update(layer.__dict__, bias=None, use_bias=False, activation=None)
+    for name in ("call", "quantized_call"):
+        view.__dict__.pop(name, None)
+    quantized = layer.dtype_policy.quantization_mode is not None
+    call = view.quantized_call if quantized else view.call
+    takes_training = "training" in inspect.signature(layer.call).parameters
+
+    def linear(x, training=None):
+        return call(x, training=training) if takes_training else call(x)
+
+    return linear
 
 
 def foreign_layer(layer):

@@ -11,5 +11,6 @@ from keras_hypernet.layers.rules import separable as separable
 from keras_hypernet.layers.rules import transposed as transposed
 from keras_hypernet.layers.rules.rule import Rule as Rule
 from keras_hypernet.layers.rules.rule import has_own_rule as has_own_rule
+from keras_hypernet.layers.rules.rule import is_adapted as is_adapted
 from keras_hypernet.layers.rules.rule import register_rule as register_rule
 from keras_hypernet.layers.rules.rule import rule_of as rule_of

@@ -1,12 +1,15 @@
 """The rule of `Conv1D`, `Conv2D` and `Conv3D`."""
 
+from functools import partial
+
 from keras import layers, ops
 
 from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.rules.rule import Rule, register_rule
 from keras_hypernet.ops import rows
 from keras_hypernet.ops.conv import conv
-from keras_hypernet.ops.low_rank import last_axis, low_rank
+from keras_hypernet.ops.low_rank import last_axis, low_rank, matmul
+from keras_hypernet.utils import keras_internals
 
 
 class WindowRule(Rule):
@@ -29,9 +32,18 @@ class WindowRule(Rule):
     def convolve(self, layer, x, tensors):
         raise NotImplementedError
 
+    def matmul(self, layer):
+        """A product along the channels of data."""
+        return partial(matmul, axis=self.channel_axis(layer))
+
 
 class ConvRule(WindowRule):
     """Channels in groups, each output seeing all channels of its group."""
+
+    updated_by_default = True
+
+    def adapted_kernels(self, layer):
+        return {"kernel": keras_internals.kernel_shape(layer)}
 
     def update_shapes(self, layer, name, shape, rank):
         # With groups, `down` would need channels for each of them.
@@ -45,7 +57,8 @@ class ConvRule(WindowRule):
 
         kernel = tensors["kernel"]
         if named_weights.is_update(kernel):
-            return low_rank(linear, x, kernel, axis=self.channel_axis(layer))
+            axis, up = self.channel_axis(layer), self.matmul(layer)
+            return low_rank(x, kernel, whole=linear, down=linear, up=up, axis=axis)
         return linear(x, kernel)
 
 

@@ -15,6 +15,10 @@ class DenseRule(Rule):
 
     contracts = ("kernel",)
     takes_whole = True
+    updated_by_default = True
+
+    def adapted_kernels(self, layer):
+        return {"kernel": (layer.input_spec.axes[-1], layer.units)}
 
     def update_shapes(self, layer, name, shape, rank):
         if name == "kernel":
@@ -24,7 +28,8 @@ class DenseRule(Rule):
     def apply(self, layer, x, tensors, order=None):
         x, kernel = ops.cast(x, layer.compute_dtype), tensors["kernel"]
         if named_weights.is_update(kernel):
-            y = low_rank.low_rank(low_rank.matmul, x, kernel)
+            product = low_rank.matmul
+            y = low_rank.low_rank(x, kernel, whole=product, down=product, up=product)
         elif isinstance(kernel, dict):
             y = self._product(layer, x, kernel, False, order)
         else:

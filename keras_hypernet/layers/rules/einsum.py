@@ -1,5 +1,7 @@
 """The rule of `EinsumDense`: `y[b] = activation(einsum(equation, x[b], kernel[g]) + bias[g])`."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -7,10 +9,17 @@ from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.rules.rule import Rule, register_rule
 from keras_hypernet.ops import rows
 from keras_hypernet.ops.einsum import Equation, einsum
+from keras_hypernet.ops.low_rank import low_rank
+from keras_hypernet.utils import keras_internals
 
 
 class EinsumRule(Rule):
     """Data times a kernel by an equation, and a bias on some axes."""
+
+    updated_by_default = True
+
+    def adapted_kernels(self, layer):
+        return {"kernel": keras_internals.kernel_shape(layer)}
 
     def update_shapes(self, layer, name, shape, rank):
         if name != "kernel":
@@ -30,15 +39,19 @@ class EinsumRule(Rule):
         x, equation = _without_lost_axes(ops.cast(x, layer.compute_dtype), equation)
         kernel = tensors["kernel"]
         if named_weights.is_update(kernel):
-            narrow, up, _ = equation.of_low_rank()
-            y = einsum(Equation(up), einsum(Equation(narrow), x, kernel["down"]), kernel["up"])
-            y = y + ops.einsum(str(equation), x, kernel["base"])
+            down, up, _ = map(_product, equation.of_low_rank())
+            y = low_rank(x, kernel, whole=_product(str(equation)), down=down, up=up)
         else:
             y = einsum(equation, x, kernel)
         if "bias" in tensors:
             bias, rank = tensors["bias"], len(y.shape)
             y = rows.add(y, bias, range(rank - len(bias.shape) + 1, rank))
         return layer.activation(y)
+
+
+def _product(equation):
+    """A product by an equation: a function of data and a kernel `(rows, *shape)`."""
+    return partial(einsum, Equation(equation))
 
 
 def _without_lost_axes(x, equation):

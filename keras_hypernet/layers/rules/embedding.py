@@ -7,7 +7,6 @@ from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.rules.rule import Rule, register_rule
 from keras_hypernet.ops import low_rank, rows
 from keras_hypernet.utils import backend, keras_internals
-from keras_hypernet.weights import forms
 
 
 class EmbeddingRule(Rule):
@@ -16,19 +15,25 @@ class EmbeddingRule(Rule):
     def update_shapes(self, layer, name, shape, rank):
         return low_rank.last_axis(shape, rank)
 
+    def adapted_kernels(self, layer):
+        return {"embeddings": (layer.input_dim, layer.output_dim)}
+
     def apply(self, layer, x, tensors):
         if keras.backend.standardize_dtype(x.dtype) not in ("int32", "int64"):
             x = ops.cast(x, "int32")
         table = tensors["embeddings"]
         if named_weights.is_update(table):
-            table = forms.cast(table, layer.compute_dtype)  # Keras' layer has no autocast
-            y = low_rank.matmul(_look_up(table["down"], x), table["up"])
-            return y + ops.take(table["base"], x, axis=0)
-        return _look_up(table, x)
+            # Keras' layer has no autocast.
+            table = named_weights.cast(table, layer.compute_dtype)
+            return low_rank.low_rank(x, table, whole=_look_up, down=_look_up, up=low_rank.matmul)
+        return _look_up(x, table)
 
 
 class ReversibleEmbeddingRule(EmbeddingRule):
     """A table looked up, or with `reverse=True` data times its rows."""
+
+    def adapted_kernels(self, layer):
+        return {}
 
     def apply(self, layer, x, tensors, reverse=False):
         if not reverse:
@@ -39,18 +44,19 @@ class ReversibleEmbeddingRule(EmbeddingRule):
             return y
         dtype = layer.reverse_dtype or layer.compute_dtype
         name = "embeddings" if layer.tie_weights else "reverse_embeddings"
-        x, table = ops.cast(x, dtype), forms.cast(tensors[name], dtype)
+        x, table = ops.cast(x, dtype), named_weights.cast(tensors[name], dtype)
         if layer.tie_weights:
             table = _transposed(table)
         if named_weights.is_update(table):
-            logits = low_rank.low_rank(low_rank.matmul, x, table)
+            product = low_rank.matmul
+            logits = low_rank.low_rank(x, table, whole=product, down=product, up=product)
         else:
             logits = low_rank.matmul(x, table)
         cap = layer.logit_soft_cap
         return logits if cap is None else ops.tanh(logits / cap) * cap
 
 
-def _look_up(tables, ids):  # (rows, entries, size), (batch, ...) -> (batch, ..., size)
+def _look_up(ids, tables):  # (batch, ...), (rows, entries, size) -> (batch, ..., size)
     if rows.is_shared(tables):
         return ops.take(tables[0], ids, axis=0)
     ids = ops.where(ids < 0, ids + tables.shape[1], ids)
@@ -62,7 +68,7 @@ def _transposed(table):
     if not named_weights.is_update(table):
         return ops.transpose(table, (0, 2, 1))
     down, up = (ops.transpose(table[name], (0, 2, 1)) for name in ("up", "down"))
-    return {"base": ops.transpose(table["base"]), "down": down, "up": up}
+    return {**table, "base": ops.transpose(table["base"]), "down": down, "up": up}
 
 
 register_rule(layers.Embedding, EmbeddingRule)

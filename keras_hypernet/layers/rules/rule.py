@@ -23,7 +23,8 @@ class Rule:
     `contracts` has the names of those kernels `(inputs, outputs)` that `apply` also takes factored,
     `{"features", "basis", "offset"}`, with an argument `order`: how to contract the product.
     `takes_whole` says that there is an `apply_whole(layer, x, weights, order)`, for weights that
-    are neither cut nor reshaped.
+    are neither cut nor reshaped. `updated_by_default` says that `hypernetize(mode="low_rank")`
+    updates what can be updated without being told.
 
     Raises:
         ValueError: in `update_shapes`, for a tensor that takes no update of low rank.
@@ -46,6 +47,7 @@ class Rule:
 
     contracts: tuple[str, ...] = ()
     takes_whole = False
+    updated_by_default = False
 
     def variables(self, layer: keras.layers.Layer) -> dict[str, keras.Variable]:
         """The variables of a built layer that are given as tensors, by the names of these."""
@@ -61,7 +63,8 @@ class Rule:
             layer: The built layer. Its own variables, but state, are not to be read.
             x: Data `(batch, ...)`.
             tensors: `{name: tensor (rows, *shape)}`, where a single row serves the whole batch, or
-                an update of low rank `{"base", "down", "up"}` where `update_shapes` allows one.
+                an update of low rank `{"base", "down", "up"}` where `update_shapes` allows one: see
+                `keras_hypernet.ops.low_rank`.
             **kwargs: The call's further arguments; `training` only where `apply` names it.
         """
         raise NotImplementedError
@@ -74,6 +77,10 @@ class Rule:
             f"The {name} of a `{type(layer).__name__}` takes no update of low rank. "
             f"Received: an update of rank {rank}"
         )
+
+    def adapted_kernels(self, layer: keras.layers.Layer) -> dict[str, FullShape]:
+        """`{name: shape}` of what is updated by low rank over a quantized or adapted layer."""
+        return {}
 
     def update_equation(self, layer: keras.layers.Layer, name: str, shape: FullShape) -> str:
         """The einsum equation of `down` and `up` for their product."""
@@ -142,12 +149,7 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule | type[Rule]
 
 
 def rule_of(layer: keras.layers.Layer) -> Rule | None:
-    """The rule of a layer's class, or of the base whose `call` it has; `None` without one.
-
-    An adapter or a quantized kernel is more than a rule knows.
-    """
-    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
-        return None
+    """The rule of a layer's class, or of the base whose `call` it has; `None` without one."""
     for base in type(layer).__mro__:
         if base in _RULES:
             calls = ("call", "__call__")
@@ -159,4 +161,11 @@ def rule_of(layer: keras.layers.Layer) -> Rule | None:
 def has_own_rule(layer: keras.layers.Layer) -> bool:
     """Whether a layer is of the very class that a rule of this package is for."""
     rule = _RULES.get(type(layer))
-    return rule is not None and type(rule).__module__.startswith(__package__)
+    ours = rule is not None and type(rule).__module__.startswith(__package__)
+    return ours and not is_adapted(layer)
+
+
+def is_adapted(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has an adapter or a quantized kernel: its weights are not its kernel."""
+    quantized = getattr(layer, "quantization_mode", None) is not None
+    return quantized or getattr(layer, "lora_enabled", False)

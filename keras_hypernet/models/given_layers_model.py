@@ -1,0 +1,25 @@
+"""`GivenLayersModel`: a hypernetwork around the layers of a given model."""
+
+import keras
+
+from keras_hypernet.utils.copying import check_made_anew
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class GivenLayersModel(keras.Model):
+    """A functional model on layers of another model, of which not every config makes it anew.
+
+    Where a file of it could not be loaded, none is written.
+    """
+
+    def save(self, filepath, *args, **kwargs):
+        for layer in self.layers:
+            try:
+                check_made_anew(layer)
+            except ValueError as error:
+                raise ValueError(
+                    f"`save` needs layers that their config makes anew: {error} Save what was "
+                    "trained with `kh.save_generator(model, path)`, and load it into a model that "
+                    "the same call of `hypernetize` made."
+                ) from error
+        return super().save(filepath, *args, **kwargs)
