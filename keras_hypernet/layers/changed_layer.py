@@ -80,6 +80,14 @@ class ChangedLayer(PlannedWeights, Hyper):
 
     # What there is to generate.
 
+    def check_inside(self, inside):
+        known = inside.updatable.keys() | inside.by_name.keys()
+        missing = [plan.name for plan in self.generated if plan.local not in known]
+        if missing:
+            raise ValueError(
+                f"The layer {self.name!r} made anew from its config lacks what is changed: {missing}"
+            )
+
     def tensors_to_generate(self):
         return list(self.generated_spec)
 

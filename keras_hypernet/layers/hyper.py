@@ -190,14 +190,19 @@ class Hyper(HiddenLayer):
         layer = self.wrapped_layer()
         check_parts(layer)
         inside = Inside(layer)
-        if not inside.parameters:
-            raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
+        self.check_inside(inside)
         self._set_inside(inside)
         self.input_spec = layer.input_spec
         self.hold_state()
         for leaf in inside.leaves:
             if leaf is not inside.itself:
                 make_scoped(leaf.layer)
+
+    def check_inside(self, inside):
+        """Raises on a layer that there is nothing to generate for."""
+        if not inside.parameters:
+            layer = self.wrapped_layer()
+            raise ValueError(f"`layer` must have weights to generate. Received: layer={layer!r}")
 
     def _set_inside(self, inside):
         self._inside = Untracked(inside)

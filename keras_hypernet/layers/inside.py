@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from functools import partial
 
 import keras
 from keras import ops
@@ -38,21 +39,16 @@ class Leaf:
     def full_name(self, local):
         return f"{self.name}/{local}" if self.name else local
 
-
-    @property
-    def has_bias(self):
-        return getattr(self.layer, "bias", None) is not None
-
     def base(self, values=None):
-        """A function of data: what an adapted layer makes of them without bias and activation.
+        """A function of data: what an adapted layer makes of them before its activation.
 
         `values` are `[(variable, value)]` of the layer; `None` is the present ones.
         """
-        linear = keras_internals.linear_part(self.layer)
+        run = keras_internals.before_activation(self.layer)
         if values is None:
             with keras_internals.without_autocast():
                 values = [(v, v.value) for v in self.layer.variables]
-        return lambda x: outputs_with(values, lambda: linear(x))
+        return lambda x, training=None: outputs_with(values, lambda: run(x, training))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +95,17 @@ class Inside:
             shape = tuple(variable.shape)
             self.parameters.append(Parameter(name, variable, owner, shape, leaf, local))
         self.adapted = [p for leaf in leaves.values() if leaf.adapted for p in _adapted(leaf)]
-        self._biases = [_bias(leaf) for leaf in leaves.values() if leaf.adapted and leaf.has_bias]
         self._index()
         self.leaves = list({id(p.leaf): p.leaf for p in self.updatable.values()}.values())
         self.itself = self.leaves[0] if self.leaves and has_own_rule(layer) else None
 
     def rename(self, names):
         """Calls the parameters otherwise, in their order."""
+        if len(names) != len(self.parameters):
+            raise ValueError(
+                f"made anew from its config, the layer has the weights {list(self.by_name)}, and "
+                f"not {names}"
+            )
         pairs = zip(self.parameters, names, strict=True)
         self.parameters = [dataclasses.replace(p, name=name) for p, name in pairs]
         self._index()
@@ -116,7 +116,7 @@ class Inside:
         of_leaves = [*(p for p in self.parameters if p.leaf), *self.adapted]
         self.updatable = {p.name: p for p in of_leaves}
         self.of_leaf = {}
-        for p in [*of_leaves, *self._biases]:
+        for p in of_leaves:
             self.of_leaf.setdefault(id(p.leaf), []).append(p)
 
 
@@ -137,12 +137,6 @@ def _adapted(leaf):
         yield Parameter(leaf.full_name(local), variable, leaf.layer, shape, leaf, local)
 
 
-def _bias(leaf):
-    variable = leaf.layer.bias
-    shape = tuple(variable.shape)
-    return Parameter(leaf.full_name("bias"), variable, leaf.layer, shape, leaf, "bias")
-
-
 def error_without_rule(names, owner):
     """The error for tensors with rows that a layer without a rule makes for itself."""
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
@@ -158,6 +152,13 @@ def run_leaf(leaf, tensors, *args, **kwargs):
     """What a leaf returns for its call arguments, on tensors by their local names."""
     if not args:
         args = (kwargs.pop(leaf.first),)
+    training = kwargs.get("training")
+    if leaf.adapted and training is not None:
+        tensors = {name: _in_training(entry, training) for name, entry in tensors.items()}
     if not leaf.takes_training:
         kwargs.pop("training", None)
     return leaf.rule.apply(leaf.layer, args[0], tensors, *args[1:], **kwargs)
+
+
+def _in_training(update, training):
+    return {**update, "base": partial(update["base"], training=training)}

@@ -83,9 +83,7 @@ class Trial:
         for p, tensor in zip(self.inside.parameters, hyper.parameter_tensors()):
             count = _ROWS if p.name in per_row else 1
             self.tensors[p.name] = self._weights(tensor, count, p.variable.dtype)
-        self.updates = {
-            p.name: self._update(p) for p in self.inside.adapted if p.name in per_row
-        }
+        self.updates = {p.name: self._update(p) for p in self.inside.adapted if p.name in per_row}
         updatable = self.inside.updatable
         self.leaves = {id(updatable[n].leaf): updatable[n].leaf for n in per_row & set(updatable)}
         dtypes = {each.compute_dtype for each in keras_internals.layers_in(self.layer)}
@@ -100,14 +98,13 @@ class Trial:
         return ops.convert_to_tensor(drawn, dtype)
 
     def _update(self, p):
-        """An update of a kernel that is quantized or has an adapter, whose variables are ones."""
+        """An update of a kernel that is quantized or has an adapter."""
         down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
         dtype = p.leaf.layer.compute_dtype
         factors = {"down": down, "up": up}
         drawn = {n: self.rng.normal(size=(_ROWS, *shape)) for n, shape in factors.items()}
-        ones = [(v, ops.ones(v.shape, v.dtype)) for v in p.leaf.layer.variables]
         return {
-            "base": p.leaf.base(ones),
+            "base": p.leaf.base(_values(p.leaf.layer.variables)),
             **{name: ops.convert_to_tensor(factor, dtype) for name, factor in drawn.items()},
         }
 
@@ -143,8 +140,7 @@ class Trial:
         parameters = self.inside.parameters
         values = [(p.variable, tensors[p.name]) for p in parameters if p.name in tensors]
         hidden = {id(p.variable): None for p in parameters if p.name not in tensors}
-        state = keras_internals.state_of(self.layer)
-        state = [(v, ops.ones(v.shape, v.dtype)) for v in state]
+        state = _values(keras_internals.state_of(self.layer))
         call = partial(self.layer, *args, **{**kwargs, "training": False})
         with Scope(scoped):
             outputs = outputs_with([*values, *state], call, hidden)
@@ -221,6 +217,14 @@ def _noted(calls, function, *args, **kwargs):
     with contextlib.suppress(Exception):  # in a loop of the backend
         call.outputs = tree.map_structure(ops.convert_to_numpy, outputs)
     return outputs
+
+
+def _values(variables):
+    """`[(variable, its value)]`, or ones where that cannot be read now."""
+    return [
+        (v, v.value if keras_internals.is_readable(v) else ops.ones(v.shape, v.dtype))
+        for v in variables
+    ]
 
 
 def _where(hyper):

@@ -19,7 +19,7 @@ def low_rank(x, update, whole, down, up, axis=-1):
         x: The data.
         update: `{"base": tensor, "down": (rows, ...), "up": (rows, ...)}`, and `"scale": (rows,
             rank)` where the factors have one between them. A base that is no tensor is a function
-            of the data.
+            of the data, with all that follows but the activation.
         whole, down, up: Functions of data and a tensor `(rows, ...)`: what the layer does with a
             kernel, with the first factor, and with the second one.
         axis: Of the rank in what `down` returns.

@@ -5,7 +5,7 @@ import numpy as np
 from keras import tree
 
 from keras_hypernet.utils import keras_internals, keras_saving
-from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.naming import give_unique_path, named_variables
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 
 
@@ -48,7 +48,7 @@ def check_made_anew(layer):
         raise ValueError(
             f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
         ) from error
-    check_same(layer.variables, copy.variables, layer)
+    check_same(_aligned(layer, copy), copy.variables, layer)
 
 
 def build_of(layer):
@@ -101,7 +101,8 @@ def copy_values(layer, copy, fit=None):
         fit: Function of a value and of the copy's present one that returns what the copy gets;
             `None` where their shapes are equal.
     """
-    values = [value_of(variable) for variable in layer.variables]
+    variables = _aligned(layer, copy)
+    values = [value_of(variable) for variable in variables]
     if fit is not None:
         values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
     check_same(values, copy.variables, layer)
@@ -115,9 +116,23 @@ def copy_values(layer, copy, fit=None):
     # Files hold no state of random generators, and adapters as one with their kernel.
     assign(values, copy.variables, layer)
     set_flags(copy, flags_of(layer))
-    for given, variable in zip(layer.variables, copy.variables):
+    for given, variable in zip(variables, copy.variables):
         if variable.trainable != given.trainable:  # no config says it of single variables
             variable.trainable = given.trainable
+
+
+def _aligned(layer, copy):
+    """The variables of a layer in the order of those of its copy.
+
+    A layer that was quantized after it was built has them in another order than one made anew.
+    """
+    given = named_variables(layer)
+    names = {id(v): name for name, v in named_variables(copy).items()}
+    if set(names.values()) != set(given):
+        return layer.variables
+    named = {id(v) for v in given.values()}
+    others = iter([v for v in layer.variables if id(v) not in named])
+    return [given[names[id(v)]] if id(v) in names else next(others) for v in copy.variables]
 
 
 def check_same(values, variables, layer):

@@ -256,24 +256,24 @@ def kernel_shape(layer):
     return tuple(getattr(layer, "original_kernel_shape", None) or layer._kernel.shape)
 
 
-def linear_part(layer):
-    """A function of data: what a layer makes of them without its bias and its activation.
+def before_activation(layer):
+    """A function of data: what a layer makes of them before its activation.
 
     It runs the layer's own call, of an adapter or on a quantized kernel, on a view of the layer:
     an object with the same variables, so that no attribute of the layer is touched.
     """
     view = object.__new__(type(layer))
-    view.__dict__.update(layer.__dict__, bias=None, use_bias=False, activation=None)
+    view.__dict__.update(layer.__dict__, activation=None)
     for name in ("call", "quantized_call"):
         view.__dict__.pop(name, None)
     quantized = layer.dtype_policy.quantization_mode is not None
     call = view.quantized_call if quantized else view.call
     takes_training = "training" in inspect.signature(layer.call).parameters
 
-    def linear(x, training=None):
+    def run(x, training=None):
         return call(x, training=training) if takes_training else call(x)
 
-    return linear
+    return run
 
 
 def foreign_layer(layer):
