@@ -85,7 +85,8 @@ class ChangedLayer(PlannedWeights, Hyper):
         missing = [plan.name for plan in self.generated if plan.local not in known]
         if missing:
             raise ValueError(
-                f"The layer {self.name!r} made anew from its config lacks what is changed: {missing}"
+                f"The layer {self.name!r}, made anew from its config, lacks what is changed: "
+                f"{missing}"
             )
 
     def tensors_to_generate(self):
@@ -162,6 +163,9 @@ class ChangedLayer(PlannedWeights, Hyper):
     def check_weights(self, weights):
         forms.check_weights(weights)
         forms.check_shapes(shapes_of(weights), self.generated_spec.total)
+
+    def check_forms(self, weights_shape):
+        pass  # `entry_shapes` made them
 
     @property
     def _whole(self):

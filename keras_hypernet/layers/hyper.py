@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from keras_hypernet.layers import named_weights, rows_check
 from keras_hypernet.layers.dense_orders import DenseOrders
-from keras_hypernet.layers.hidden_layer import HiddenLayer, build_without_values, check_parts
+from keras_hypernet.layers.hidden_layer import HiddenLayer, check_parts
 from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, error_without_rule, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
@@ -256,7 +256,10 @@ class Hyper(HiddenLayer):
 
     def check_weights(self, weights):
         named_weights.check_weights(weights, self.tensor_names)
-        named_weights.check_shapes(shapes_of(weights), self.inside().shapes, self.update_shapes)
+
+    def check_forms(self, weights_shape):
+        """Raises on shapes of weights that are not those of the tensors."""
+        named_weights.check_shapes(weights_shape, self.inside().shapes, self.update_shapes)
 
     # What weights are, where they are not what is given: a subclass says it.
 
@@ -269,6 +272,7 @@ class Hyper(HiddenLayer):
         return weights_shape
 
     def check_shapes(self, x_shape, weights_shape):
+        self.check_forms(weights_shape)
         inside = self.inside()
         counts = named_weights.row_counts(weights_shape, inside.shapes)
         self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
@@ -388,8 +392,8 @@ class Hyper(HiddenLayer):
         p = self.inside().updatable[name]
         if p.leaf.adapted:
             raise ValueError(
-                f"{self.name}/{name} is quantized or has an adapter, so that an update of it is not "
-                "multiplied out: dequantize the model, or merge the adapter, first."
+                f"{self.name}/{name} is quantized or has an adapter, so that an update of it cannot "
+                "be multiplied out: dequantize the model, or merge the adapter, first."
             )
         return named_weights.multiplied(tensor, self.update_equation(name, p.shape))
 

@@ -150,7 +150,7 @@ class TensorPlan:
     def update_shapes(self, rows):
         """The shapes of `update`, for a number of rows."""
         generated, trained = GENERATE[self.generate]
-        counts = {name: rows for name in generated} | {name: 1 for name in trained}
+        counts = dict.fromkeys(generated, rows) | dict.fromkeys(trained, 1)
         shapes = {name: (n, *self._factor(name).shape) for name, n in counts.items()}
         return {"base": self.shape, **shapes}
 

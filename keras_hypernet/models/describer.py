@@ -7,6 +7,7 @@ import keras
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
+from keras_hypernet.models.kernel_count import kernel_count
 from keras_hypernet.utils.tables import format_table
 
 COLUMNS = (
@@ -22,7 +23,14 @@ COLUMNS = (
 
 
 class Description(list):
-    """Rows of `describe`, one dict per generator; prints as a table."""
+    """Rows of `describe`, one dict per generator; prints as a table.
+
+    `kernels` is `(generated or updated, all)` of the target's kernels.
+    """
+
+    def __init__(self, rows, kernels):
+        super().__init__(rows)
+        self.kernels = kernels
 
     def __repr__(self):
         rows = [COLUMNS]
@@ -36,7 +44,8 @@ class Description(list):
                 "compression": f"{row['compression']:.3g}x",
             }
             rows.append([str(cells[column]) for column in COLUMNS])
-        return format_table(rows)
+        generated, every = self.kernels
+        return f"{format_table(rows)}\n  {generated} of {every} kernels generated or updated"
 
     __str__ = __repr__
 
@@ -61,7 +70,8 @@ def describe(model: keras.Model) -> Description:
         between them), `shapes` of the tensors, `form` (flat or factored, and whether a frozen base
         is added), `contraction` that static shapes choose, `parameters` of the generator,
         `weights` that it generates for one condition, and `compression`: weights divided by
-        parameters.
+        parameters. A last line, `kernels` of the list, says how many of the target's kernels are
+        generated or updated, of all that it has.
 
     Raises:
         ValueError: if the model is not functional.
@@ -71,6 +81,7 @@ def describe(model: keras.Model) -> Description:
     >>> kh.describe(kh.build(4, 3, [(3, 8)], hidden_sizes=[64]))  # doctest: +ELLIPSIS
     generator     target  shapes      form  contraction  parameters  weights  compression
     weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
+    1 of 1 kernels generated or updated
     """
     check_functional(model)
     graph = CallGraph(model)
@@ -85,7 +96,7 @@ def describe(model: keras.Model) -> Description:
         row = _row(call, uses.get(call.name, {}))
         if row not in rows:
             rows.append(row)
-    return Description(rows)
+    return Description(rows, kernel_count(graph))
 
 
 def _inside(path, outer):

@@ -8,7 +8,6 @@ from keras_hypernet.utils import keras_internals, keras_saving
 from keras_hypernet.utils.naming import give_unique_path, named_variables
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 
-
 USE_ITSELF = "`copy=False` uses the layer itself."
 
 
