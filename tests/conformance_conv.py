@@ -1,5 +1,6 @@
 """The convolutions against their twins: together the rows cover what the arguments change."""
 
+import numpy as np
 from keras import layers
 
 from tests.conformance import Row, floats
@@ -117,7 +118,13 @@ def row(hyper, particular, shape, arguments):
     if "Depthwise" not in hyper.__name__:
         sizes["filters"] = 4
     id = f"{hyper.__name__} {particular}".strip()
-    return Row(id, hyper, {**sizes, **arguments}, floats(shape))
+    extra = {"multiply": inputs_last} if "Transpose" in hyper.__name__ else {}
+    return Row(id, hyper, {**sizes, **arguments}, floats(shape), **extra)
+
+
+def inputs_last(name, down, up):
+    """The product of an update of a kernel whose inputs come last."""
+    return np.einsum("ir,...r->...i", down, up)
 
 
 ROWS = [row(*entry) for entry in TABLE]

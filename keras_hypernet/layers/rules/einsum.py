@@ -39,7 +39,7 @@ class EinsumRule(Rule):
         x, equation = _without_lost_axes(ops.cast(x, layer.compute_dtype), equation)
         kernel = tensors["kernel"]
         if named_weights.is_update(kernel):
-            down, up, _ = map(_product, equation.of_low_rank())
+            down, up = map(_product, equation.of_low_rank()[:2])
             y = low_rank(x, kernel, whole=_product(str(equation)), down=down, up=up)
         else:
             y = einsum(equation, x, kernel)
