@@ -1,0 +1,315 @@
+"""`hypernetize(copy=False)`: the layers of the given model itself; updates of what is not plain."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_hypernet as kh
+from tests.backend import numpy_of
+from tests.conformance_blocks import PreNorm, Windows, registered
+from tests.whole_models import SIZE, Batches, compiled, floats, predict, settle
+
+ROWS = 4
+
+
+@registered
+class Forgetful(PreNorm):
+    """A block whose config does not make it anew."""
+
+    def __init__(self, heads, needed, **kwargs):
+        super().__init__(heads, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config()}
+
+
+def model_of(block, rng):
+    x = keras.Input((3, 4))
+    y = layers.Dense(2, name="head")(layers.Flatten()(block(layers.Dense(4, name="first")(x))))
+    return settle(keras.Model(x, y), rng)
+
+
+def data_of(rng, rows=ROWS):
+    return floats(rng, rows, SIZE), floats(rng, rows, 3, 4)
+
+
+def values(variables):
+    return [np.array(ops.convert_to_numpy(v)) for v in variables]
+
+
+def two_steps(hyper, rng, inputs=None):
+    z, x = data_of(rng) if inputs is None else inputs
+    y = np.ones((len(x), *hyper.output.shape[1:]), "float32")
+    compiled(hyper).fit(Batches([z, x], y), verbose=0)
+
+
+MODES = {
+    "replace": {"select": "*/kernel"},
+    "delta": {"mode": "delta", "select": "*/kernel", "freeze": "base"},
+    "low_rank": {"mode": "low_rank", "freeze": "all"},
+    "up": {"mode": "low_rank", "generate": "up", "freeze": "base", "alpha": 8},
+    "scale": {"mode": "low_rank", "generate": "scale", "freeze": "all"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_given_layers_are_used(mode, rng, tmp_path):
+    given = model_of(PreNorm(name="block"), rng)
+    z, x = data_of(rng)
+    before, own = predict(given, x), {id(v) for v in given.variables}
+    hyper = kh.hypernetize(given, SIZE, copy=False, **MODES[mode])
+    assert_equal(predict(given, x), before)
+    if mode != "replace":  # the base is there once, under its own path
+        assert own <= {id(v) for v in hyper.variables}
+        assert_equal(predict(hyper, [z, x]), before)
+    frozen = [v for v in given.variables if not v.trainable]
+    held, moving = values(frozen), values(hyper.trainable_variables)
+    two_steps(hyper, rng)
+    for a, b in zip(held, values(frozen), strict=True):
+        np.testing.assert_array_equal(a, b)
+    moved = [
+        not np.array_equal(a, b) for a, b in zip(moving, values(hyper.trainable_variables))
+    ]
+    assert all(moved), [v.path for v, m in zip(hyper.trainable_variables, moved) if not m]
+    # What is loaded into the given model is so in the hypernetwork.
+    after = predict(hyper, [z, x])
+    other = model_of(PreNorm(name="block"), rng)
+    other.save_weights(tmp_path / "other.weights.h5")
+    given.load_weights(tmp_path / "other.weights.h5")
+    assert_equal(predict(given, x), predict(other, x))
+    assert np.abs(predict(hyper, [z, x]) - after).max() > 1e-3
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    assert_equal(predict(loaded, [z, x]), predict(hyper, [z, x]))
+    assert [v.trainable for v in loaded.variables] == [v.trainable for v in hyper.variables]
+
+
+def assert_equal(one, other):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("freeze", ["base", "all"])
+def test_a_frozen_base_has_no_state_in_the_optimizer(freeze, copy, rng):
+    given = model_of(PreNorm(name="block"), rng)
+    options = {"mode": "low_rank", "freeze": freeze, "copy": copy}
+    hyper = kh.hypernetize(given, SIZE, **options)
+    kernels = [tuple(v.shape) for v in given.variables if v.name == "kernel"]
+    names = {v.path for v in hyper.trainable_variables}
+    assert not [name for name in names if name.endswith(("query/kernel", "head/kernel"))]
+    compiled(hyper)
+    two_steps(hyper, rng)
+    # Two moments for every trained variable, the rate and the number of steps.
+    assert len(hyper.optimizer.variables) == 2 * len(hyper.trainable_variables) + 2
+    assert len(kernels) == 8
+    assert kh.describe(hyper).kernels == (8, 8)
+
+
+def test_a_block_that_its_config_does_not_make_anew(rng, tmp_path):
+    given = model_of(Forgetful(2, needed=1, name="block"), rng)
+    z, x = data_of(rng)
+    before = predict(given, x)
+    for options in ({"mode": "low_rank"}, {"mode": "low_rank", "select": "head/kernel"}):
+        with pytest.raises(ValueError, match="'block' of class Forgetful.*`copy=False`"):
+            kh.hypernetize(given, SIZE, **options)
+        hyper = kh.hypernetize(given, SIZE, copy=False, freeze="all", **options)
+        assert_equal(predict(hyper, [z, x]), before)
+        two_steps(hyper, rng)
+        path = tmp_path / "hyper.keras"
+        path.write_text("what was there")
+        with pytest.raises(ValueError, match="'block' of class.*`kh.save_generator"):
+            hyper.save(path)
+        assert path.read_text() == "what was there"
+        after = predict(hyper, [z, x])
+        kh.save_generator(hyper, tmp_path / "generator.npz")
+        again = kh.hypernetize(given, SIZE, copy=False, freeze="all", **options)
+        assert np.abs(predict(again, [z, x]) - after).max() > 1e-4
+        kh.load_generator(again, tmp_path / "generator.npz")
+        assert_equal(predict(again, [z, x]), after)
+
+
+def adapted(model):
+    for layer in (model.get_layer("block").dense_layers[0], model.get_layer("head")):
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(0.3 * np.ones(layer.lora_kernel_b.shape))
+
+
+ADAPTED = {mode: lambda model, mode=mode: model.quantize(mode) for mode in ("int8", "int4")}
+ADAPTED |= {"float8": lambda model: model.quantize("float8"), "adapter": adapted}
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", ADAPTED)
+def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
+    given = model_of(PreNorm(name="block"), rng)
+    ADAPTED[name](given)
+    z, x = data_of(rng)
+    z = z[:1] if shared else z
+    before = predict(given, x)
+    with pytest.raises(ValueError, match="'(block|head)' of class .*other variables.*`copy=False`"):
+        kh.hypernetize(given, SIZE, mode="low_rank")
+    options = {"mode": "low_rank", "rank": 2, "freeze": "all", "shared": shared}
+    hyper = kh.hypernetize(given, SIZE, copy=False, **options)
+    assert kh.describe(hyper).kernels == (8, 8)
+    assert_equal(predict(hyper, [z, x]), before)
+    frozen = values(given.variables)
+    for variable in hyper.trainable_variables:
+        variable.assign(0.3 * rng.normal(size=variable.shape))
+    made = predict(hyper, [z, x])
+    assert np.abs(made - before).max() > 1e-2
+    if not shared:
+        one = [predict(hyper, [z[i : i + 1], x[i : i + 1]]) for i in range(ROWS)]
+        assert_equal(np.concatenate(one), made)
+        two_steps(hyper, rng)
+    for a, b in zip(frozen, values(given.variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="quantized or has an adapter"):
+        kh.target_weights(hyper, z)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("kind", ["dense", "einsum", "embedding", "conv"])
+@pytest.mark.parametrize("name", ["int8", "int4", "adapter"])
+def test_an_update_enters_before_bias_and_activation(kind, name, rng, tmp_path):
+    make, shape = {
+        "dense": (lambda a: layers.Dense(6, activation=a), (3, 4)),
+        "einsum": (
+            lambda a: layers.EinsumDense("abc,cde->abde", (3, 2, 3), "gelu" and a, "de"),
+            (3, 4),
+        ),
+        "embedding": (lambda a: layers.Embedding(7, 6), (3,)),
+        "conv": (lambda a: layers.Conv1D(6, 2, activation=a), (4, 3)),
+    }[kind]
+    if kind == "conv" and name != "adapter":
+        pytest.skip("Keras does not quantize it")
+    ids = kind == "embedding"
+    inputs = keras.Input(shape, dtype="int32" if ids else "float32")
+    data = rng.integers(0, 7, (4, *shape)) if ids else floats(rng, 4, *shape)
+    gelu = None if ids else "gelu"
+    one, plain = make(gelu), make(None)
+    model, linear = (keras.Model(inputs, layer(inputs)) for layer in (one, plain))
+    settle(model, rng)
+    linear.set_weights(model.get_weights())
+    for layer in (one, plain):
+        layer.enable_lora(2) if name == "adapter" else layer.quantize(name)
+    if name != "adapter":
+        linear.set_weights(model.get_weights())
+    hyper = kh.hypernetize(model, SIZE, mode="low_rank", rank=2, select="*", copy=False)
+    changed = next(x for x in hyper.layers if type(x).__name__ == "ChangedLayer")
+    weights = 0.3 * floats(rng, 2, changed.generated_spec.total)
+    (plan,) = changed.generated
+    n = int(np.prod(plan.down))
+    expected = []
+    for row, x in zip(weights, np.split(data, 2)):
+        change = np.tensordot(row[:n].reshape(plan.down), row[n:].reshape(plan.up), 1)
+        zero = np.zeros([2 * s for s in change.shape][:0])
+        y = numpy_of(linear(x)) + product(kind, x, change) + zero
+        expected.append(y if ids else numpy_of(keras.activations.gelu(ops.convert_to_tensor(y))))
+    found = numpy_of(changed(ops.convert_to_tensor(data), weights))
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-4)
+    if name != "adapter":  # a plain layer of Keras: its config says how it is quantized
+        copied = kh.hypernetize(model, SIZE, mode="low_rank", rank=2, select="*")
+        copied.save(tmp_path / "hyper.keras")
+        loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+        z = floats(rng, 4, SIZE)
+        assert_equal(predict(loaded, [z, data]), predict(model, data))
+
+
+def product(kind, x, change):
+    if kind == "embedding":
+        return change[x]
+    if kind == "conv":
+        return np.stack([np.tensordot(x[:, i : i + 2], change, 2) for i in range(3)], 1)
+    return np.tensordot(x, change, 1)
+
+
+@registered
+class ReadsItsKernel(layers.Layer):
+    """A block that calls a dense layer, and reads its kernel besides."""
+
+    def build(self, shape):
+        self.dense = layers.Dense(shape[-1], name="dense")
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x) + x @ ops.transpose(self.dense.kernel)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_a_block_that_reads_an_updated_kernel(rng):
+    given = model_of(ReadsItsKernel(name="block"), rng)
+    z, x = data_of(rng)
+    with pytest.raises(ValueError, match="`shared=True`"):
+        kh.hypernetize(given, SIZE, mode="low_rank")
+    hyper = kh.hypernetize(given, SIZE, mode="low_rank", shared=True)
+    for variable in hyper.trainable_variables:
+        variable.assign(0.3 * rng.normal(size=variable.shape))
+    assert_equal(predict(hyper, [z[:1], x]), predict(kh.specialize(hyper, z[:1]), x))
+
+
+def test_statistics_of_given_layers_move(rng):
+    x = keras.Input((4, 2))
+    given = settle(keras.Model(x, Windows(name="windows")(x)), rng)
+    hyper = kh.hypernetize(given, SIZE, mode="low_rank", freeze="base", copy=False, rank=1)
+    state = [v for v in given.variables if "moving" in v.path]
+    before = values(state)
+    two_steps(hyper, rng, (floats(rng, ROWS, SIZE), floats(rng, ROWS, 4, 2)))
+    assert all((a != b).any() for a, b in zip(before, values(state), strict=True))
+
+
+def test_nested_models_and_names_that_are_not_their_own(rng):
+    inside = keras.Input((4,))
+    inner = keras.Model(inside, layers.Dense(4, name="dense")(inside), name="inner")
+    x = keras.Input((4,))
+    shared = layers.Dense(4, name="dense")
+    plain = settle(keras.Model(x, layers.Dense(2, name="head")(inner(inner(x)))), rng)
+    z, data = floats(rng, 4, SIZE), floats(rng, 4, 4)
+    hyper = kh.hypernetize(plain, SIZE, mode="low_rank", copy=False, rank=2)
+    assert_equal(predict(hyper, [z, data]), predict(plain, data))
+    deep = keras.Model(inside, shared(layers.Dense(4, name="other")(inside)), name="deep")
+    both = settle(keras.Model(x, shared(inner(deep(x)))), rng)
+    with pytest.raises(ValueError, match="`copy=False` needs layers with names of their own.*dense"):
+        kh.hypernetize(both, SIZE, mode="low_rank", copy=False, select="other/kernel")
+
+
+REFUSED = {
+    "rank 0": ({"rank": 0}, "`rank` must be"),
+    "a rank above a kernel": ({"rank": 3}, r"`rank` must not be above.*head/kernel of shape \(12, 2"),
+    "what is generated": ({"generate": "down"}, "`generate` must be one of.*'both'.*'up'.*'scale'"),
+    "alpha": ({"alpha": 0}, "`alpha` must be"),
+    "generate elsewhere": ({"mode": "delta", "generate": "up"}, "`generate` is of mode='low_rank'"),
+    "alpha elsewhere": ({"mode": "replace", "alpha": 2.0}, "`alpha` is of mode='low_rank'"),
+    "copy": ({"copy": 1}, "`copy` must be"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case, rng):
+    given = model_of(PreNorm(name="block"), rng)
+    arguments, message = REFUSED[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        kh.hypernetize(given, SIZE, **{"mode": "low_rank", **arguments})
+
+
+def test_a_model_that_has_generated_weights_is_not_taken_apart(rng):
+    hyper = kh.hypernetize(model_of(PreNorm(name="block"), rng), SIZE, mode="low_rank")
+    with pytest.raises(ValueError, match="`copy=False` is for a plain model"):
+        kh.hypernetize(hyper, SIZE, mode="low_rank", copy=False)
+
+
+def test_a_regularizer_would_count_twice(rng):
+    x = keras.Input((4,))
+    given = keras.Model(x, layers.Dense(3, kernel_regularizer="l2", name="dense")(x))
+    with pytest.raises(ValueError, match="dense/kernel has a regularizer.*`freeze='base'`"):
+        kh.hypernetize(given, SIZE, mode="delta", copy=False)
+    z, data = floats(rng, 4, SIZE), floats(rng, 4, 4)
+    for options in ({}, {"copy": False, "freeze": "base"}):
+        hyper = kh.hypernetize(given, SIZE, mode="delta", **options)
+        hyper([z, data])
+        assert len(hyper.losses) == 1
+        kernel = ops.convert_to_numpy(given.layers[1].kernel)
+        np.testing.assert_allclose(numpy_of(hyper.losses[0]), 0.01 * (kernel**2).sum(), rtol=1e-5)
