@@ -74,7 +74,8 @@ def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     package = sys.modules[__name__.partition(".")[0]]
     metadata = json.dumps({"format": FORMAT, "version": package.__version__})
     with written_whole(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **{METADATA: np.array(metadata)}, **arrays)
+        arrays[METADATA] = np.array(metadata)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # an option of it has no name of these
 
 
 def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
