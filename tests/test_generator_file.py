@@ -73,16 +73,11 @@ def dropping():
 
 
 MODELS = {
-    **{f"replace {freeze}": adapted(cnn, "replace", freeze) for freeze in (None, "all")},
-    **{
-        f"{mode} {freeze}": adapted(cnn, mode, freeze)
-        for mode in ("delta", "low_rank")
-        for freeze in (None, "base", "all")
-    },
-    "one layer": adapted(cnn, "delta", "base", select="dense*/kernel"),
+    "replace": adapted(cnn, "replace"),
+    **{f"delta {freeze}": adapted(cnn, "delta", freeze) for freeze in (None, "base")},
+    **{f"low_rank {freeze}": adapted(cnn, "low_rank", freeze) for freeze in (None, "base", "all")},
     "nested": adapted(nested, "delta", "base"),
     "blocks": adapted(blocks, "low_rank", "base", rank=2),
-    "blocks frozen": adapted(blocks, "low_rank", "all", rank=2),
     "chunks": adapted(cnn, "low_rank", "all", generator=in_chunks),
     "build": lambda: kh.build(SIZE, 3, [(3, 4), (4, 2)], hidden_sizes=[5]),
     "tasks": of_tasks,

@@ -23,11 +23,8 @@ from keras_hypernet.utils.files import written_whole
 from keras_hypernet.utils.naming import named_layers, named_variables
 
 FORMAT = 1
-METADATA, VALUES, BASES = (
-    "metadata",
-    "values/",
-    "bases/",
-)  # names in a file, and what they begin with
+METADATA = "metadata"  # the name of an entry; the others begin with one of these:
+VALUES, BASES = "values/", "bases/"
 
 
 def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -83,7 +80,7 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
     The model is made by the same code, in any process and on any backend, or loaded from a file;
     its frozen base has values of its own, and may have another dtype or be quantized. Everything is
-    checked before anything changes. Training goes on with an optimizer that begins anew.
+    checked before anything changes. The optimizer is left as it is.
 
     Args:
         model: Built Keras model, in which the same is trained and frozen as in the one saved.
