@@ -42,6 +42,8 @@ from keras_hypernet.models import build as build
 from keras_hypernet.models import build_weight_generator as build_weight_generator
 from keras_hypernet.models import describe as describe
 from keras_hypernet.models import hypernetize as hypernetize
+from keras_hypernet.models import load_generator as load_generator
+from keras_hypernet.models import save_generator as save_generator
 from keras_hypernet.models import specialize as specialize
 from keras_hypernet.models import target_weights as target_weights
 from keras_hypernet.models import with_conditions as with_conditions
@@ -93,12 +95,14 @@ __all__ = [
     "hypernetize",
     "initialize",
     "initialize_embeddings",
+    "load_generator",
     "output_regularizer",
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
     "register_rule",
     "resnet_chunking",
+    "save_generator",
     "sine",
     "specialize",
     "split_weights",

@@ -13,6 +13,7 @@ import io
 import json
 import operator
 import re
+import tempfile
 
 import keras
 import numpy as np
@@ -141,6 +142,17 @@ def continual():
 
 
 @functools.cache
+def file_of(number):
+    """A file of `built()`, with a number added to all that it has."""
+    path, model = f"{tempfile.mkdtemp()}/generator", built()
+    before = model.get_weights()
+    model.set_weights([w + number for w in before])
+    kh.save_generator(model, path)
+    model.set_weights(before)
+    return path
+
+
+@functools.cache
 def network(kind, **options):
     return public(f"targets.{kind}")(**BASE[f"targets.{kind}"](), **options)
 
@@ -214,6 +226,7 @@ BASE = {
     "hypernetize": lambda: {"model": model(), "conditioning_size": 2},
     "initialize": lambda: {"generator": hyper(), "initialization": kh.HyperFanIn(seed=3)},
     "initialize_embeddings": lambda: {"layer": hyper(), "seed": 3},
+    "load_generator": lambda: {"model": built(), "path": file_of(0)},
     "output_regularizer": lambda: {
         "hypernetwork": hyper(initialization=None),
         "ids": np.array([0, 1, 2]),
@@ -228,6 +241,7 @@ BASE = {
     "plan_chunks": lambda: {"target": kh.WeightSpec.from_shapes(PLANNED), "budget": 0.9},
     "register_rule": lambda: {"layer_class": layers.Dense, "rule": type(rule_of(layers.Dense(1)))},
     "resnet_chunking": lambda: {"model": network("resnet")},
+    "save_generator": lambda: {"model": built(), "path": file_of(0)},
     "sine": dict,
     "specialize": lambda: {"model": built(), "conditioning": CONDITIONING[:1]},
     "split_weights": lambda: {"weights": np.ones((2, 16), "float32"), "spec": SHAPES},
@@ -418,6 +432,25 @@ def enlarged(**arguments):
     return [(w.trainable, ops.convert_to_numpy(w).tolist()) for w in made.weights]
 
 
+def saved(model, path):
+    """Where it writes, and what."""
+    kh.save_generator(model, path)
+    with np.load(path) as file:
+        return path, {name: array.tolist() for name, array in file.items()}
+
+
+def loaded(model, path):
+    """What a model has afterwards, or why not."""
+    before = model.get_weights()
+    try:
+        kh.load_generator(model, path)
+        return [w.tolist() for w in model.get_weights()]
+    except ValueError as error:
+        return str(error)
+    finally:
+        model.set_weights(before)
+
+
 RESULTS = {
     "AccuracyMatrix": evaluated,
     "ContinualCheckpoint": checkpointed,
@@ -434,6 +467,7 @@ RESULTS = {
     "hypernetize": of_model("hypernetize"),
     "initialize": of_variables("initialize", "generator"),
     "initialize_embeddings": of_variables("initialize_embeddings", "layer"),
+    "load_generator": loaded,
     "output_regularizer": lambda **arguments: regularized(**arguments),
     "pack_weights": of_arrays("pack_weights"),
     "perturb_unconditional": lambda **arguments: sorted(
@@ -442,6 +476,7 @@ RESULTS = {
     "plan_chunks": printed("plan_chunks"),
     "register_rule": ruled,
     "resnet_chunking": printed("resnet_chunking"),
+    "save_generator": saved,
     "specialize": lambda **arguments: (
         [w.tolist() for w in kh.specialize(**arguments).get_weights()]
     ),
@@ -650,6 +685,8 @@ OTHER = {
     ("initialize_embeddings", "initializer"): Row("ones", seed=None),
     ("initialize_embeddings", "function"): Row(lambda: lambda i: np.full(2, i), seed=None),
     ("initialize_embeddings", "conditions"): [1],
+    ("load_generator", "model"): lambda: built(3),
+    ("load_generator", "path"): lambda: file_of(1),
     ("output_regularizer", "hypernetwork"): lambda: hyper(kernel_initializer="ones"),
     ("output_regularizer", "ids"): np.array([2, 2, 2]),
     ("output_regularizer", "targets"): np.zeros((3, 16), "float32"),
@@ -678,6 +715,8 @@ OTHER = {
     ("register_rule", "layer_class"): Unbiased,
     ("register_rule", "rule"): lambda: Doubled(),
     ("resnet_chunking", "model"): lambda: network("resnet", width=2),
+    ("save_generator", "model"): lambda: built(3),
+    ("save_generator", "path"): lambda: file_of(1),
     ("specialize", "model"): lambda: built(3),
     ("specialize", "conditioning"): CONDITIONING[3:],
     ("split_weights", "weights"): np.zeros((2, 16), "float32"),

@@ -145,7 +145,7 @@ OTHERS = {
         "normalization",
     ),
     *("options", "output_layer", "output_padding", "output_shape", "padding"),
-    *("part_inputs", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
+    *("part_inputs", "path", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
     *("rule", "select", "self", "shared_axes", "sliding_window", "spec", "start", "target"),
     *("target_layer_sizes", "target_variances", "targets", "task_coefficients", "tensors"),
     *("unknown", "value_dim", "weights"),

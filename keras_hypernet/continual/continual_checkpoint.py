@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import zipfile
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +10,7 @@ import keras
 
 from keras_hypernet.continual.continual_model import ContinualModel
 from keras_hypernet.utils import checks
+from keras_hypernet.utils.files import written_whole
 
 
 class ContinualCheckpoint(keras.callbacks.Callback):
@@ -48,12 +48,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
     def __init__(self, filepath: str | os.PathLike[str], every: int = 1) -> None:
         super().__init__()
-        if not isinstance(filepath, (str, os.PathLike)):
-            raise TypeError(
-                "`filepath` must be a path, such as 'run.keras'. "
-                f"Received: filepath={filepath!r} of type {type(filepath).__name__}"
-            )
-        self.filepath = pathlib.Path(filepath)
+        self.filepath = checks.path("filepath", filepath)
         if self.filepath.suffix != ".keras":
             raise ValueError(f"`filepath` must end in `.keras`. Received: {str(filepath)!r}")
         self.every = checks.positive_int("every", every)
@@ -98,12 +93,8 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
     def save(self, model: keras.Model) -> None:
         """Writes the file: all of it, or nothing."""
-        self.filepath.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.filepath.with_name(f"{self.filepath.stem}.partial.keras")
-        model.save(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, self.filepath)
+        with written_whole(self.filepath) as partial:
+            model.save(partial)
 
     def set_model(self, model):
         super().set_model(_checked(model))

@@ -220,15 +220,16 @@ class Generator(CompositeLayer):
             return weights
         return weights + ops.convert_to_tensor(self.base, weights.dtype)
 
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self.base is not None:
-            store[BASE] = _sample(self.base)
+    def base_sample(self):
+        """A few of the numbers of the frozen base, to know it by; `None` where there is none."""
+        if self.base is None:
+            return None
+        values = ops.convert_to_numpy(self.base)
+        return values[np.linspace(0, len(values) - 1, 32).astype(int)]
 
-    def load_own_variables(self, store):
-        values = dict(store)  # by its keys
-        of_file = values.pop(BASE, None)
-        own = None if self.base is None else _sample(self.base)
+    def check_base(self, of_file):
+        """Raises where the base that weights were saved with, known by a sample, is another one."""
+        own = self.base_sample()
         both = own is not None and of_file is not None
         equal = both and np.allclose(own, of_file, rtol=1e-4, atol=1e-6)
         if not equal and (own is not None or of_file is not None):
@@ -239,6 +240,15 @@ class Generator(CompositeLayer):
                 f"`.keras`. Received: {self.name}, {'with' if own is not None else 'without'} a "
                 f"base, a file {'with' if of_file is not None else 'without'} one"
             )
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.base is not None:
+            store[BASE] = self.base_sample()
+
+    def load_own_variables(self, store):
+        values = dict(store)  # by its keys
+        self.check_base(values.pop(BASE, None))
         super().load_own_variables(values)
 
     def compute_output_shape(self, conditioning_shape):
@@ -284,9 +294,3 @@ def conditions_around(generator, num_conditions=None):
 
 def _identity(x, training=None):
     return x
-
-
-def _sample(base):
-    """A few of the numbers of a base."""
-    values = ops.convert_to_numpy(base)
-    return values[np.linspace(0, len(values) - 1, 32).astype(int)]

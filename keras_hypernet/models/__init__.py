@@ -4,6 +4,8 @@ from keras_hypernet.models.builder import apply_generated_weights as apply_gener
 from keras_hypernet.models.builder import build as build
 from keras_hypernet.models.builder import build_weight_generator as build_weight_generator
 from keras_hypernet.models.describer import describe as describe
+from keras_hypernet.models.generator_file import load_generator as load_generator
+from keras_hypernet.models.generator_file import save_generator as save_generator
 from keras_hypernet.models.hypernetizer import hypernetize as hypernetize
 from keras_hypernet.models.more_conditions import with_conditions as with_conditions
 from keras_hypernet.models.specializer import specialize as specialize

@@ -5,6 +5,8 @@ import itertools
 import math
 import numbers
 import operator
+import os
+import pathlib
 
 import keras
 import numpy as np
@@ -79,6 +81,14 @@ def name(argument, value):
     return value
 
 
+def path(argument, value):
+    """A path of a file, from a string or a path, as a `pathlib.Path`."""
+    require_kind((str, os.PathLike), argument, "be a path of a file", value)
+    found = pathlib.Path(value)
+    require(found.name and not found.is_dir(), argument, "be a path of a file, not a folder", value)
+    return found
+
+
 def names(argument, values):
     """Names, such as the keys of a dict: strings that are not empty."""
     for value in values:
@@ -145,6 +155,13 @@ def known_keys(argument, received, known):
             f"`{argument}` must have only the keys {known}. "
             f"Received: {unknown}.{nearest(unknown[0], known)}"
         )
+
+
+def few(entries):
+    """A list, of a long one the first entries and how many more there are, for an error."""
+    entries = list(entries)
+    more = f" and {len(entries) - 4} more" if len(entries) > 4 else ""
+    return f"{entries[:4]}{more}"
 
 
 def nearest(given, known):

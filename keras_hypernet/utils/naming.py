@@ -76,28 +76,36 @@ def named(parts):
     So they are the same in every process.
     """
     taken = set()
-    return [(free_name(re.sub(r"_\d+$", "", part.name), taken), part) for part in parts]
+    return [(free_name(re.sub(r"_\d+(?=_|$)", "", part.name), taken), part) for part in parts]
+
+
+def named_layers(layer, name=""):
+    """`(name, layer)` of a layer and all inside it, where each name but the first ends in a slash.
+
+    A layer stands before what is in it, and once for each place.
+    """
+    yield name, layer
+    for inner_name, inner in named(keras_internals.sublayers(layer)):
+        yield from named_layers(inner, f"{name}{inner_name}/")
 
 
 def named_variables(layer):
     """`{name: variable}` of a layer's weights: names of the sublayers down to it, and its own."""
-    return _by_name([("", layer)])
+    return _by_name(named_layers(layer))
 
 
 def named_variables_of(layers):
     """The same of several layers, each with its own name before."""
-    return _by_name([(f"{name}/", layer) for name, layer in named(layers)])
+    places = (named_layers(layer, f"{name}/") for name, layer in named(layers))
+    return _by_name(itertools.chain.from_iterable(places))
 
 
-def _by_name(layers):
-    found = {}
-    for prefix, layer in layers:
-        own = {prefix + name: v for name, v in named(keras_internals.own_variables(layer))}
-        inside = named(keras_internals.sublayers(layer))
-        inside = _by_name([(f"{prefix}{name}/", inner) for name, inner in inside])
-        known = {id(v) for v in found.values()}
-        found.update((n, v) for n, v in (own | inside).items() if id(v) not in known)
-    return found
+def _by_name(places):
+    found = {}  # id(variable) -> (name, variable)
+    for prefix, layer in places:
+        for name, variable in named(keras_internals.own_variables(layer)):
+            found.setdefault(id(variable), (prefix + name, variable))
+    return dict(found.values())
 
 
 def _numbered(name):

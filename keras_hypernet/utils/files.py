@@ -1,0 +1,22 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """The path of a file beside, which takes the place of `path` once the block has written it.
+
+    So there is a whole file at every moment, and one that failed leaves the old one. Folders around
+    it are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        with open(partial, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
