@@ -117,9 +117,7 @@ def kinds_of(spec):
 
 def _chunks(spec, kinds, heads):
     known = {
-        layer: (i, depth)
-        for i, kind in enumerate(kinds.values())
-        for layer, depth in kind.items()
+        layer: (i, depth) for i, kind in enumerate(kinds.values()) for layer, depth in kind.items()
     }
     for layer, tensors in spec.layers.items():
         parts = [tensors] if heads == "kind" else [WeightSpec([tensor]) for tensor in tensors]

@@ -4,7 +4,6 @@ import keras
 
 from keras_hypernet.generators import options
 from keras_hypernet.generators.blocks.hidden_layer import checked_scale
-from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_hidden
 from keras_hypernet.utils.naming import unique_name
@@ -42,22 +41,25 @@ class ConditioningFeatures(CompositeLayer):
         self.activation = checks.activation("activation", activation)
         self.dropout = checks.fraction("dropout", dropout)
         self.seed = checks.seed("seed", seed)
-        kernel, bias = of_hidden(self.activation)
         self.hidden_layers = [
-            keras.layers.Dense(
-                size,
-                kernel_initializer=fresh(kernel),
-                bias_initializer=fresh(bias),
-                dtype=self.dtype_policy,
-                name=unique_name("hidden"),
-            )
+            keras.layers.Dense(size, dtype=self.dtype_policy, name=unique_name("hidden"))
             for size in self.hidden_sizes
         ]
+        for layer, variable, initializer in self.initializers():
+            setattr(layer, f"{variable}_initializer", initializer)
         self.drop = None
         if self.dropout:
             self.drop = keras.layers.Dropout(
                 self.dropout, seed=self.seed, dtype=self.dtype_policy, name=unique_name("dropout")
             )
+
+    def initializers(self):
+        """`[(layer, variable, initializer)]`: it starts by its activation."""
+        slots = []
+        for layer in self.hidden_layers:
+            kernel, bias = of_hidden(self.activation)
+            slots += [(layer, "kernel", kernel), (layer, "bias", bias)]
+        return slots
 
     @property
     def first(self):

@@ -162,7 +162,7 @@ class LayerwiseWeightGenerator(Generator):
 
     def initializers(self, initialization):
         trunk = self.chunks.generator
-        slots, sizes = [], {"condition": trunk.hidden_sizes[-1]}
+        slots, sizes = trunk.initializers(), {"condition": trunk.hidden_sizes[-1]}
         initialization = initialization.for_inputs(trunk.feature_scale)
         for i, head in enumerate(self.head_layers):
             start = initialization.only(head.spec.names, i)
