@@ -68,10 +68,14 @@ NAMED = {
 
 def spec_of(draw):
     """A random `WeightSpec`, or what makes one."""
-    kind = draw.named("spec", ["shapes", "names", "layer sizes", "layer"])
+    kind = draw.named("spec", ["shapes", "names", "layer sizes", "layer", "blocks"])
     if kind == "names":
         chosen = [name for name in NAMED if draw.chance(0.5)] or ["dense/kernel"]
         return {name: NAMED[name] for name in chosen}
+    if kind == "blocks":
+        shapes = {"query.down": (3, 2), "query.up": (2, 4), "dense_1/bias": (2,)}
+        chosen = [name for name in shapes if draw.chance(0.7)] or ["query.down"]
+        return {f"block_{i}/{n}": shapes[n] for i in range(draw.integer(1, 3)) for n in chosen}
     if kind == "layer sizes":
         return kh.WeightSpec.from_layer_sizes(layer_sizes(draw))
     if kind == "layer":
