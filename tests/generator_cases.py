@@ -831,11 +831,10 @@ def layerwise(**other):
     return kh.LayerwiseWeightGenerator(UPDATES, **other)
 
 
-def layerwise_reference(values, given):
+def layerwise_reference(values, given, by_factor=False):
     """One layer, or one factor, after the other."""
     given = given if isinstance(given, dict) else {"condition": given}
     *values, base = values
-    by_factor = values[2].shape[0] == 2 and values[2].shape[1] == 3
     tables, values = values[: 2 + by_factor], values[2 + by_factor :]
     trunk, heads = values[:2], values[2:]
     # Of a kind: the head of what all factors have, and of what the longer one has beyond it.
@@ -880,13 +879,13 @@ LAYERWISE = [
         "LayerwiseWeightGenerator factor",
         lambda: moved(layerwise(heads="factor")),
         vectors,
-        layerwise_reference,
+        lambda values, z: layerwise_reference(values, z, by_factor=True),
         plain_model(lambda: layerwise(heads="factor")),
         vectors,
     ),
     Case(
         "LayerwiseWeightGenerator without base",
-        lambda: layerwise(initialization=None, activation="relu"),
+        lambda: layerwise(initialization=None),
         one(noise=(2,), condition=(5,)),
         layerwise_reference,
         model(lambda: layerwise(initialization=None, heads="factor"), noise=(2,), condition=(5,)),
