@@ -21,6 +21,7 @@ from keras_hypernet.generators import ChunkedWeightGenerator as ChunkedWeightGen
 from keras_hypernet.generators import ComposedWeightGenerator as ComposedWeightGenerator
 from keras_hypernet.generators import DeconvWeightGenerator as DeconvWeightGenerator
 from keras_hypernet.generators import Hypernetwork as Hypernetwork
+from keras_hypernet.generators import LayerwiseWeightGenerator as LayerwiseWeightGenerator
 from keras_hypernet.generators import PerturbedWeightGenerator as PerturbedWeightGenerator
 from keras_hypernet.generators import StructuredWeightGenerator as StructuredWeightGenerator
 from keras_hypernet.generators import TaskWeights as TaskWeights
@@ -76,6 +77,7 @@ __all__ = [
     "HyperFanIn",
     "HyperFanOut",
     "Hypernetwork",
+    "LayerwiseWeightGenerator",
     "PerturbedWeightGenerator",
     "Rule",
     "RunningScale",

@@ -200,6 +200,7 @@ BASE = {
     "HyperFanIn": lambda: HYPER_FAN,
     "HyperFanOut": lambda: HYPER_FAN,
     "Hypernetwork": lambda: {"generator": generator(), "num_conditions": 3},
+    "LayerwiseWeightGenerator": lambda: {"spec": SHAPES},
     "PerturbedWeightGenerator": lambda: {"generator": generator()},
     "StructuredWeightGenerator": lambda: {"plan": plan()},
     "TaskWeights": lambda: {"generator": generator(), "num_conditions": 3},
@@ -578,7 +579,9 @@ OTHER = {
     ("ApplyGeneratedWeights", "target_layer_sizes"): [(3, 5)],
     ("BiasHyperInit", "initializers"): {"kernel": "ones"},
     ("BiasHyperInit", "seed"): 5,
-    **{(name, "feature_scale"): Row(0.5) for name in ("WeightGenerator",)},
+    ("WeightGenerator", "feature_scale"): 0.5,
+    ("LayerwiseWeightGenerator", "feature_scale"): 0.5,
+    ("LayerwiseWeightGenerator", "heads"): "factor",
     ("build", "running_scale"): False,
     ("hypernetize", "running_scale"): False,
     ("ChunkPlan", "spec"): kh.WeightSpec(

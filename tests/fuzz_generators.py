@@ -35,6 +35,7 @@ PERCEPTRON = {
 }
 # Of hidden layers.
 OF_HIDDEN = ("dropout", "batch_normalization", "spectral_normalization", "feature_scale")
+OF_TRUNK = ("activation", "dropout", "feature_scale", "seed")
 IMAGE = {
     "activation": ["tanh", None],
     "use_bias": [False],
@@ -67,10 +68,14 @@ NAMED = {
 
 def spec_of(draw):
     """A random `WeightSpec`, or what makes one."""
-    kind = draw.named("spec", ["shapes", "names", "layer sizes", "layer"])
+    kind = draw.named("spec", ["shapes", "names", "layer sizes", "layer", "blocks"])
     if kind == "names":
         chosen = [name for name in NAMED if draw.chance(0.5)] or ["dense/kernel"]
         return {name: NAMED[name] for name in chosen}
+    if kind == "blocks":
+        shapes = {"query.down": (3, 2), "query.up": (2, 4), "dense_1/bias": (2,)}
+        chosen = [name for name in shapes if draw.chance(0.7)] or ["query.down"]
+        return {f"block_{i}/{n}": shapes[n] for i in range(draw.integer(1, 3)) for n in chosen}
     if kind == "layer sizes":
         return kh.WeightSpec.from_layer_sizes(layer_sizes(draw))
     if kind == "layer":
@@ -220,6 +225,17 @@ def structured(draw, spec, rows, **layer):
     return generator, given
 
 
+def layerwise(draw, spec, rows, **layer):
+    options = {
+        "hidden_sizes": draw.named("hidden_sizes", [(4,), (5, 3)]),
+        "heads": draw.named("heads", ["kind", "factor"]),
+        **draw.options({"embedding_size": [1, 3], "initialization": [None, "hyper_fan_in"]}),
+        **{name: value for name, value in draw.options(PERCEPTRON).items() if name in OF_TRUNK},
+        **draw.options(EMBEDDINGS),
+    }
+    return kh.LayerwiseWeightGenerator(spec, **options, **layer), vectors(draw, rows)
+
+
 def image_options(draw):
     filters = draw.named("filters", [[2], [3, 2], [8, 8]])
     attention = draw.named("attention", [(), "auto", [1]]) if filters == [8, 8] else ()
@@ -259,7 +275,7 @@ def chunked_deconv(draw, spec, rows, **layer):
     return generator, given
 
 
-SIMPLE = [weight, weight, chunked, chunked, structured, deconv, chunked_deconv]
+SIMPLE = [weight, weight, chunked, chunked, structured, layerwise, deconv, chunked_deconv]
 
 
 def composed(draw, spec, rows, **layer):
@@ -367,6 +383,7 @@ GENERATORS = {
     "weight": weight,
     "chunked": chunked,
     "structured": structured,
+    "layerwise": layerwise,
     "deconv": deconv,
     "chunked deconv": chunked_deconv,
     "composed": composed,

@@ -802,4 +802,95 @@ IMAGES += [
     ),
 ]
 
-GENERATOR_CASES = [*CHUNKED, *STRUCTURED, *IMAGES]
+# Layer by layer.
+
+# {layer: (shapes of its factors, depth, kind)}: two blocks, and a kernel that is alone.
+UPDATED = {
+    "block_0/query": (((5, 2), (2, 4)), 0, 0),
+    "block_0/out": (((4, 2), (2, 4)), 0, 1),
+    "block_1/query": (((5, 2), (2, 4)), 1, 0),
+    "block_1/out": (((4, 2), (2, 4)), 1, 1),
+    "logits": (((3, 2), (2, 2)), 0, 2),
+}
+UPDATES = kh.WeightSpec(
+    [
+        {
+            "name": f"{layer}/kernel.{factor}",
+            "shape": shape,
+            "role": "kernel",
+            "initializer": {"down": "lecun_normal", "up": "zeros"}[factor],
+        }
+        for layer, (shapes, *_) in UPDATED.items()
+        for factor, shape in zip(("down", "up"), shapes)
+    ]
+)
+
+
+def layerwise(**other):
+    other = {"hidden_sizes": [6], "embedding_size": 3, **other}
+    return kh.LayerwiseWeightGenerator(UPDATES, **other)
+
+
+def layerwise_reference(values, given, by_factor=False):
+    """One layer, or one factor, after the other."""
+    given = given if isinstance(given, dict) else {"condition": given}
+    *values, base = values
+    tables, values = values[: 2 + by_factor], values[2 + by_factor :]
+    trunk, heads = values[:2], values[2:]
+    # Of a kind: the head of what all factors have, and of what the longer one has beyond it.
+    heads_of_kind = [(0, 1), (2,), (3, 4)] if by_factor else [(0,), (1,), (2,)]
+    made = []
+    for shapes, depth, kind in UPDATED.values():
+        sizes = [np.prod(shape) for shape in shapes]
+        for factor, size in enumerate(sizes if by_factor else [sum(sizes)]):
+            rows = [table[i][None] for table, i in zip(tables, (depth, kind, factor))]
+            x = ref.side_by_side(given.get("noise"), *rows, given.get("condition"))
+            features = ref.scaled(ref.relu(x @ trunk[0] + trunk[1]))
+            whole = [features @ heads[2 * i] + heads[2 * i + 1] for i in heads_of_kind[kind]]
+            made.append(np.concatenate(whole, axis=1)[:, :size])
+    return np.concatenate(made, axis=1) + base
+
+
+LAYERWISE = [
+    Case(
+        "LayerwiseWeightGenerator",
+        lambda: moved(layerwise()),
+        vectors,
+        layerwise_reference,
+        plain_model(lambda: layerwise(dropout=0.1, embeddings_regularizer="l2")),
+        vectors,
+        (
+            ("heads", lambda: layerwise(heads="layer"), ValueError, r"`heads` must be one of \("),
+            ("no trunk", lambda: layerwise(hidden_sizes=()), ValueError, "`hidden_sizes` must not"),
+            (
+                "no size",
+                lambda: layerwise(hidden_sizes=(4, 0)),
+                ValueError,
+                r"`hidden_sizes\[1\]` must be a positive",
+            ),
+            ("no embeddings", lambda: layerwise(embedding_size=0), ValueError, "`embedding_size`"),
+            ("dropout", lambda: layerwise(dropout=1.0), ValueError, "`dropout` must be in"),
+            ("scale", lambda: layerwise(feature_scale=0), ValueError, "`feature_scale`"),
+            ("no tensors", lambda: kh.LayerwiseWeightGenerator({}), ValueError, "`spec`"),
+            ("no vector", lambda: layerwise()({"condition_id": IDS}), ValueError, "condition_id"),
+        ),
+    ),
+    Case(
+        "LayerwiseWeightGenerator factor",
+        lambda: moved(layerwise(heads="factor")),
+        vectors,
+        lambda values, z: layerwise_reference(values, z, by_factor=True),
+        plain_model(lambda: layerwise(heads="factor")),
+        vectors,
+    ),
+    Case(
+        "LayerwiseWeightGenerator without base",
+        lambda: layerwise(initialization=None),
+        one(noise=(2,), condition=(5,)),
+        layerwise_reference,
+        model(lambda: layerwise(initialization=None, heads="factor"), noise=(2,), condition=(5,)),
+        several(noise=(2,), condition=(5,)),
+    ),
+]
+
+GENERATOR_CASES = [*CHUNKED, *STRUCTURED, *IMAGES, *LAYERWISE]

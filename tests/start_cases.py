@@ -61,6 +61,12 @@ BASED = {
     "structured": lambda **o: kh.StructuredWeightGenerator(
         one_chunk(), hidden_sizes=[5], activation="tanh", **o
     ),
+    "layerwise": lambda **o: kh.LayerwiseWeightGenerator(
+        ORDINARY, hidden_sizes=[5], activation="tanh", **o
+    ),
+    "factors": lambda **o: kh.LayerwiseWeightGenerator(
+        ORDINARY, hidden_sizes=[5], heads="factor", activation="tanh", **o
+    ),
     "deconv": lambda **o: kh.DeconvWeightGenerator(
         ORDINARY, (60, 60), [8, 8], attention=(), activation="tanh", **o
     ),

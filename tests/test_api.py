@@ -27,6 +27,7 @@ PUBLIC = [
     "HyperFanIn",
     "HyperFanOut",
     "Hypernetwork",
+    "LayerwiseWeightGenerator",
     "PerturbedWeightGenerator",
     "Rule",
     "RunningScale",

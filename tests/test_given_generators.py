@@ -34,6 +34,8 @@ GENERATORS = {
         spec, 16, 3, hidden_sizes=[6], **start
     ),
     "composed": composed,
+    "layerwise": lambda spec, start: kh.LayerwiseWeightGenerator(spec, [6], **start),
+    "factors": lambda spec, start: kh.LayerwiseWeightGenerator(spec, [6], "factor", **start),
 }
 STARTS = {
     "default": {},

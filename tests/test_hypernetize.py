@@ -264,6 +264,7 @@ GENERATORS = {
     "chunked": (lambda s: kh.ChunkedWeightGenerator(s, 16, 3, hidden_sizes=[6]), "vector"),
     "deconv": (lambda s: kh.DeconvWeightGenerator(s, (7, 7), filters=[4], kernel_size=3), "vector"),
     "structured": (structured, "vector"),
+    "layerwise": (lambda s: kh.LayerwiseWeightGenerator(s, [6], "factor"), "vector"),
     "composed": (composed, "vector"),
     "perturbed": (
         lambda s: kh.PerturbedWeightGenerator(

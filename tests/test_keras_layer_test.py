@@ -110,6 +110,13 @@ LAYERS = {
         "expected_output_shape": (4, 48),
         "expected_num_trainable_weights": 5,
     },
+    kh.LayerwiseWeightGenerator: {
+        "init_kwargs": {**SPEC, "hidden_sizes": [3], "heads": "factor", "dropout": 0.1},
+        "input_shape": (4, 5),
+        "expected_output_shape": (4, 16),
+        "expected_num_trainable_weights": 9,
+        "expected_num_seed_generators": 1,
+    },
     kh.DeconvWeightGenerator: {
         "init_kwargs": {**SPEC, "image_shape": (4, 4), "filters": [8, 2], "kernel_size": 3},
         "input_shape": (4, 5),

@@ -16,6 +16,9 @@ from keras_hypernet.generators.embeddings import condition_variables as conditio
 from keras_hypernet.generators.embeddings import initialize_embeddings as initialize_embeddings
 from keras_hypernet.generators.embeddings import perturb_unconditional as perturb_unconditional
 from keras_hypernet.generators.hypernetwork import Hypernetwork as Hypernetwork
+from keras_hypernet.generators.layerwise_weight_generator import (
+    LayerwiseWeightGenerator as LayerwiseWeightGenerator,
+)
 from keras_hypernet.generators.perturbed_weight_generator import (
     PerturbedWeightGenerator as PerturbedWeightGenerator,
 )

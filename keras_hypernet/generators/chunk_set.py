@@ -15,7 +15,7 @@ class ChunkSet(keras.layers.Layer):
     embeddings, each once, is added. Where it is a layer, inputs are never repeated for every chunk.
 
     Args:
-        generator: The generator of one chunk; it belongs to this layer.
+        generator: The generator of one chunk, or of its features; it belongs to this layer.
         number: Number of chunks.
         embedding_size: Width of a chunk's embedding; 0 is none, for a single chunk.
         chunk_embeddings: `"shared"` by all conditions, `"conditional"`, one set for each of them,
@@ -70,7 +70,7 @@ class ChunkSet(keras.layers.Layer):
             ids = ops.reshape(ids + ops.zeros_like(y[:, :, 0], dtype=ids.dtype), (-1,))
         y = ops.reshape(y, (-1, y.shape[-1]))
         y = self.generator.after_first(y, condition_id=ids, training=training)
-        return ops.reshape(y, (-1, self.number, self.generator.spec.total))
+        return ops.reshape(y, (-1, self.number, y.shape[-1]))
 
     def _first(self, given, embeddings, training):
         vectors = {name: given[name] for name in inputs.VECTORS if name in given}
