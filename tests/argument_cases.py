@@ -679,6 +679,8 @@ OTHER = {
     ("hypernetize", "select"): "*/bias",
     ("hypernetize", "mode"): "delta",
     ("hypernetize", "rank"): Row(2, {"mode": "low_rank"}),
+    ("hypernetize", "generate"): Row("up", {"mode": "low_rank"}),
+    ("hypernetize", "alpha"): Row(2.0, {"mode": "low_rank"}),
     ("hypernetize", "freeze"): Row("base", {"mode": "delta"}),
     ("initialize", "generator"): lambda: hyper(kernel_initializer="ones", hidden_sizes=[3]),
     ("initialize_embeddings", "layer"): lambda: hyper(4),

@@ -98,7 +98,7 @@ GOOD = {
 }
 KINDS = {
     "boolean": {"hold_conditions", "training", "flash_attention", "running_scale"},
-    "number": {"beta", "feature_scale", "mean", "stddev", "sigma"},
+    "number": {"alpha", "beta", "feature_scale", "mean", "stddev", "sigma"},
     "name": {"metric", "name"},
     "size": {
         "chunk_size",
@@ -130,7 +130,15 @@ OTHERS = {
     *("bias_axes", "budget", "changes", "chunk_embeddings", "conditional", "conditioning"),
     *("conditions", "contraction", "data", "data_format", "data_input", "distribution", "dtype"),
     *("equation", "evaluate", "filepath", "filters", "form", "freeze", "frozen", "function"),
-    *("generator", "generator_options", "generators", "heads", "hidden_activation", "hidden_sizes"),
+    *(
+        "generate",
+        "generator",
+        "generator_options",
+        "generators",
+        "heads",
+        "hidden_activation",
+        "hidden_sizes",
+    ),
     *("hypernetwork", "ids", "image_shape", "importance", "initialization", "initializer"),
     *("initializers", "input_layer", "input_shape", "kernel_size"),
     *(

@@ -113,14 +113,14 @@ def test_a_block_that_its_config_does_not_make_anew(rng, tmp_path):
     z, x = data_of(rng)
     before = predict(given, x)
     for options in ({"mode": "low_rank"}, {"mode": "low_rank", "select": "head/kernel"}):
-        with pytest.raises(ValueError, match="(?s)'block' of class Forgetful.*`copy=False`"):
+        with pytest.raises(ValueError, match=r"(?s)'block' of class Forgetful.*`copy=False`"):
             kh.hypernetize(given, SIZE, **options)
         hyper = kh.hypernetize(given, SIZE, copy=False, freeze="all", **options)
         assert_equal(predict(hyper, [z, x]), before)
         two_steps(hyper, rng)
         path = tmp_path / "hyper.keras"
         path.write_text("what was there")
-        with pytest.raises(ValueError, match="(?s)'block' of class.*`kh.save_generator"):
+        with pytest.raises(ValueError, match=r"(?s)'block' of class.*`kh.save_generator"):
             hyper.save(path)
         assert path.read_text() == "what was there"
         after = predict(hyper, [z, x])
@@ -150,7 +150,8 @@ def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
     z, x = data_of(rng)
     z = z[:1] if shared else z
     before = predict(given, x)
-    with pytest.raises(ValueError, match="'(block|head)' of class .*other variables.*`copy=False`"):
+    message = r"'(block|head)' of class .*other variables.*`copy=False`"
+    with pytest.raises(ValueError, match=message):
         kh.hypernetize(given, SIZE, mode="low_rank")
     options = {"mode": "low_rank", "rank": 2, "freeze": "all", "shared": shared}
     hyper = kh.hypernetize(given, SIZE, copy=False, **options)
@@ -275,9 +276,7 @@ def test_nested_models_and_names_that_are_not_their_own(rng):
     assert_equal(predict(hyper, [z, data]), predict(plain, data))
     deep = keras.Model(inside, shared(layers.Dense(4, name="dense")(inside)), name="deep")
     both = settle(keras.Model(x, layers.Dense(4, name="dense")(shared(deep(x)))), rng)
-    with pytest.raises(
-        ValueError, match="`copy=False` needs layers with names of their own.*dense"
-    ):
+    with pytest.raises(ValueError, match=r"`copy=False` needs layers with names of.*dense"):
         kh.hypernetize(both, SIZE, mode="low_rank", copy=False, select="shared/kernel")
 
 
@@ -312,7 +311,7 @@ def test_a_model_that_has_generated_weights_is_not_taken_apart(rng):
 def test_a_regularizer_would_count_twice(rng):
     x = keras.Input((4,))
     given = keras.Model(x, layers.Dense(3, kernel_regularizer="l2", name="dense")(x))
-    with pytest.raises(ValueError, match="dense/kernel has a regularizer.*`freeze='base'`"):
+    with pytest.raises(ValueError, match=r"dense/kernel has a regularizer.*`freeze='base'`"):
         kh.hypernetize(given, SIZE, mode="delta", copy=False)
     z, data = floats(rng, 4, SIZE), floats(rng, 4, 4)
     for options in ({}, {"copy": False, "freeze": "base"}):

@@ -392,8 +392,8 @@ class Hyper(HiddenLayer):
         p = self.inside().updatable[name]
         if p.leaf.adapted:
             raise ValueError(
-                f"{self.name}/{name} is quantized or has an adapter, so that an update of it cannot "
-                "be multiplied out: dequantize the model, or merge the adapter, first."
+                f"{self.name}/{name} is quantized or has an adapter: an update of it cannot be "
+                "multiplied out. Dequantize the model, or merge the adapter, first."
             )
         return named_weights.multiplied(tensor, self.update_equation(name, p.shape))
 
