@@ -283,6 +283,12 @@ def of_model(name):
     return result
 
 
+def hypernetized(model, **arguments):
+    hyper = kh.hypernetize(model, **arguments)
+    given = {id(v) for v in model.variables}
+    return text_of(hyper.get_config()), any(id(v) in given for v in hyper.variables)
+
+
 def wrapped(**arguments):
     hyper = kh.Hyper(**arguments)
     return text_of(hyper.get_config()), hyper.wrapped_layer() is arguments["layer"]
@@ -465,7 +471,7 @@ RESULTS = {
     "convert_weights": of_arrays("convert_weights"),
     "describe": printed("describe"),
     "head_masks": of_arrays("head_masks"),
-    "hypernetize": of_model("hypernetize"),
+    "hypernetize": hypernetized,
     "initialize": of_variables("initialize", "generator"),
     "initialize_embeddings": of_variables("initialize_embeddings", "layer"),
     "load_generator": loaded,
@@ -681,6 +687,7 @@ OTHER = {
     ("hypernetize", "rank"): Row(2, {"mode": "low_rank"}),
     ("hypernetize", "generate"): Row("up", {"mode": "low_rank"}),
     ("hypernetize", "alpha"): Row(2.0, {"mode": "low_rank"}),
+    ("hypernetize", "copy"): Row(False, {"mode": "delta"}),
     ("hypernetize", "freeze"): Row("base", {"mode": "delta"}),
     ("initialize", "generator"): lambda: hyper(kernel_initializer="ones", hidden_sizes=[3]),
     ("initialize_embeddings", "layer"): lambda: hyper(4),
