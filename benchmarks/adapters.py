@@ -17,9 +17,10 @@ on the generator. The ways:
 
 By hand is written with the backend's own functions (`jax.vmap`, `torch.vmap`,
 `tf.vectorized_map`), generator and Adam too, in the formulas of Keras' layers, so that only the
-updates differ; its losses over three steps are checked to be those of `hypernetize`. Compiled on JAX and TensorFlow (XLA). Temporary memory of a step is the compiler's
-account on JAX, the allocator's on TensorFlow, and on PyTorch as the process grows. Medians of
-interleaved runs; run nothing else beside it.
+updates differ; its losses over three steps are checked to be those of `hypernetize`. Compiled on
+JAX and TensorFlow (XLA). Temporary memory of a step is the compiler's account on JAX, the
+allocator's on TensorFlow, and on PyTorch as the process grows. Medians of interleaved runs; run
+nothing else beside it.
 """
 
 import argparse
@@ -372,34 +373,24 @@ def check_losses(steps):
 
 def targets(load, seconds, memory):
     """What is to be reached, in words."""
-    found = [
-        (f"{load.batch} conditions / one", seconds[MANY] / seconds[ONE], "at most", 1.25),
-        # No slower: medians differ by some percent from run to run.
-        (
-            f"{load.batch} conditions / {LOW_RANK}",
-            seconds[MANY] / seconds[LOW_RANK],
-            "at most",
-            1.05,
-        ),
-        (
-            f"time, {MERGED} / {load.batch} conditions",
-            seconds[MERGED] / seconds[MANY],
-            "at least",
-            1.3,
-        ),
-        (
-            f"memory, {MERGED} / {load.batch} conditions",
-            memory[MERGED] / (memory[MANY] or 1),
-            "at least",
-            1.5,
-        ),
-    ]
-    for i, (what, ratio, word, limit) in enumerate(found):
-        reached = ratio <= limit if word == "at most" else ratio >= limit
-        aim = f"{word} {limit}: {'reached' if reached else 'MISSED'}"
-        if i > 1 and (BACKEND != "jax" or load != SETTINGS["narrow"]):
-            aim = "no aim here"
-        print(f"{what}: {ratio:.2f} ({aim})")
+    many = f"{load.batch} conditions"
+    print_target(f"{many} / one", seconds[MANY] / seconds[ONE], most=1.25)
+    # No slower: medians differ by some percent from run to run.
+    print_target(f"{many} / {LOW_RANK}", seconds[MANY] / seconds[LOW_RANK], most=1.05)
+    aimed = BACKEND == "jax" and load == SETTINGS["narrow"]
+    for what, of_way, least in (("time", seconds, 1.3), ("memory", memory, 1.5)):
+        ratio = of_way[MERGED] / (of_way[MANY] or math.inf)
+        print_target(f"{what}, {MERGED} / {many}", ratio, least=least if aimed else None)
+
+
+def print_target(what, ratio, most=None, least=None):
+    if most is not None:
+        aim = f" (at most {most}: {'reached' if ratio <= most else 'MISSED'})"
+    elif least is not None:
+        aim = f" (at least {least}: {'reached' if ratio >= least else 'MISSED'})"
+    else:
+        aim = ""
+    print(f"{what}: {ratio:.2f}{aim}")
 
 
 def measure(name, kernels, repeats):
