@@ -59,6 +59,7 @@ FEATURES = {
     "marking": "kinds 0 and 1 are of the one gender, 2 and 3 of the other, or the reverse",
     "stress": "one gender has high tones, or the other one",
 }
+RATE, HIDDEN = 3e-3, (16,)
 STRENGTH = 1.0  # in nats, of each feature
 
 
@@ -79,37 +80,52 @@ def scores(language, last, last_but_one, place):
         known[0] * order * ((step == 1) * 1.0 - (step == 3))
         + agreement * GENDER * agreeing
         + known[0] * harmony * TONE * TONE[last]
-        + known[1] * echo * (KIND == KIND[last_but_one])
+        + known[1] * echo * (KIND[last_but_one] == KIND)
         + beat * TONE * (-1) ** place
         + marking * GENDER * np.where(KIND < 2, 1, -1)
         + stress * GENDER * TONE
     )
 
 
+def log_p(languages, words, place):
+    """Log probabilities of the next word; `words` has two `START` in front."""
+    logits = scores(languages, words[:, place + 1], words[:, place], place)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
 def sentences(languages, rng):
-    """A sentence of each row's language `(rows, LENGTH)`, and its `-log p` word by word."""
-    rows = len(languages)
-    words = np.full((rows, LENGTH + 2), START, "int32")
-    surprise = np.zeros((rows, LENGTH), "float32")
+    """A sentence of each row's language, `(rows, LENGTH + 2)`."""
+    words = np.full((len(languages), LENGTH + 2), START, "int32")
     for i in range(LENGTH):
-        logits = scores(languages, words[:, i + 1], words[:, i], i)
-        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        words[:, i + 2] = (log_p + rng.gumbel(size=log_p.shape)).argmax(axis=1)
-        surprise[:, i] = -np.take_along_axis(log_p, words[:, i + 2 :][:, :1], axis=1)[:, 0]
-    return words[:, 2:], surprise
+        likely = log_p(languages, words, i)
+        words[:, i + 2] = (likely + rng.gumbel(size=likely.shape)).argmax(axis=1)
+    return words
+
+
+def surprise(languages, words):
+    """`-log p` of each word if the language is known, `(rows, LENGTH)`."""
+    rows = np.arange(len(words))
+    found = [-log_p(languages, words, i)[rows, words[:, i + 2]] for i in range(LENGTH)]
+    return np.stack(found, axis=1)
+
+
+def surprise_of_any(candidates, words):
+    """The same if all that is known is that the language is one of the candidates."""
+    each = np.stack([surprise(language[None], words) for language in candidates])
+    log_of_all = np.log(np.mean(np.exp(-np.cumsum(each, axis=-1)), axis=0))
+    return -np.diff(log_of_all, prepend=0.0, axis=-1)
 
 
 class Data:
-    """Sentences of some languages: what goes in, what is to come out, and the least loss."""
+    """Sentences of some languages, a number of each: what goes in, and what is to come out."""
 
     def __init__(self, languages, number, seed):
         ids = np.repeat(np.arange(len(languages), dtype="int32"), number)
-        self.y, self.surprise = sentences(languages[ids], np.random.default_rng(seed))
-        start = np.full((len(ids), 1), START, "int32")
-        self.x = np.concatenate([start, self.y[:, :-1]], axis=1)
-        self.conditions = {ID: ids, DESCRIPTION: languages[ids].astype("float32")}
-        self.conditions[EACH] = self.conditions[ID]
-        self.conditions[ONE] = np.zeros_like(ids)
+        self.languages = languages[ids]
+        self.words = sentences(self.languages, np.random.default_rng(seed))
+        self.x, self.y = self.words[:, 1:-1], self.words[:, 2:]
+        vectors = self.languages.astype("float32")
+        self.conditions = {ONE: np.zeros_like(ids), EACH: ids, ID: ids, DESCRIPTION: vectors}
 
     def inputs(self, way):
         return self.x if way == BASE else [self.conditions[way], self.x]
@@ -165,11 +181,11 @@ def adapted(base, way):
     """The frozen decoder with generated updates of all dense kernels."""
     options = {"mode": "low_rank", "rank": RANK, "freeze": "all"}
     if way == DESCRIPTION:
-        return kh.hypernetize(base, len(FEATURES), hidden_sizes=(16,), **options)
+        return kh.hypernetize(base, len(FEATURES), hidden_sizes=HIDDEN, **options)
     language = keras.Input((), dtype="int32", name="language")
     if way == ID:
         vector = kh.ConditionEmbedding(LANGUAGES, len(FEATURES))(language)
-        return kh.hypernetize(base, conditioning=vector, hidden_sizes=(16,), **options)
+        return kh.hypernetize(base, conditioning=vector, hidden_sizes=HIDDEN, **options)
     # A linear map of one-hot vectors, without a bias: a row of weights for each language.
     number = LANGUAGES if way == EACH else 1
     one_hot = layers.CategoryEncoding(number, output_mode="one_hot")(language)
@@ -181,11 +197,11 @@ def adapted(base, way):
     )
 
 
-def fit(model, way, data, epochs, rate, seed):
+def fit(model, way, data, epochs):
     steps = epochs * -(-len(data.y) // BATCH)
-    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    schedule = keras.optimizers.schedules.CosineDecay(RATE, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss)
+    model.compile(keras.optimizers.Adam(schedule), loss)
     model.fit(data.inputs(way), data.y, BATCH, epochs, verbose=0)
 
 
@@ -196,28 +212,3 @@ def losses(model, way, data):
     return -np.take_along_axis(log_p, data.y[..., None], axis=-1)[..., 0]
 
 
-if __name__ == "__main__":
-    import time
-    rng = np.random.default_rng(0)
-    all_languages = np.array(np.meshgrid(*[[-1, 1]] * len(FEATURES))).reshape(len(FEATURES), -1).T
-    all_languages = rng.permutation(all_languages)
-    seen, held = all_languages[:LANGUAGES], all_languages[LANGUAGES : 2 * LANGUAGES]
-    t = time.time()
-    train = Data(seen, SENTENCES, 1)
-    tests = [Data(seen, TEST_SENTENCES, 2), Data(held, TEST_SENTENCES, 3)]
-    print("data", time.time() - t, [d.surprise.mean() for d in (train, *tests)])
-    import sys
-    E = int(sys.argv[1])
-    keras.utils.set_random_seed(0)
-    base = decoder()
-    t = time.time()
-    fit(base, BASE, train, E, 3e-3, 0)
-    print("base", base.count_params(), time.time() - t, [losses(base, BASE, d).mean() for d in tests])
-    for way in (ONE, EACH, ID, DESCRIPTION):
-      for rate in (map(float, sys.argv[2].split(","))):
-        t = time.time()
-        m = adapted(base, way)
-        fit(m, way, train, E, rate, 0)
-        n = sum(math.prod(v.shape) for v in m.trainable_variables)
-        out = [losses(m, way, d).mean() for d in (tests if way in (ONE, DESCRIPTION) else tests[:1])]
-        print(way, rate, n, f"{time.time() - t:.0f}", out, flush=True)
