@@ -47,8 +47,12 @@ def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
 def shared_dense(x, weights, inputs, units, use_bias):
     """The same with a single row of weights: the ordinary dense layer."""
     flat = backend.reshape(materialize(weights), ((inputs + use_bias) * units,))
+    # Of data in one batch: with more axes the gradient of the kernel takes up to ten times as long.
+    *lead, _ = ops.shape(x)
+    x = backend.reshape(x, (math.prod(lead), inputs))
     y = backend.matmul(x, backend.reshape(flat[: inputs * units], (inputs, units)))
-    return y + flat[inputs * units :] if use_bias else y
+    y = y + flat[inputs * units :] if use_bias else y
+    return backend.reshape(y, (*lead, units))
 
 
 def _with_one(x):  # (..., in) -> (..., in + 1)

@@ -148,8 +148,6 @@ def einsum(equation, x, kernel):
         x: `(batch, ...)`.
         kernel: `(rows, *shape)`.
     """
-    if rows.is_shared(kernel):
-        return ops.einsum(str(equation), x, kernel[0])
     e = equation
     sizes = {**dict(zip(e.x, ops.shape(x))), **dict(zip(e.kernel, ops.shape(kernel)[1:]))}
     paired, positions, contracted, free = (
