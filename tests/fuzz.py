@@ -145,7 +145,8 @@ def all_layers(model):
 def own_layers(model):
     """The layers of a graph that are of this package, public or not."""
     layers = {id(layer): layer for layer in all_layers(model)}.values()
-    return [x for x in layers if type(x).__module__.startswith("keras_hypernet")]
+    own = [x for x in layers if type(x).__module__.startswith("keras_hypernet")]
+    return [x for x in own if not isinstance(x, keras.Model)]
 
 
 def functional(inputs, outputs):

@@ -7,6 +7,7 @@ from keras import layers, tree
 import keras_hypernet as kh
 from tests.conformance import BATCH, Row, Trial, floats
 from tests.conformance_blocks import PreNorm
+from tests.conformance_conv import inputs_last
 from tests.conformance_core import ids, mask
 from tests.fuzz import Case, functional
 from tests.fuzz_generators import POLICIES, TOLERANCES, Made, layer_sizes
@@ -55,7 +56,8 @@ def convolution(name, rank, *, filters=True, **kind):
             options["depth_multiplier"] = draw.integer(1, 2)
         options |= draw.options({**ACTIVATIONS, **BIAS}, 0.3)
         options |= draw.options(PENALTIES if kind.get("equal") is None else SEPARATE, 0.1)
-        return Row("", getattr(layers, name), options, floats(shape))
+        extra = {"multiply": inputs_last} if "Transpose" in name else {}
+        return Row("", getattr(layers, name), options, floats(shape), **extra)
 
     return make
 
@@ -105,7 +107,8 @@ def normalization(name, *, axis=True, switches=True, more=None):
         if name == "GroupNormalization":
             along = shape[options.get("axis", -1) - ("axis" in options)]
             options["groups"] = draw.pick([1, -1, along])
-        return Row("", getattr(layers, name), options, floats(shape))
+        extra = {"multiply": inputs_last} if "Transpose" in name else {}
+        return Row("", getattr(layers, name), options, floats(shape), **extra)
 
     return make
 

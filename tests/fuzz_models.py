@@ -158,6 +158,13 @@ SELECT = {
 
 def hypernetize_case(draw):
     """A random model that is hypernetized, beside itself with the weights of each row."""
+    try:
+        return _hypernetize_case(draw)
+    except Redraw:
+        return hypernetize_case(draw)
+
+
+def _hypernetize_case(draw):
     shared = draw.named("shared", [False, False, True])
     policy = draw.named("dtype", POLICIES)
     keras.config.set_dtype_policy(policy)
@@ -172,8 +179,10 @@ def hypernetize_case(draw):
             variable.assign(value)
     mode = draw.named("mode", ["replace", "delta", "low_rank"])
     options = {"mode": mode, "shared": shared}
+    options["copy"] = draw.named("copy", [True, True, False])
     if mode == "low_rank":
         options["rank"] = draw.integer(1, 2)
+        options |= draw.options({"generate": ["up", "scale"], "alpha": [2.0]})
     else:
         select = draw.named("select", [None, None, *SELECT])
         if select:
@@ -204,11 +213,15 @@ def hypernetize_case(draw):
         options["conditioning"] = symbol
         options["hidden_sizes"] = draw.pick([(), (4,), (3, 4)])
     before = flags(source)
+    trained = {v.path: tuple(v.shape) for v in source.trainable_variables}
     model = _hypernetized(source, **options)
-    assert flags(source) == before, "the given model's flags changed"
+    own = {id(v) for v in source.weights}
+    copied = not any(id(v) in own for v in model.weights)
+    assert not copied or flags(source) == before, "the given model's flags changed"
     selected = set(kh.target_weights(model, conditions))
     base = mode != "replace" and freeze is None
-    _check_flags(source, model, selected, freeze)
+    held = set(trained) if freeze == "all" else set() if base else selected
+    _check_flags(model, [shape for path, shape in trained.items() if path not in held])
     own = {v.path: v for v in source.variables if v.path in selected}
     assert set(own) == selected, sorted(selected - set(own))
     data_names = [x.name for x in model.inputs][-len(data) :]
@@ -235,7 +248,7 @@ def hypernetize_case(draw):
         tolerance=TOLERANCES.get(policy, 1e-4),
         described=mode == "replace" and how != "generator",
         # What is not generated has another path in the given model, sometimes.
-        kept="^(?!.*(generator|hypernetwork|task_weights|conditioning_features|/base|/gates))",
+        kept=f"^(?!.*({OF_GENERATOR}))",
         penalty=None
         if how == "generator" or base or freeze == "all"  # what is frozen is not penalized
         else lambda case: np.mean([loss for _, loss in each_row(case)]),
@@ -243,24 +256,35 @@ def hypernetize_case(draw):
 
 
 def _hypernetized(source, *args, **options):
-    """With the selection that an error asks for, where some kernels take no update."""
+    """With what an error asks for, where some kernels take no update, or none of the rank."""
     try:
         return kh.hypernetize(source, *args, **options)
     except ValueError as error:
-        advice = re.search(r"leave them out with `select=(\[.*?\])`", str(error))
-        if advice is None:
-            raise
-        return kh.hypernetize(source, *args, **options, select=ast.literal_eval(advice[1]))
+        message = str(error)
+    if advice := re.search(r"leave them out with `select=(\[.*?\])`", message):
+        return _hypernetized(source, *args, **options, select=ast.literal_eval(advice[1]))
+    if "`rank` must not be above" in message:
+        return _hypernetized(source, *args, **{**options, "rank": None})
+    if "both factors of the update" in message:
+        raise Redraw
+    if "has a regularizer" in message and not options["copy"]:
+        return _hypernetized(source, *args, **{**options, "copy": True})
+    return kh.hypernetize(source, *args, **options)  # raises again
 
 
-def _check_flags(source, model, selected, freeze):
+OF_GENERATOR = "generator|hypernetwork|task_weights|conditioning_features|/gates|_(down|up)$"
+
+
+def _check_flags(model, expected):
     """What is not generated is trained as before, or not at all."""
-    of_generator = "generator|hypernetwork|task_weights|conditioning_features|/base|/gates"
-    kept = [v for v in model.variables if not re.search(of_generator, v.path)]
+    kept = [v for v in model.variables if not re.search(OF_GENERATOR, v.path)]
     found = sorted(tuple(v.shape) for v in kept if v.trainable)
-    own = [v for v in source.trainable_variables if v.path not in selected]
-    expected = sorted(tuple(v.shape) for v in own if freeze != "all")
+    expected = sorted(expected)
     assert found == expected, f"trained beside the generator {found}, before {expected}"
+
+
+class Redraw(Exception):
+    """Raised where a generator that was drawn makes nothing that could be trained."""
 
 
 class Stop(Exception):
@@ -322,6 +346,8 @@ def continual_case(draw):
     """A continual model that learns some tasks and goes on from its file as it is."""
     kind = draw.named("model", list(continual_cases.MODELS))
     options = draw.options(CONTINUAL, 0.3)
+    if kind == "nested":  # its last weights do not make what it returns
+        options.pop("heads", None)
     optimizer = draw.pick(["sgd", "adam", "rmsprop"])
     inner = continual_cases.MODELS[kind]()
     model = kh.ContinualModel(inner, num_tasks=3, **options)

@@ -87,6 +87,25 @@ def test_the_given_layers_are_used(mode, rng, tmp_path):
     assert [v.trainable for v in loaded.variables] == [v.trainable for v in hyper.variables]
 
 
+@pytest.mark.parametrize("generate", ["both", "up", "scale"])
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_frozen_model_is_updated_by_what_is_trained_beside_it(generate, copy, rng):
+    given = model_of(PreNorm(name="block"), rng)
+    given.trainable = False
+    hyper = kh.hypernetize(given, SIZE, mode="low_rank", generate=generate, copy=copy)
+    own = {"both": 0, "up": 1, "scale": 2}[generate]
+    factors = [v for v in hyper.trainable_variables if v.path.endswith(("_down", "_up"))]
+    assert len(factors) == 8 * own
+    before, held = values(hyper.trainable_variables), values(hyper.non_trainable_variables)
+    two_steps(hyper, rng)
+    changed = [np.any(a != b) for a, b in zip(before, values(hyper.trainable_variables))]
+    assert all(changed)
+    for v, a, b in zip(
+        hyper.non_trainable_variables, held, values(hyper.non_trainable_variables), strict=True
+    ):
+        assert np.array_equal(a, b) or "running_scale" in v.path
+
+
 def assert_equal(one, other):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 

@@ -9,15 +9,15 @@ import keras_hypernet as kh
 from tests.whole_models import SIZE, PreNorm, compiled, predict
 
 ROWS = 4
-FROZEN = [("delta", "base"), ("low_rank", "base"), ("low_rank", "all")]
+FROZEN = [("delta", "base", True), ("low_rank", "base", True), ("low_rank", "all", False)]
 
 
-def adapted(mode, freeze):
+def adapted(mode, freeze, copy=True):
     """A block and a layer with statistics, adapted: the same base and start in every process."""
     keras.utils.set_random_seed(3)
     chain = [PreNorm(name="block"), layers.Dense(3, name="dense"), layers.BatchNormalization()]
     base = keras.Sequential([keras.Input((3, 4)), *chain, layers.Dense(2, name="head")])
-    return compiled(kh.hypernetize(base, SIZE, mode=mode, freeze=freeze))
+    return compiled(kh.hypernetize(base, SIZE, mode=mode, freeze=freeze, copy=copy))
 
 
 def data():
@@ -48,12 +48,12 @@ class Stop(keras.callbacks.Callback):
             raise StoppedError
 
 
-@pytest.mark.parametrize(("mode", "freeze"), FROZEN)
-def test_backup_and_restore(mode, freeze, tmp_path):
-    fit(whole := adapted(mode, freeze))
+@pytest.mark.parametrize("options", FROZEN)
+def test_backup_and_restore(options, tmp_path):
+    fit(whole := adapted(*options))
     with pytest.raises(StoppedError):
-        fit(adapted(mode, freeze), keras.callbacks.BackupAndRestore(tmp_path), Stop())
-    again = adapted(mode, freeze)
+        fit(adapted(*options), keras.callbacks.BackupAndRestore(tmp_path), Stop())
+    again = adapted(*options)
     history = fit(again, keras.callbacks.BackupAndRestore(tmp_path))
     assert history.epoch == [2, 3]
     for one, another in zip(state(again), state(whole), strict=True):
@@ -61,25 +61,25 @@ def test_backup_and_restore(mode, freeze, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "freeze", "file"),
+    ("options", "file"),
     [
-        ("delta", "base", "best.keras"),
-        ("low_rank", "base", "best.keras"),
-        ("low_rank", "base", "best.weights.h5"),
-        ("low_rank", "all", "best.weights.h5"),
+        (("delta", "base", True), "best.keras"),
+        (("low_rank", "base", False), "best.keras"),
+        (("low_rank", "base", True), "best.weights.h5"),
+        (("low_rank", "all", False), "best.weights.h5"),
     ],
 )
-def test_model_checkpoint(mode, freeze, file, tmp_path):
-    fit(whole := adapted(mode, freeze))
+def test_model_checkpoint(options, file, tmp_path):
+    fit(whole := adapted(*options))
     checkpoint = keras.callbacks.ModelCheckpoint(
         tmp_path / file, monitor="loss", save_best_only=True, save_weights_only="weights" in file
     )
-    fit(model := adapted(mode, freeze), checkpoint, epochs=2)
+    fit(model := adapted(*options), checkpoint, epochs=2)
     assert [path.name for path in tmp_path.iterdir()] == [file]
     if file.endswith(".keras"):
         again = keras.saving.load_model(tmp_path / file)
     else:
-        again = adapted(mode, freeze)
+        again = adapted(*options)
         again.optimizer.build(again.trainable_variables)  # Keras skips one that is not built
         again.load_weights(tmp_path / file)
     assert [v.trainable for v in again.weights] == [v.trainable for v in model.weights]

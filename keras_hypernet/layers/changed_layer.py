@@ -37,7 +37,8 @@ class ChangedLayer(PlannedWeights, Hyper):
     def __init__(self, layer, plans, gates=None, **kwargs):
         self.set_plans(plans)
         self.initial_gates = gates
-        super().__init__(layer, **kwargs)
+        # A frozen layer is changed by what is trained here.
+        super().__init__(layer, **{"trainable": True, **kwargs})
         give_unique_path(self)
         self.gates, self.factors = None, {}
 

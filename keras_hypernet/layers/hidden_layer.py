@@ -18,6 +18,7 @@ from keras_hypernet.utils.copying import (
     copy_built,
     copy_of,
     copy_values,
+    without_build,
 )
 from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
@@ -141,8 +142,7 @@ class HiddenLayer(HyperLayer):
 
     def get_config(self) -> Config:
         inner = self.wrapped_layer()
-        layer = keras.saving.serialize_keras_object(inner)
-        layer.pop("build_config", None)  # Keras would take the layer as built by it
+        layer = without_build(keras.saving.serialize_keras_object(inner))
         return {
             **super().get_config(),
             "layer": layer,

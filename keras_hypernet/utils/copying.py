@@ -14,12 +14,27 @@ USE_ITSELF = "`copy=False` uses the layer itself."
 def copy_of(operation):
     """A new layer or operation with the same config; its variables are drawn anew."""
     try:
-        return operation.__class__.from_config(operation.get_config())
+        return operation.__class__.from_config(without_build(operation.get_config()))
     except Exception as error:
         raise ValueError(
             f"`model` must have layers that their config can make anew. {operation.name!r} of "
             f"class {type(operation).__name__} cannot: {error}"
         ) from error
+
+
+def without_build(config):
+    """A config in which no layer says how it was built: the layer around it builds it.
+
+    Keras would build layers of a wrapper before that has a path of its own.
+    """
+    if isinstance(config, dict):
+        serialized = "class_name" in config
+        return {
+            name: without_build(entry)
+            for name, entry in config.items()
+            if not (serialized and name == "build_config")
+        }
+    return type(config)(map(without_build, config)) if type(config) in (list, tuple) else config
 
 
 def copy_built(layer, own_path=False):
