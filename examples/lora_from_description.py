@@ -234,8 +234,8 @@ def main():
     shares = [100 * gained[i] / (means[ONE][i] - means[TOLD][i]) for i in range(2)]
     print(
         f"by description: {gained[0]:.2f} nats per word less than one LoRA for all on languages "
-        f"seen and {gained[1]:.2f} on those held out, {shares[0]:.0f} and {shares[1]:.0f} % of what "
-        f"there is to gain; on those held out "
+        f"seen and {gained[1]:.2f} on those held out, {shares[0]:.0f} and {shares[1]:.0f} % of "
+        "what there is to gain; on those held out "
         f"{means[UNTOLD][1] - means[DESCRIPTION][1]:.2f} less than the least without being told"
     )
 
