@@ -25,6 +25,7 @@ nothing else beside it.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 
@@ -278,9 +279,12 @@ def by_hand_step(load, plain, model, conditions, x, y, merged):
 
         trained = [torch.from_numpy(value).requires_grad_() for value in trained]
         frozen = keras.tree.map_structure(torch.from_numpy, frozen)
-        optimizer = torch.optim.Adam(trained, 1e-3, eps=1e-7)
+        optimizer = torch.optim.Adam(trained, 1e-3)
+        steps = itertools.count(1)
 
         def train():
+            # Keras adds 1e-7 before its correction of the second moment, PyTorch behind it.
+            optimizer.param_groups[0]["eps"] = 1e-7 / math.sqrt(1 - 0.999 ** next(steps))
             optimizer.zero_grad()
             loss = ((apply(trained, frozen, conditions, x) - y) ** 2).mean()
             loss.backward()
