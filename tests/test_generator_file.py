@@ -133,7 +133,13 @@ def arrays(path):
 HELD = ("frequencies", "hidden/dense/bias")
 
 
-@pytest.mark.parametrize("name", MODELS)
+QUICK = ("low_rank all", "blocks", "nested", "build")  # the others take the same ways
+every_model = pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
+)
+
+
+@every_model
 def test_a_file_has_what_moves_and_no_more(name, tmp_path):
     model, path = made(name), tmp_path / "generator.npz"
     before = values(model)
@@ -145,7 +151,7 @@ def test_a_file_has_what_moves_and_no_more(name, tmp_path):
     assert all(found[x].endswith(HELD) for x in set(found) - moved)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@every_model
 def test_a_loaded_model_is_the_one_saved(name, tmp_path):
     model, path = fit(made(name)), tmp_path / "generator.npz"
     expected = outputs(model)

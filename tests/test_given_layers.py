@@ -87,8 +87,9 @@ def test_the_given_layers_are_used(mode, rng, tmp_path):
     assert [v.trainable for v in loaded.variables] == [v.trainable for v in hyper.variables]
 
 
-@pytest.mark.parametrize("generate", ["both", "up", "scale"])
-@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize(
+    ("generate", "copy"), [("both", True), ("up", False), ("scale", True), ("scale", False)]
+)
 def test_a_frozen_model_is_updated_by_what_is_trained_beside_it(generate, copy, rng):
     given = model_of(PreNorm(name="block"), rng)
     given.trainable = False
@@ -110,8 +111,7 @@ def assert_equal(one, other):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("copy", [True, False])
-@pytest.mark.parametrize("freeze", ["base", "all"])
+@pytest.mark.parametrize(("freeze", "copy"), [("base", False), ("all", True)])
 def test_a_frozen_base_has_no_state_in_the_optimizer(freeze, copy, rng):
     given = model_of(PreNorm(name="block"), rng)
     options = {"mode": "low_rank", "freeze": freeze, "copy": copy}
@@ -162,7 +162,9 @@ ADAPTED |= {"float8": lambda model: model.quantize("float8"), "adapter": adapted
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("name", ADAPTED)
+@pytest.mark.parametrize(
+    "name", ["int8", pytest.param("int4", marks=pytest.mark.slow), "float8", "adapter"]
+)
 def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
     given = model_of(PreNorm(name="block"), rng)
     ADAPTED[name](given)
@@ -194,7 +196,7 @@ def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("kind", ["dense", "einsum", "embedding", "conv"])
-@pytest.mark.parametrize("name", ["int8", "int4", "adapter"])
+@pytest.mark.parametrize("name", ["int8", pytest.param("int4", marks=pytest.mark.slow), "adapter"])
 def test_an_update_enters_before_bias_and_activation(kind, name, rng, tmp_path):
     make, shape = {
         "dense": (lambda a: layers.Dense(6, activation=a), (3, 4)),

@@ -9,7 +9,11 @@ import keras_hypernet as kh
 from tests.whole_models import SIZE, PreNorm, compiled, predict
 
 ROWS = 4
-FROZEN = [("delta", "base", True), ("low_rank", "base", True), ("low_rank", "all", False)]
+FROZEN = [
+    pytest.param(("delta", "base", True), marks=pytest.mark.slow),
+    ("low_rank", "base", True),
+    ("low_rank", "all", False),
+]
 
 
 def adapted(mode, freeze, copy=True):
@@ -63,9 +67,9 @@ def test_backup_and_restore(options, tmp_path):
 @pytest.mark.parametrize(
     ("options", "file"),
     [
-        (("delta", "base", True), "best.keras"),
+        pytest.param(("delta", "base", True), "best.keras", marks=pytest.mark.slow),
         (("low_rank", "base", False), "best.keras"),
-        (("low_rank", "base", True), "best.weights.h5"),
+        pytest.param(("low_rank", "base", True), "best.weights.h5", marks=pytest.mark.slow),
         (("low_rank", "all", False), "best.weights.h5"),
     ],
 )

@@ -73,7 +73,7 @@ def test_layers_of_all_blocks_are_of_one_kind(heads, rng):
 
 
 @every_heads
-@pytest.mark.parametrize("mode", ["delta", "low_rank"])
+@pytest.mark.parametrize("mode", [pytest.param("delta", marks=pytest.mark.slow), "low_rank"])
 def test_a_backbone_with_an_update_per_row(mode, heads, rng, tmp_path):
     model = backbone(rng)
     hyper, (inputs, y) = adapted(model, heads, mode), data(rng)
