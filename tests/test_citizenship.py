@@ -99,7 +99,9 @@ def test_training_repeats_from_a_seed(rng):
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.parametrize("contraction", ["materialize", "project"])
+@pytest.mark.parametrize(
+    "contraction", ["materialize", pytest.param("project", marks=pytest.mark.slow)]
+)
 def test_quantized_to_int8(contraction, rng):
     model, inputs = model_and_data(rng, contraction=contraction)
     for variable in model.trainable_variables:

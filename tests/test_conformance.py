@@ -36,7 +36,7 @@ every_row = pytest.mark.parametrize(
 
 
 @every_row
-@pytest.mark.parametrize("rows", [4, 2])
+@pytest.mark.parametrize("rows", [pytest.param(4, marks=pytest.mark.slow), 2])
 def test_values_and_gradients(row, rows, rng):
     trial = Trial(row, rows, rng)
     layer, outputs = trial.layer()

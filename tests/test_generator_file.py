@@ -133,7 +133,7 @@ def arrays(path):
 HELD = ("frequencies", "hidden/dense/bias")
 
 
-QUICK = ("low_rank all", "blocks", "nested", "build")  # the others take the same ways
+QUICK = ("low_rank all", "blocks", "build")  # the others take the same ways
 every_model = pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
 )
@@ -250,7 +250,13 @@ def beside_quantized(where, quantize):
 
 @pytest.mark.parametrize(
     ("where", "quantize"),
-    [("layers", "int8"), ("layers", "int4"), ("nested", "int8"), ("block", "int8")],
+    [
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("layers", "int8"), ("layers", "int4"), ("nested", "int8"))
+        ),
+        ("block", "int8"),
+    ],
 )
 def test_a_quantized_base_is_not_in_the_file(where, quantize, tmp_path):
     model, path = fit(beside_quantized(where, quantize)), tmp_path / "generator"

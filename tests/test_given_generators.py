@@ -44,7 +44,7 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("mode", ["delta", "low_rank"])
+@pytest.mark.parametrize("mode", [pytest.param("delta", marks=pytest.mark.slow), "low_rank"])
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("make", GENERATORS)
 def test_starts_as_the_given_model_and_all_of_it_trains(make, start, mode, rng):

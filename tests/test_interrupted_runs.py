@@ -11,7 +11,7 @@ from tests.whole_models import SIZE, PreNorm, compiled, predict
 ROWS = 4
 FROZEN = [
     pytest.param(("delta", "base", True), marks=pytest.mark.slow),
-    ("low_rank", "base", True),
+    pytest.param(("low_rank", "base", True), marks=pytest.mark.slow),
     ("low_rank", "all", False),
 ]
 

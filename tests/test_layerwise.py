@@ -11,7 +11,9 @@ from tests.backend import BACKEND, assert_model_torch_compiles, numpy_of
 from tests.whole_models import SIZE, assert_close, predict, settle
 
 BLOCKS, WIDTH = 3, 4
-every_heads = pytest.mark.parametrize("heads", ["kind", "factor"])
+every_heads = pytest.mark.parametrize(
+    "heads", [pytest.param("kind", marks=pytest.mark.slow), "factor"]
+)
 
 
 @keras.saving.register_keras_serializable(package="tests")

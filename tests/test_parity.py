@@ -140,7 +140,11 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "k"), calls([name for name in FILES if name not in WITHOUT_GRADIENTS])
+    ("name", "k"),
+    [
+        pytest.param(name, k, marks=[pytest.mark.slow] if k else [])
+        for name, k in calls([name for name in FILES if name not in WITHOUT_GRADIENTS])
+    ],
 )
 def test_gradients(name, k):
     recording, layer, places = loaded(name, k)
