@@ -331,6 +331,31 @@ def test_rows_that_do_not_divide_a_dynamic_batch(known, rng):
         call(x[:5], weights)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere shapes are known")
+def test_rows_of_one_factor_that_do_not_divide_a_dynamic_batch(rng):
+    import tensorflow as tf
+
+    hyper = kh.Hyper(Merged())
+    hyper.spec(X)
+    rows = {"down": 1, "up": None}
+    shapes = {"base": (3, 3), "down": (1, 3, 2), "up": (2, 2, 3)}
+    update = {n: rng.normal(size=shape).astype("float32") for n, shape in shapes.items()}
+    weights = {"dense/kernel": update, "dense/bias": np.zeros((1, 3), "float32")}
+    of_update = {n: tf.TensorSpec((rows.get(n, s[0]), *s[1:])) for n, s in shapes.items()}
+    specs = {"dense/kernel": of_update, "dense/bias": tf.TensorSpec((1, 3))}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 3)), specs])
+    def call(x, weights):
+        return hyper(x, weights)
+
+    x = rng.normal(size=(6, 4, 3)).astype("float32")
+    kernels = update["base"] + update["down"] @ update["up"]
+    expected = np.concatenate([part @ k for part, k in zip(np.split(x, 2), kernels)])
+    assert_close(numpy_of(call(x, weights)), expected, 1e-5)
+    with pytest.raises(Exception, match="reshape"):
+        call(x[:5], weights)
+
+
 def test_forms_of_weights_of_a_dynamic_batch():
     hyper = kh.Hyper(Merged())
     hyper.spec(X)
@@ -338,7 +363,8 @@ def test_forms_of_weights_of_a_dynamic_batch():
     update = {"base": keras.KerasTensor((3, 3)), "down": down, "up": up}
     factored = {"features": up[:, 0], "basis": keras.KerasTensor((3, 9))}
     factored["offset"] = keras.KerasTensor((9,))
-    for kernel in (update, factored):
+    one = {**update, "down": keras.KerasTensor((1, 3, 2))}
+    for kernel in (update, one, factored):
         y = hyper(keras.Input(X[1:]), {"dense/kernel": kernel, "dense/bias": bias})
         assert tuple(y.shape) == (None, *X[1:])
 

@@ -63,6 +63,18 @@ def test_compiled(family, rng, fresh_compiler):
     assert_model_torch_compiles(hyper, [z, x], whole)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "torch", reason="a feature of torch")
+def test_updates_in_given_blocks_compiled(rng, fresh_compiler):
+    model = settle(blocks(), rng)
+    options = {"mode": "low_rank", "rank": 2, "copy": False, "freeze": "base"}
+    hyper = kh.hypernetize(model, SIZE, generate="up", **options)
+    x, z = (
+        rng.normal(size=(n, *shape)).astype("float32") for n, shape in ((8, (4, 2)), (4, (SIZE,)))
+    )
+    assert_model_torch_compiles(hyper, [z, x])
+
+
 MODES = {
     "replace": {},
     "delta": {"mode": "delta"},

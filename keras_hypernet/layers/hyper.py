@@ -16,6 +16,14 @@ from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
 from keras_hypernet.layers.inside import Inside, error_without_rule, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.layers.scope import Scope, make_scoped
+from keras_hypernet.layers.structures import (
+    batch_of,
+    cast_floats,
+    each,
+    shape_of,
+    symbols,
+    symbols_of_shapes,
+)
 from keras_hypernet.ops import contractions, rows
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.copying import copy_of
@@ -129,7 +137,7 @@ class Hyper(HiddenLayer):
             x_shape: Shape of the data, or a structure of shapes, or KerasTensors.
             *others, **named: The same of the further call arguments.
         """
-        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
+        args, kwargs = symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
         return WeightSpec(self.tensors_to_generate())
 
@@ -182,7 +190,7 @@ class Hyper(HiddenLayer):
             return
         layer = self.wrapped_layer()
         if not layer.built:
-            args, kwargs = _symbols(args), _symbols(kwargs)
+            args, kwargs = symbols(args), symbols(kwargs)
             self.build_layer(layer, lambda: layer(*args, **kwargs))
         self._read()
 
@@ -221,7 +229,7 @@ class Hyper(HiddenLayer):
         try:
             self._build_layer(x, *args, **kwargs)
             self.check_weights(weights)
-            x_shape, weights_shape = _each(_shape, x), self.entry_shapes(shapes_of(weights))
+            x_shape, weights_shape = each(shape_of, x), self.entry_shapes(shapes_of(weights))
             self.check_shapes(x_shape, weights_shape)
             if self.check_rows and not has_own_rule(layer):
                 self._check_rows(self._per_row(weights_shape), (x, *args), kwargs)
@@ -252,7 +260,7 @@ class Hyper(HiddenLayer):
         self.input_spec = fresh.input_spec
 
     def check_tensors(self, x):
-        _each(partial(checks.tensor, "x"), x)
+        each(partial(checks.tensor, "x"), x)
 
     def check_weights(self, weights):
         named_weights.check_weights(weights, self.tensor_names)
@@ -275,7 +283,7 @@ class Hyper(HiddenLayer):
         self.check_forms(weights_shape)
         inside = self.inside()
         counts = named_weights.row_counts(weights_shape, inside.shapes)
-        self.check_row_counts(_batch(x_shape), [n for its in counts.values() for n in its])
+        self.check_row_counts(batch_of(x_shape), [n for its in counts.values() for n in its])
         self.orders().check(weights_shape, self.wrapped_layer())
         if inside.itself is not None:
             return
@@ -302,7 +310,7 @@ class Hyper(HiddenLayer):
         return found
 
     def build(self, x_shape: Nest, weights_shape: Nest, *others: Nest, **named: Nest) -> None:
-        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
+        args, kwargs = symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
         self._keep_shapes(x_shape, self.entry_shapes(weights_shape))
 
@@ -377,13 +385,13 @@ class Hyper(HiddenLayer):
             if named_weights.is_factored(tensors.get(name)):
                 x = args[0] if args else next(iter(kwargs.values()))
                 options["order"] = self.orders().order(leaf, x.shape, shapes_of(tensors[name]))
-        return _cast_floats(run_leaf(leaf, tensors, *args, **options, **kwargs), dtype)
+        return cast_floats(run_leaf(leaf, tensors, *args, **options, **kwargs), dtype)
 
     def _run_whole(self, leaf, x, weights):
         weights = forms.one_row(weights) if self.shared else weights
         order = self.orders().order(leaf, x.shape, shapes_of(weights))
         y = leaf.rule.apply_whole(leaf.layer, x, weights, order)
-        return _cast_floats(y, leaf.layer.compute_dtype)
+        return cast_floats(y, leaf.layer.compute_dtype)
 
     def _multiplied(self, name, tensor):
         """A tensor `(rows, *shape)` as it is, or an update multiplied out."""
@@ -427,10 +435,10 @@ class Hyper(HiddenLayer):
     def compute_output_shape(
         self, x_shape: Nest, weights_shape: Nest = None, *others: Nest, **named: Nest
     ) -> Nest:
-        args, kwargs = _symbols_of_shapes(x_shape, *others, **named)
+        args, kwargs = symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
         outputs = self.compute_output_spec(args[0], None, *args[1:], **kwargs)
-        return _each(_shape, outputs)
+        return each(shape_of, outputs)
 
     def tensors_by_name(self, weights):
         shapes = self.inside().shapes
@@ -471,18 +479,6 @@ def _runs_updates(leaf):
     return leaf.adapted or has_own_rule(leaf.layer)
 
 
-def _shape(tensor):
-    return tuple(tensor.shape)
-
-
-def _batch(shapes):
-    """The size of the first axis of data, given by shapes; `None` where it is not known."""
-    shapes = list(shapes.values()) if isinstance(shapes, dict) else shapes
-    if not shapes:
-        return None
-    return _batch(shapes[0]) if isinstance(shapes[0], (tuple, list, dict)) else shapes[0]
-
-
 def _divided(x, weights):
     """The data as they are, which in a graph raise where rows of weights do not divide them.
 
@@ -490,7 +486,8 @@ def _divided(x, weights):
     """
     first, *others = tree.flatten(x)
     if isinstance(weights, dict):
-        weights = weights["down" if named_weights.is_update(weights) else "features"]
+        names = named_weights.UPDATE[1:] if named_weights.is_update(weights) else ["features"]
+        weights = next(weights[n] for n in names if n in weights and not rows.is_shared(weights[n]))
     if None not in (first.shape[0], weights.shape[0]):  # checked already
         return x
     mask = keras_internals.mask_of(first)
@@ -498,37 +495,3 @@ def _divided(x, weights):
     if mask is not None:
         keras_internals.set_mask(first, mask)
     return tree.pack_sequence_as(x, [first, *others])
-
-
-def _symbols_of_shapes(*shapes, **named):
-    """Positional and named call arguments with KerasTensors in place of shapes."""
-
-    def symbol(shape):
-        return shape if keras.utils.is_keras_tensor(shape) else keras.KerasTensor(shape)
-
-    named = {name.removesuffix("_shape"): shape for name, shape in named.items()}
-    return tree.map_shape_structure(symbol, shapes), tree.map_shape_structure(symbol, named)
-
-
-def _symbols(nest):
-    """KerasTensors in place of tensors."""
-
-    def symbol(x):
-        if not (hasattr(x, "dtype") and hasattr(x, "shape")):
-            return x
-        return keras.KerasTensor(x.shape, keras.backend.standardize_dtype(x.dtype))
-
-    return tree.map_structure(symbol, nest)
-
-
-def _cast_floats(nest, dtype):
-    def cast(y):
-        floating = keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype))
-        return forms.cast(y, dtype) if floating else y
-
-    return _each(cast, nest)
-
-
-def _each(function, nest):
-    """A function of each tensor of a structure, most often of one: walking takes time."""
-    return function(nest) if hasattr(nest, "dtype") else tree.map_structure(function, nest)
