@@ -37,9 +37,14 @@ WITHOUT_GRADIENTS = [
 ]
 
 
-def calls(files):
+def calls(files, quick=99):
+    """The calls of recordings; those after the first few are slow."""
     numbers = {name: range(len(Recording(name).calls)) for name in files}
-    return [pytest.param(n, k, id=f"{n}-{k}") for n in files for k in numbers[n]]
+    return [
+        pytest.param(n, k, id=f"{n}-{k}", marks=[pytest.mark.slow] if k >= quick else [])
+        for n in files
+        for k in numbers[n]
+    ]
 
 
 # How chunks of structured networks become targets.
@@ -140,11 +145,7 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "k"),
-    [
-        pytest.param(name, k, marks=[pytest.mark.slow] if k else [])
-        for name, k in calls([name for name in FILES if name not in WITHOUT_GRADIENTS])
-    ],
+    ("name", "k"), calls([name for name in FILES if name not in WITHOUT_GRADIENTS], quick=1)
 )
 def test_gradients(name, k):
     recording, layer, places = loaded(name, k)
