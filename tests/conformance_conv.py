@@ -112,6 +112,22 @@ TABLE = [
 ]
 
 
+# What others show, too, of another number of axes.
+SLOW = {
+    "Conv2D same dilated",
+    "Conv2D groups first",
+    "Conv3D same",
+    "Conv3D first",
+    "DepthwiseConv1D first",
+    "DepthwiseConv2D same",
+    "SeparableConv1D same",
+    "SeparableConv2D first",
+    "Conv1DTranspose first",
+    "Conv2DTranspose dilated",
+    "Conv3DTranspose first",
+}
+
+
 def row(hyper, particular, shape, arguments):
     """A row of the conformance battery."""
     sizes = {"kernel_size": 3}
@@ -119,7 +135,7 @@ def row(hyper, particular, shape, arguments):
         sizes["filters"] = 4
     id = f"{hyper.__name__} {particular}".strip()
     extra = {"multiply": inputs_last} if "Transpose" in hyper.__name__ else {}
-    return Row(id, hyper, {**sizes, **arguments}, floats(shape), **extra)
+    return Row(id, hyper, {**sizes, **arguments}, floats(shape), slow=id in SLOW, **extra)
 
 
 def inputs_last(name, down, up):

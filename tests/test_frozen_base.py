@@ -63,7 +63,9 @@ def test_the_same_code_makes_the_same_base():
 
 
 @pytest.mark.parametrize("name", BASED)
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", "mixed_bfloat16", pytest.param("float16", marks=pytest.mark.slow)]
+)
 def test_a_base_compiled_and_in_half_precision(name, policy):
     inputs = three_conditions(name)
     generator = BASED[name](initialization=kh.BiasHyperInit(seed=3), dtype=policy)

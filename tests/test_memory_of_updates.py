@@ -46,7 +46,9 @@ def temporary(layer, shape, **options):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="JAX says what a compiled function takes")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [n if n == "dense" else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
+)
 def test_nothing_of_the_size_of_rows_times_kernel_is_built(name):
     layer, shape, numbers = MODELS[name]
     every_row = 4 * ROWS * numbers
