@@ -180,7 +180,7 @@ class ChangedLayer(PlannedWeights, Hyper):
         changes = self._times_gates(weights)
         if self._whole:
             bases = [ops.reshape(self._base(p), (-1,)) for p in self.changed]
-            return _plus(changes, ops.concatenate(bases))
+            return forms.plus(changes, ops.concatenate(bases))
         return {plan.local: entry for plan, entry in self._entries(changes)}
 
     def entry_shapes(self, weights_shape):
@@ -221,7 +221,7 @@ class ChangedLayer(PlannedWeights, Hyper):
                 base = p.leaf.base() if p.leaf.adapted else self._base(p)
                 yield plan, plan.update(base, pieces, factors)
             else:
-                entry = _plus(pieces[0], ops.reshape(self._base(p), (-1,)))
+                entry = forms.plus(pieces[0], ops.reshape(self._base(p), (-1,)))
                 yield plan, entry if isinstance(entry, dict) else plan.full(entry)
 
     def _base(self, p):
@@ -233,8 +233,7 @@ class ChangedLayer(PlannedWeights, Hyper):
             return generated
         dtype, spread = self.compute_dtype, []
         gates = ops.cast(self.gates, dtype)
-        for i, plan in enumerate(self.generated):
-            *free, last = [part.size for part in plan.parts()]  # of a product one has the gate
+        for i, (*free, last) in enumerate(self.part_sizes):  # of a product one has the gate
             spread += [ops.ones((size,), dtype) for size in free]
             spread.append(ops.broadcast_to(gates[i], (last,)))
         gates = ops.concatenate(spread)
@@ -248,10 +247,3 @@ class ChangedLayer(PlannedWeights, Hyper):
             "plans": [plan.get_config() for plan in self.plans],
             "gates": self.initial_gates,
         }
-
-
-def _plus(weights, addend):
-    """Flat or factored weights `+ addend (total,)`."""
-    if isinstance(weights, dict):
-        return {**weights, "offset": weights["offset"] + addend}
-    return weights + addend

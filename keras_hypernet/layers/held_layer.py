@@ -5,7 +5,13 @@ import inspect
 import keras
 
 from keras_hypernet.utils import keras_internals
-from keras_hypernet.utils.copying import build_as, build_of, copy_built, copy_of
+from keras_hypernet.utils.copying import (
+    build_as,
+    build_of,
+    copy_built,
+    copy_of,
+    without_build,
+)
 from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.trainable_flags import CompositeLayer
 
@@ -42,8 +48,7 @@ class HeldLayer(CompositeLayer):
         return self.layer.compute_mask(inputs, previous_mask)
 
     def get_config(self):
-        layer = keras.saving.serialize_keras_object(self.layer)
-        layer.pop("build_config", None)  # Keras would take the layer as built by it
+        layer = without_build(keras.saving.serialize_keras_object(self.layer))
         return {**super().get_config(), "layer": layer, "layer_build": build_of(self.layer)}
 
     @classmethod

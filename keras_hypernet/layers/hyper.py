@@ -167,22 +167,8 @@ class Hyper(HiddenLayer):
         return self._orders.value
 
     def update_shapes(self, name, shape, rank):
-        """Shapes of `down` and `up` that update a tensor by a product of low rank."""
-        p = self.inside().by_name[name]
-        if p.leaf is None:
-            raise ValueError(
-                f"{self.name}/{name} takes no update of low rank: there is no rule for the layer "
-                f"{p.owner.name!r} of class {type(p.owner).__name__}, which made it."
-            )
-        try:
-            return p.leaf.rule.update_shapes(p.leaf.layer, p.local, shape, rank)
-        except ValueError as error:
-            raise ValueError(f"{self.name}/{name}: {error}") from error
-
-    def update_equation(self, name, shape):
-        """The einsum equation of `down` and `up` for their product."""
-        p = self.inside().by_name[name]
-        return p.leaf.rule.update_equation(p.leaf.layer, p.local, shape)
+        """Shapes of `down` and `up` that update a tensor of a shape by a product of low rank."""
+        return self.inside().by_name[name].update_shapes(f"{self.name}/{name}", rank)
 
     def _build_layer(self, *args, **kwargs):
         """Builds the layer for call arguments of which only shapes count, and reads it."""
@@ -403,7 +389,7 @@ class Hyper(HiddenLayer):
                 f"{self.name}/{name} is quantized or has an adapter: an update of it cannot be "
                 "multiplied out. Dequantize the model, or merge the adapter, first."
             )
-        return named_weights.multiplied(tensor, self.update_equation(name, p.shape))
+        return named_weights.multiplied(tensor, p.update_equation())
 
     def _one(self, name, update):
         """The tensor that an update of a single row makes."""

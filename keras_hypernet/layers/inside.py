@@ -65,6 +65,22 @@ class Parameter:
     leaf: Leaf | None = None
     local: str | None = None
 
+    def update_shapes(self, where, rank):
+        """Shapes of `down` and `up` of an update; errors say where the parameter is."""
+        if self.leaf is None:
+            raise ValueError(
+                f"{where} takes no update of low rank: there is no rule for the layer "
+                f"{self.owner.name!r} of class {type(self.owner).__name__}, which made it."
+            )
+        try:
+            return self.leaf.rule.update_shapes(self.leaf.layer, self.local, self.shape, rank)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+    def update_equation(self):
+        """The einsum equation of `down` and `up` for their product."""
+        return self.leaf.rule.update_equation(self.leaf.layer, self.local, self.shape)
+
     def own(self):
         """The variable's value, as a tensor of one row."""
         return ops.expand_dims(self.variable, 0)

@@ -81,14 +81,13 @@ class LayerWeights(PlannedWeights, CompositeLayer):
                 )
 
     def assign(self, values):
-        """Sets the tensors that are not generated, from arrays by path."""
-        for plan in self.plans:
-            if plan.mode is None:
-                self.ordinary[plan.local].assign(values[plan.name])
+        """Sets the tensors that are not generated, from arrays by local name."""
+        for name, variable in self.ordinary.items():
+            variable.assign(values[name])
 
     def call(self, generated):
         if self.whole:
-            return _plus(generated, self._addend()) if self.has_addend else generated
+            return forms.plus(generated, self._addend()) if self.has_addend else generated
         tensors = {}
         for plan, entry in self._entries(generated):
             if plan.regularizer is not None:
@@ -108,7 +107,7 @@ class LayerWeights(PlannedWeights, CompositeLayer):
         generated = forms.cast(generated, self.compute_dtype)  # `tensors` is called past autocast
         for plan, (entry,) in self.pieces(generated):
             if plan.addend:
-                entry = _plus(entry, plan.addend)
+                entry = forms.plus(entry, plan.addend)
             factored = isinstance(entry, dict) and plan.regularizer is None
             yield plan, entry if factored else plan.full(entry)
 
@@ -133,10 +132,3 @@ class LayerWeights(PlannedWeights, CompositeLayer):
 
     def get_config(self):
         return {**super().get_config(), "plans": [plan.get_config() for plan in self.plans]}
-
-
-def _plus(weights, addend):
-    """Flat or factored weights plus a number, or a tensor `(total,)`."""
-    if isinstance(weights, dict):
-        return {**weights, "offset": weights["offset"] + addend}
-    return weights + addend

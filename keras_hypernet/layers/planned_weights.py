@@ -9,17 +9,16 @@ class PlannedWeights:
     """The base of layers that make weights of a target layer of what a generator makes.
 
     `plans` are the `TensorPlan`s of the tensors of the target layer, `generated` of those that a
-    generator makes something for. A subclass says in `tensors` what the weights are.
+    generator makes something for, `generated_spec` is the `WeightSpec` of that. A subclass says in
+    `tensors` what the weights are.
     """
 
     def set_plans(self, plans):
         self.plans = tuple(TensorPlan.of(plan) for plan in plans)
         self.generated = tuple(plan for plan in self.plans if plan.mode is not None)
-
-    @property
-    def generated_spec(self):
-        """The `WeightSpec` of what is generated."""
-        return WeightSpec([part for plan in self.generated for part in plan.parts()])
+        parts = [plan.parts() for plan in self.generated]  # once: every call needs their sizes
+        self.generated_spec = WeightSpec([part for own in parts for part in own])
+        self.part_sizes = tuple(tuple(part.size for part in own) for own in parts)
 
     @property
     def target_spec(self):
@@ -28,9 +27,11 @@ class PlannedWeights:
 
     def pieces(self, generated):
         """`[(plan, its parts of what is generated)]`, flat or factored as that is."""
-        sizes = [part.size for plan in self.generated for part in plan.parts()]
-        pieces = iter(forms.split_layers(generated, sizes))
-        return [(plan, [next(pieces) for _ in plan.parts()]) for plan in self.generated]
+        pieces = iter(forms.split_layers(generated, self.generated_spec.sizes))
+        return [
+            (plan, [next(pieces) for _ in sizes])
+            for plan, sizes in zip(self.generated, self.part_sizes)
+        ]
 
     def generated_of(self, call):
         """What was generated, among the arguments of a call of this layer."""

@@ -99,7 +99,7 @@ class Trial:
 
     def _update(self, p):
         """An update of a kernel that is quantized or has an adapter."""
-        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
+        down, up = p.update_shapes(p.name, 1)
         dtype = p.leaf.layer.compute_dtype
         factors = {"down": down, "up": up}
         drawn = {n: self.rng.normal(size=(_ROWS, *shape)) for n, shape in factors.items()}

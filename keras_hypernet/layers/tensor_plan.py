@@ -100,6 +100,11 @@ class TensorPlan:
         trained = GENERATE[self.generate][1] if self.mode == LOW_RANK else ()
         return {name: self._factor(name) for name in trained}
 
+    @property
+    def factor_shapes(self):
+        """The shapes of what an update of low rank is made of."""
+        return {"down": self.down, "scale": self.down[-1:], "up": self.up}
+
     def _factor(self, name):
         rank = self.down[-1]
         fan_in, fan_out = self.tensor.fan_in, self.tensor.fan_out
@@ -140,7 +145,7 @@ class TensorPlan:
             trained: `{name: tensor}` of its `trained_factors`.
         """
         names = GENERATE[self.generate][0]
-        shapes = {part: self._factor(part).shape for part in names}
+        shapes = self.factor_shapes
         made = {n: rows_of(piece, shapes[n]) for n, piece in zip(names, generated)}
         if self.factor != 1.0:
             made[names[-1]] = made[names[-1]] * self.factor
@@ -151,7 +156,7 @@ class TensorPlan:
         """The shapes of `update`, for a number of rows."""
         generated, trained = GENERATE[self.generate]
         counts = dict.fromkeys(generated, rows) | dict.fromkeys(trained, 1)
-        shapes = {name: (n, *self._factor(name).shape) for name, n in counts.items()}
+        shapes = {name: (n, *self.factor_shapes[name]) for name, n in counts.items()}
         return {"base": self.shape, **shapes}
 
     def full(self, entry):  # -> (rows, *shape)

@@ -123,12 +123,7 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def _places(model):
     """`[(name, layer)]` of a model's layers, those that hyper layers hide included."""
-    checks.instance("model", model, keras.Model)
-    if not model.built:
-        raise ValueError(
-            "`model` must be built: give it a `keras.Input` or call it on data first. "
-            f"Received: model={model!r}"
-        )
+    checks.built_model("model", model)
     places = list(_with_hidden(model))
     for _, layer in places:
         own = type(layer).save_own_variables is not keras.Model.save_own_variables

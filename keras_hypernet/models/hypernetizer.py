@@ -236,12 +236,7 @@ def _check_running_scale(running_scale, generator):
 
 def _functional(model):
     """The model, or a functional one around a subclassed one."""
-    checks.instance("model", model, keras.Model)
-    if not model.built:
-        raise ValueError(
-            "`model` must be built: give it a `keras.Input` or call it on data first. "
-            f"Received: model={model!r}"
-        )
+    checks.built_model("model", model)
     if keras_internals.functional(model) is not None:
         return model
     shapes = model.get_build_config() or {}

@@ -146,23 +146,27 @@ class TargetLayer:
                 f"`rank` must not be above that of a kernel: {path} of shape {p.shape} has at most "
                 f"{most}. Lower it, or leave the kernel out with `select`. Received: rank={rank}"
             )
-        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, rank)
+        down, up = p.update_shapes(path, rank)
         return {
             "down": down,
             "up": up,
-            "equation": p.leaf.rule.update_equation(p.leaf.layer, p.local, p.shape),
+            "equation": p.update_equation(),
             "generate": self.options.generate,
             "factor": 1.0 if self.options.alpha is None else self.options.alpha / rank,
         }
 
     def _layer_weights(self, plans, name):
-        given = {p.name: p.variable for p in self.parameters.inside(self.layer).parameters}
-        kept = [plan for plan in plans if plan.mode is None]
-        variables = None if self.options.copy else {plan.local: given[plan.local] for plan in kept}
-        for plan in kept if variables else ():
-            given[plan.local].trainable = plan.trainable
+        variables = None if self.options.copy else self._kept(plans)
+        for plan in plans:
+            if variables and plan.mode is None:
+                variables[plan.local].trainable = plan.trainable
         policy = keras_internals.float_policy(self.layer.dtype_policy)
         return LayerWeights(plans, variables=variables, dtype=policy, name=name)
+
+    def _kept(self, plans):
+        """`{local name: variable}` of the tensors that are not generated."""
+        given = {p.name: p.variable for p in self.parameters.inside(self.layer).parameters}
+        return {plan.local: given[plan.local] for plan in plans if plan.mode is None}
 
     def assign(self):
         """Gives weights that are not generated the values of the target, and freezes them."""
@@ -170,22 +174,17 @@ class TargetLayer:
             if self.options.freeze is not None:
                 self.hyper.freeze(everything=self.options.freeze == "all")
         elif self.options.copy:
-            pairs = self.parameters.of(self.layer)
-            self.planned.assign({self.parameters.path(v): value_of(v) for _, v in pairs})
+            kept = self._kept(self.weights.plans)
+            self.weights.assign({name: value_of(v) for name, v in kept.items()})
 
 
 def check_updatable(p, path):
     """The highest rank of an update of a parameter; raises where it takes none."""
-    if p.leaf is None:
-        raise ValueError(
-            f"{path} takes no update of low rank: there is no rule for the layer "
-            f"{p.owner.name!r} of class {type(p.owner).__name__}, which made it. Leave it out with "
-            "`select`, or `kh.register_rule` for its class."
-        )
     try:
-        down, up = p.leaf.rule.update_shapes(p.leaf.layer, p.local, p.shape, 1)
+        down, up = p.update_shapes(path, 1)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}. Leave it out with `select`.") from error
+        way = "." if p.leaf else ", or `kh.register_rule` for its class."
+        raise ValueError(f"{str(error).rstrip('.')}. Leave it out with `select`{way}") from error
     size = math.prod(p.shape)
     return min(size // math.prod(down), size // math.prod(up))
 

@@ -219,6 +219,17 @@ def instance(argument, value, kind):
     return value
 
 
+def built_model(argument, value):
+    """A Keras model that is built."""
+    instance(argument, value, keras.Model)
+    if not value.built:
+        raise ValueError(
+            f"`{argument}` must be built: give it a `keras.Input` or call it on data first. "
+            f"Received: {argument}={value!r}"
+        )
+    return value
+
+
 def numbers_by_name(argument, value):
     """A dict of names to numbers, or `None` for an empty one."""
     return _by_name(argument, value, "numbers by name or role", number)

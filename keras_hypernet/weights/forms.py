@@ -86,6 +86,13 @@ def materialize(weights):
     return backend.matmul(weights["features"], weights["basis"]) + weights["offset"]
 
 
+def plus(weights, addend):
+    """Flat or factored weights plus a number, or a tensor `(total,)`."""
+    if isinstance(weights, dict):
+        return {**weights, "offset": weights["offset"] + addend}
+    return weights + addend
+
+
 def one_row(weights):
     """Flat or factored weights that have a single row, with shapes that say so."""
     if is_factored(weights):
