@@ -38,6 +38,7 @@ from keras_hypernet.layers import ApplyGeneratedWeights as ApplyGeneratedWeights
 from keras_hypernet.layers import Hyper as Hyper
 from keras_hypernet.layers import Rule as Rule
 from keras_hypernet.layers import register_rule as register_rule
+from keras_hypernet.models import HyperModel as HyperModel
 from keras_hypernet.models import apply_generated_weights as apply_generated_weights
 from keras_hypernet.models import build as build
 from keras_hypernet.models import build_weight_generator as build_weight_generator
@@ -46,6 +47,7 @@ from keras_hypernet.models import hypernetize as hypernetize
 from keras_hypernet.models import load_generator as load_generator
 from keras_hypernet.models import save_generator as save_generator
 from keras_hypernet.models import specialize as specialize
+from keras_hypernet.models import tabulate as tabulate
 from keras_hypernet.models import target_weights as target_weights
 from keras_hypernet.models import with_conditions as with_conditions
 from keras_hypernet.targets import resnet as resnet
@@ -76,6 +78,7 @@ __all__ = [
     "HyperFanHarmonic",
     "HyperFanIn",
     "HyperFanOut",
+    "HyperModel",
     "Hypernetwork",
     "LayerwiseWeightGenerator",
     "PerturbedWeightGenerator",
@@ -108,6 +111,7 @@ __all__ = [
     "sine",
     "specialize",
     "split_weights",
+    "tabulate",
     "target_weights",
     "targets",
     "wide_resnet_chunking",

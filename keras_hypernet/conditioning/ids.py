@@ -16,7 +16,10 @@ from keras_hypernet.utils import backend, checks, keras_internals
 UNKNOWN = ("error", "mean")
 
 
-def check_ids(ids, num_conditions, unknown="error", argument="ids"):
+MEAN_HINT = "; with `unknown='mean'` other ids get the mean of all conditions"
+
+
+def check_ids(ids, num_conditions, unknown="error", argument="ids", hint=MEAN_HINT):
     """Ids are integers `(batch,)`, in range where their values can be read."""
     checks.tensor(argument, ids)
     checks.int_tensor(argument, ids)
@@ -25,8 +28,8 @@ def check_ids(ids, num_conditions, unknown="error", argument="ids"):
         values = ops.convert_to_numpy(ids)
         raise ValueError(
             f"`{argument}` must be in 0 ... {num_conditions - 1} "
-            f"(num_conditions={num_conditions}); with `unknown='mean'` other ids get the mean of "
-            f"all conditions. Received: ids from {values.min()} to {values.max()}"
+            f"(num_conditions={num_conditions}){hint}. "
+            f"Received: ids from {values.min()} to {values.max()}"
         )
 
 

@@ -13,6 +13,7 @@ from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initializations
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
+from keras_hypernet.models.hyper_model import HyperModel
 from keras_hypernet.ops import contractions
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.activations import of_target
@@ -161,7 +162,7 @@ def build(
         name=f"{prefix}apply_generated_weights" if name else None,
     )
     sources = sources if len(sources) > 1 else sources[0]
-    return keras.Model(sources, apply(data_input, generated), name=name)
+    return HyperModel(sources, apply(data_input, generated), name=name)
 
 
 def build_weight_generator(

@@ -114,6 +114,12 @@ def filled(nest, tensors):
     return tree.map_structure(lambda x: tensors[x] if isinstance(x, Value) else x, nest)
 
 
+def without_weights(call):
+    """The arguments of a hyper layer, its weights left out."""
+    first, others = call.arguments
+    return first, {name: given for name, given in others.items() if name != "weights"}
+
+
 def first_argument(layer, args, kwargs):
     """`(the first argument of a layer's call, the others by name)`."""
     signature = inspect.signature(layer.call)

@@ -2,11 +2,12 @@
 
 import keras
 
+from keras_hypernet.models.hyper_model import HyperModel
 from keras_hypernet.utils.copying import check_made_anew
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
-class GivenLayersModel(keras.Model):
+class GivenLayersModel(HyperModel):
     """A functional model on layers of another model, of which not every config makes it anew.
 
     Where a file of it could not be loaded, none is written.

@@ -141,8 +141,13 @@ def check_functional(model):
         )
 
 
-def given_values(inputs, conditioning):
-    """`{Value: its tensor}` of what `CallGraph.conditioning` found, from an argument."""
+def conditions_of(graph, conditioning):
+    """`{Value: its tensor}` of the inputs that generated weights depend on, from an argument."""
+    inputs = graph.conditioning()
+    if not inputs:
+        raise ValueError(
+            f"`model` must have generated weights in its graph. Received: {graph.model!r}"
+        )
     names = [symbol.name for symbol, _ in inputs]
     if isinstance(conditioning, dict):
         given = dict(conditioning)

@@ -5,6 +5,7 @@ from keras import tree
 
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.models.calls import ModelCall, filled
+from keras_hypernet.models.graph_reader import before, everything
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import copy_of, copy_values
 from keras_hypernet.utils.naming import session_name
@@ -25,6 +26,7 @@ class GraphWriter:
         self.inlined = set()  # ids of nested models whose layers are called where they were
         self.copies = {}  # id(operation) -> (operation, its copy)
         self.models = {}  # what tells nested models apart -> what `write` returns
+        self.data = None  # the `Values` that are written; `None` is all
 
     def write(self, place, tensors):
         """Writes the model of a place as one of its own.
@@ -87,18 +89,36 @@ class GraphWriter:
             if isinstance(layer, keras.layers.Layer):
                 copy_values(layer_inside(layer), layer_inside(copy))
 
+    def write_only(self, outputs):
+        """Leaves out what outputs are not made of."""
+        self.data = before(outputs, self._with_places)
+
+    def _with_places(self, call):
+        """What a call takes; nested models are called as a whole."""
+        taken = [self.taken_by(call)]
+        for outer in call.around:
+            taken += [outer.outputs, outer.others if self.rewrites(outer) else everything(outer)]
+        return taken
+
+    def wanted(self, place):
+        """The calls of a place that are written."""
+        return [c for c in place.members if any(map(self._is_written, c.outputs))]
+
+    def remaining_inputs(self, place):
+        """Indices of the inputs that a written model still takes."""
+        return [i for i, value in enumerate(place.inputs) if self._is_written(value)]
+
+    def _is_written(self, value):
+        return self.data is None or value in self.data
+
     # What a subclass may say.
 
     def new_copy(self, operation):
         return copy_of(operation)
 
-    def wanted(self, place):
-        """The calls of a place that are written."""
-        return place.members
-
-    def remaining_inputs(self, place):
-        """Indices of the inputs that a written model still takes."""
-        return range(len(place.inputs))
+    def taken_by(self, call):
+        """What a call takes that is written."""
+        return everything(call)
 
     def other_inputs(self, place):
         """Keys of the tensors around a nested model that it takes, too."""

@@ -22,14 +22,17 @@ class HyperWriter(GraphWriter):
         frozen: Whether nothing of the model is trained any more, nor its statistics moved.
         copied: Whether its other layers are copied, and not used themselves.
         replaced: `{id(layer): the layer in its place}`, which is left as it is.
+        inlined: Ids of more nested models that are inlined.
     """
 
-    def __init__(self, graph, target_layers=(), frozen=False, replaced=None, copied=True):
+    def __init__(
+        self, graph, target_layers=(), frozen=False, replaced=None, copied=True, inlined=()
+    ):
         super().__init__(graph)
         self.frozen, self.copied = frozen, copied
         self.replaced = replaced or {}
         self.target_layers = {id(target.layer): target for target in target_layers}
-        self.inlined = sharing_models(graph)
+        self.inlined = sharing_models(graph) | set(inlined)
         self.names = inlined_names(graph, self.inlined)
         for target in target_layers:
             target.hyper.name = self.names.get(id(target.layer), target.hyper.name)
@@ -42,7 +45,7 @@ class HyperWriter(GraphWriter):
             first, others = filled(call.arguments, tensors)
             return target.hyper(first, tensors[target], **{**others, **self.handed_on(call)})
         if id(call.operation) in self.inlined:
-            entries = [value.call for value in call.inputs]
+            entries = [call.inputs[i].call for i in self.remaining_inputs(call)]
             fed = {c.outputs[0]: c.operation(*filled(c.args, tensors)) for c in entries}
             return self.outputs(call, {**tensors, **fed})
         return super().call(call, tensors)

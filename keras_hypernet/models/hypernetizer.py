@@ -21,6 +21,7 @@ from keras_hypernet.layers.tensor_plan import GENERATE, LOW_RANK, MODES
 from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.hyper_model import HyperModel
 from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.models.target_layer import Options, select_target_layers
 from keras_hypernet.utils import checks, keras_internals
@@ -178,7 +179,7 @@ def hypernetize(
     _check_all_generated(target_layers)
     name = session_name(f"hyper_{model.name}")
     inputs = [*sources, *tree.flatten(inputs)]
-    model_class = keras.Model if copy else GivenLayersModel
+    model_class = HyperModel if copy else GivenLayersModel
     return model_class(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 

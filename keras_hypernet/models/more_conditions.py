@@ -12,6 +12,7 @@ from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.hyper_model import HyperModel
 from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.utils import checks, keras_internals
 
@@ -85,7 +86,7 @@ def with_conditions(
     if freeze == "all":
         for layer in larger.values():
             _train_only(layer, {id(v) for v in layer.conditional_variables})
-    return keras.Model(inputs, outputs, name=model.name)
+    return HyperModel(inputs, outputs, name=model.name)
 
 
 def _chosen(graph, names):

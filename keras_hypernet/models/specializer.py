@@ -7,13 +7,13 @@ import keras
 from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.planned_weights import PlannedWeights
-from keras_hypernet.models.calls import filled, made_by, values_in
+from keras_hypernet.models.calls import filled, made_by, values_in, without_weights
 from keras_hypernet.models.graph_reader import (
     CallGraph,
     before,
     check_functional,
+    conditions_of,
     everything,
-    given_values,
     run,
 )
 from keras_hypernet.models.graph_writer import GraphWriter
@@ -48,16 +48,13 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
     """
     check_functional(model)
     graph = CallGraph(model)
-    inputs = graph.conditioning()
-    if not inputs:
-        raise ValueError(f"`model` must have generated weights in its graph. Received: {model!r}")
-    given = given_values(inputs, conditioning)
-    for symbol, value in inputs:
+    given = conditions_of(graph, conditioning)
+    for value in given:
         shape = tuple(given[value].shape)
         if not shape or shape[0] != 1:
             raise ValueError(
                 "`conditioning` must have one row, for one condition is baked in. "
-                f"Received: {symbol.name} of shape {shape}"
+                f"Received: shape {shape}"
             )
     weights = [call.weights for call in graph.calls_of(HyperLayer)]
     baked = run(graph.calls_before(weights), given, training=False)
@@ -82,7 +79,7 @@ class PlainWriter(GraphWriter):
         self.hyper_models = {
             id(outer.model) for call in graph.calls_of(HyperLayer) for outer in call.around
         }
-        self.data = before(place.output, self._data)  # what outputs are made of beside weights
+        self.write_only(place.output)
         self.taken = {operation.name for operation in place.model.operations}
         self.names = set()  # of what was made for generated weights
         self.plain = {}  # hyper layer and its weights -> what `plain_layers` returns
@@ -95,7 +92,7 @@ class PlainWriter(GraphWriter):
     def call(self, call, tensors):
         if not isinstance(call.operation, HyperLayer):
             return super().call(call, tensors)
-        x, others = filled(_without_weights(call), tensors)
+        x, others = filled(without_weights(call), tensors)
         for layer, *_ in self._plain_layers(call):
             x = layer(x, **others)
         return x
@@ -106,14 +103,12 @@ class PlainWriter(GraphWriter):
             for layer, *values in layers:
                 assign_parts(layer, *values)
 
+    def taken_by(self, call):
+        hyper = isinstance(call.operation, HyperLayer)
+        return without_weights(call) if hyper else everything(call)
+
     def new_copy(self, operation):
         return copy_of(layer_inside(operation))
-
-    def wanted(self, place):
-        return [call for call in place.members if not self.data.isdisjoint(call.outputs)]
-
-    def remaining_inputs(self, place):
-        return [i for i, value in enumerate(place.inputs) if value in self.data]
 
     def name_of(self, place):
         return self.name
@@ -130,14 +125,6 @@ class PlainWriter(GraphWriter):
 
     def inside(self, call):
         return PlainWriter(self.graph, self.baked, call, self._free(call.model.name))
-
-    def _data(self, call):
-        """What a call takes, generated weights left out; nested models are called as a whole."""
-        hyper = isinstance(call.operation, HyperLayer)
-        taken = [_without_weights(call) if hyper else everything(call)]
-        for outer in call.around:
-            taken += [outer.outputs, outer.others if self.rewrites(outer) else everything(outer)]
-        return taken
 
     def _plain_layers(self, call):
         key = (id(call.operation), *values_in(call.weights))
@@ -156,12 +143,6 @@ class PlainWriter(GraphWriter):
             free, i = f"{name}_{i}", i + 1
         self.names.add(free)
         return free
-
-
-def _without_weights(call):
-    """The arguments of a hyper layer, its weights left out."""
-    first, others = call.arguments
-    return first, {name: given for name, given in others.items() if name != "weights"}
 
 
 def _trainable_flags(call):

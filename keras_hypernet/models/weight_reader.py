@@ -15,7 +15,7 @@ from keras_hypernet.models.graph_reader import (
     CallGraph,
     before,
     check_functional,
-    given_values,
+    conditions_of,
     run,
     until,
 )
@@ -52,10 +52,7 @@ def target_weights(model: keras.Model, conditioning: Nest) -> dict[str, np.ndarr
     """
     check_functional(model)
     graph = CallGraph(model)
-    inputs = graph.conditioning()
-    if not inputs:
-        raise ValueError(f"`model` must have generators in its graph. Received: {model!r}")
-    given = given_values(inputs, conditioning)
+    given = conditions_of(graph, conditioning)
     found = _generated(graph)
     tensors = run(graph.calls_before([made.values for made in found]), given, training=False)
     named = [made.tensors(tensors) for made in found]

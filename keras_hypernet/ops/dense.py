@@ -36,17 +36,19 @@ def dense(x, weights, inputs, units, use_bias, contraction="materialize"):
         y = _materialize(grouped, materialize(weights), inputs, units, use_bias, many)
     else:
         flat = _with_one(grouped) if use_bias else grouped
-        flat = backend.reshape(flat, (rows * positions, inputs + use_bias))
+        flat = backend.reshape(flat, (rows * positions, inputs + int(use_bias)))
         features = _per_position(weights["features"], rows, positions)
         order = {"project": _project, "outer": _outer}[contraction]
         y = order(flat, features, weights["basis"], units)
-        y = y + backend.matmul(flat, backend.reshape(weights["offset"], (inputs + use_bias, units)))
+        y = y + backend.matmul(
+            flat, backend.reshape(weights["offset"], (inputs + int(use_bias), units))
+        )
     return backend.reshape(y, (*lead, units))
 
 
 def shared_dense(x, weights, inputs, units, use_bias):
     """The same with a single row of weights: the ordinary dense layer."""
-    flat = backend.reshape(materialize(weights), ((inputs + use_bias) * units,))
+    flat = backend.reshape(materialize(weights), ((inputs + int(use_bias)) * units,))
     # Of data in one batch: with more axes the gradient of the kernel takes up to ten times as long.
     *lead, _ = ops.shape(x)
     x = backend.reshape(x, (math.prod(lead), inputs))
@@ -76,7 +78,7 @@ def _materialize(x, flat, inputs, units, use_bias, many):  # (rows, n, in) -> (r
         return y + ops.expand_dims(bias, 1)
     x = _with_one(x) if use_bias else x
     matmul = backend.vectors_times_matrices if x.shape[1] == 1 else backend.matmul
-    return matmul(x, backend.reshape(flat, (rows, inputs + use_bias, units)))
+    return matmul(x, backend.reshape(flat, (rows, inputs + int(use_bias), units)))
 
 
 def _project(x, features, basis, units):  # (m, in), (m, k), (k, in * out) -> (m, out)

@@ -13,7 +13,7 @@ from keras_hypernet.utils import backend
 
 def is_shared(tensor):
     """Whether a tensor of weights is known to have a single row."""
-    return tensor.shape[0] == 1
+    return backend.known_rows(tensor) == 1
 
 
 def count(tensor):

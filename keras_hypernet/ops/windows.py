@@ -22,8 +22,8 @@ _GROUPED = {"jax": False, "tensorflow": False, "torch": True}
 
 def prefer_groups(kernel):
     """Whether to give each row of kernels a group of channels."""
-    # No rows at all would be no channels, and PyTorch does not compile an unknown number of them.
-    possible = kernel.shape[0] != 0 and not backend.torch_compiles()
+    # No rows would be no channels, and PyTorch compiles and exports no unknown number of them.
+    possible = backend.known_rows(kernel) and not backend.torch_compiles()
     return possible and _GROUPED.get(keras.backend.backend(), False)
 
 

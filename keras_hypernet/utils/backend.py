@@ -35,6 +35,32 @@ def is_concrete(tensor):
     return True
 
 
+def known_rows(tensor):
+    """The size of the first axis where it is static, else `None`."""
+    size = tensor.shape[0]
+    if isinstance(size, int) or keras.backend.backend() != "torch":
+        return size
+    import torch
+
+    # The exporter to ONNX traces on a batch of one, with sizes that are tensors.
+    return 1 if torch.jit.is_tracing() and _is_made_with_one_row(tensor) else None
+
+
+def _is_made_with_one_row(tensor):
+    """Whether the operation that made a tensor, as PyTorch traces it, gives it one row."""
+    import torch
+
+    node = torch._C._get_value_trace(tensor).node()
+    while node.kind() in ("aten::to", "aten::mul"):
+        node = next(node.inputs()).node()
+    if node.kind() == "aten::unsqueeze":
+        return list(node.inputs())[1].toIValue() == 0
+    if node.kind() == "aten::reshape":
+        sizes = list(node.inputs())[1].node()
+        return next(sizes.inputs()).toIValue() == 1
+    return False
+
+
 def compiled_by_jax_for_cpu(tensor):
     """Whether what is done with a tensor is about to be compiled by JAX for a CPU."""
     if keras.backend.backend() != "jax":
@@ -212,3 +238,14 @@ def take_per_row(tables, ids):
     ids = ops.where(inside, ids + starts, rows * entries)
     taken = ops.take(ops.reshape(tables, (rows * entries, size)), ids, axis=0)
     return ops.reshape(taken, (*ops.shape(ids), size))  # JAX loses axes where there are no rows
+
+
+def take_rows(table, ids, known):  # (number, ...), (rows,), (rows,) -> (rows, ...)
+    """Rows of a table. An unknown id is an error, or a row of NaN where XLA compiles."""
+    ids = ops.where(known, ids, table.shape[0])
+    taken = ops.take(table, ids, axis=0)
+    if keras.backend.backend() != "tensorflow":
+        return taken
+    # XLA takes the last row for an id beyond it.
+    known = ops.reshape(known, (-1, *[1] * (len(table.shape) - 1)))
+    return ops.where(known, taken, ops.cast(float("nan"), taken.dtype))

@@ -1,0 +1,89 @@
+"""`HyperModel`: a functional model with generated weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_hypernet.layers.hyper_layer import Untracked
+from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
+from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils.types import Nest
+
+
+@keras.saving.register_keras_serializable(package="keras_hypernet")
+class HyperModel(keras.Model):
+    """A functional Keras model that `predict`s with one run of its generator per condition.
+
+    `hypernetize` and `build` return one; it is made of inputs and outputs as any `keras.Model`.
+    Where an array of conditions has each of them twice or more on average, `predict` generates the
+    weights of each once, from the present values of all variables, and looks them up for the rows
+    of data. It does as any model where there is a single batch, `steps` or `callbacks`, where data
+    are no arrays, and where generated weights are random.
+
+    Args:
+        inputs, outputs, **kwargs: As in `keras.Model`.
+
+    Example:
+
+    >>> z, x = keras.Input((4,)), keras.Input((3,))
+    >>> weights = kh.WeightGenerator([(3, 2), (2,)])(z)
+    >>> model = kh.HyperModel([z, x], kh.Hyper(keras.layers.Dense(2))(x, weights))
+    >>> users = np.repeat(np.random.normal(size=(5, 4)), 200, axis=0)
+    >>> model.predict([users, np.ones((1000, 3))], verbose=0).shape  # generates 5 sets of weights
+    (1000, 2)
+    """
+
+    # Without an `__init__`, of which Keras knows that it takes inputs and outputs.
+    _once: Untracked | None = None
+
+    def predict(
+        self,
+        x: Nest,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> Nest:
+        if steps is None and not callbacks:
+            outputs = self._with_weights_once(x, batch_size=batch_size or 32, verbose=verbose)
+            if outputs is not None:
+                return outputs
+        return super().predict(
+            x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
+        )
+
+    def _with_weights_once(self, x, batch_size, verbose):
+        """Outputs, where weights are to be generated once per condition; else `None`."""
+        arrays = self._arrays(x)
+        if arrays is None or len(arrays[0]) <= batch_size:
+            return None
+        if self._once is None:
+            self._once = Untracked(OncePerCondition(self))
+        once = self._once.value
+        if not once.possible:
+            return None
+        distinct = distinct_rows(once.conditions(arrays))
+        if 2 * len(distinct[0]) > len(arrays[0]):
+            return None
+        names = ("run_eagerly", "jit_compile", "steps_per_execution")
+        options = {name: getattr(self, name) for name in names}
+        return once.predict(arrays, distinct, options, batch_size=batch_size, verbose=verbose)
+
+    def _arrays(self, x):
+        """NumPy arrays of equal length, one per input; `None` where data are something else."""
+        inputs = keras_internals.functional(self).inputs
+        names = [keras_internals.producer(symbol).name for symbol in inputs]
+        if isinstance(x, dict):
+            x = [x.get(name) for name in names]
+        found = list(x) if isinstance(x, (list, tuple)) else [x]
+        if type(self).predict_step is not HyperModel.predict_step or len(found) != len(names):
+            return None
+        if not all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in found):
+            return None
+        found = [ops.convert_to_numpy(array) for array in found]
+        fit = all(a.ndim == len(s.shape) and a.dtype.kind in "biuf" for a, s in zip(found, inputs))
+        return found if fit and len({len(array) for array in found}) == 1 else None

@@ -1,0 +1,120 @@
+"""`OncePerCondition`: predictions of a model that generates the weights of a condition once."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_hypernet.layers.weight_table import WeightTable
+from keras_hypernet.models.calls import values_in
+from keras_hypernet.models.graph_reader import CallGraph
+from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.table_writer import TableWriter
+from keras_hypernet.utils import keras_internals
+
+AT_ONCE = 2**28  # bytes of generated weights that are in memory at a time
+
+
+class OncePerCondition:
+    """Two models on the layers of a given one: of its generator, and of all else, with tables.
+
+    Weights are generated anew for each prediction, from the present values of the variables.
+
+    Args:
+        model: Functional model.
+    """
+
+    def __init__(self, model):
+        self.graph = CallGraph(model)
+        self.symbols = keras_internals.functional(model).inputs
+        self.conditioning = [value for _, value in self.graph.conditioning()]
+        self.target = self.options = None
+        self.capacity = 0
+        writer = TableWriter(self.graph, copied=False)
+        tables = values_in([table.values for table in writer.all_tables])
+        looked_up = all(v.call and isinstance(v.call.operation, WeightTable) for v in tables)
+        # Inlined layers need names of their own, which those of the model have already.
+        self.possible = bool(tables) and not looked_up and not writer.inlined
+        if self.possible:
+            conditions = {value: new_input(self._symbol(value)) for value in self.conditioning}
+            self.stored = list(writer.stored(conditions).values())
+            self.source = keras.Model(list(conditions.values()), self.stored)
+            self.largest = AT_ONCE // sum(4 * math.prod(rows.shape[1:]) for rows in self.stored)
+
+    def conditions(self, arrays):
+        """Those of the arrays of all inputs that conditions are."""
+        return [arrays[self.graph.inputs.index(value)] for value in self.conditioning]
+
+    def predict(self, arrays, distinct, options, **kwargs):
+        """Outputs for data, or `None` where generated weights are random.
+
+        Args:
+            arrays: One per input of the model.
+            distinct: What `distinct_rows` returns.
+            options: `{name: value}` of how the models run.
+            **kwargs: Of `keras.Model.predict`.
+        """
+        first, number = distinct
+        capacity = min(len(first), max(1, self.largest))
+        if capacity > self.capacity or options != self.options:
+            self._make_target(2 ** math.ceil(math.log2(capacity)), options)  # seldom a new one
+        found = []
+        for start in range(0, len(first), capacity):
+            tables = self._generated(arrays, first[start : start + capacity], kwargs["batch_size"])
+            if tables is None:
+                return None
+            for layer, rows in zip(self.layers, tables):
+                fill = np.zeros((self.capacity - len(rows), *rows.shape[1:]), rows.dtype)
+                layer.table.assign(np.concatenate([rows, fill]))
+            chosen = np.flatnonzero((number >= start) & (number < start + capacity))
+            data = [arrays[i][chosen] for i in self.remaining]
+            row = (number[chosen] - start).astype("int32")
+            found.append((chosen, self.target.predict([row, *data], **kwargs)))
+        return _joined(found)
+
+    def _make_target(self, capacity, options):
+        writer = TableWriter(self.graph, copied=False)
+        row = keras.Input((), dtype="int32")
+        self.remaining = writer.remaining_inputs(self.graph)
+        data = {self.graph.inputs[i]: new_input(self.symbols[i]) for i in self.remaining}
+        layers = writer.layers(capacity, dict(zip(writer.all_tables, self.stored)))
+        outputs = writer.outputs(self.graph, {**data, **writer.looked_up(layers, row)})
+        self.target = keras.Model([row, *data.values()], outputs)
+        self.layers, self.capacity = list(layers.values()), capacity
+        self.options = options
+        for name, value in options.items():
+            setattr(self.target, name, value)
+            setattr(self.source, name, value)
+
+    def _symbol(self, value):
+        return self.symbols[self.graph.inputs.index(value)]
+
+    def _generated(self, arrays, chosen, batch_size):
+        """What tables store for some conditions; `None` where it is random."""
+        given = [array[chosen] for array in self.conditions(arrays)]
+        seeds = [v for v in self.source.variables if not keras.backend.is_float_dtype(v.dtype)]
+        before = [np.array(ops.convert_to_numpy(seed)) for seed in seeds]
+        made = tree.flatten(self.source.predict(given, batch_size=batch_size, verbose=0))
+        drawn = [bool((ops.convert_to_numpy(v) != x).any()) for v, x in zip(seeds, before)]
+        for seed, value in zip(seeds, before):
+            seed.assign(value)
+        return None if any(drawn) else made
+
+
+def distinct_rows(arrays):
+    """`(index of the first of each, number of each row)` of arrays, by their rows together."""
+    number = len(arrays[0])
+    columns = [np.ascontiguousarray(a).reshape(number, -1).view(np.uint8) for a in arrays]
+    rows = np.ascontiguousarray(np.concatenate(columns, axis=1))
+    rows = rows.view(np.dtype((np.void, rows.shape[1]))).reshape(-1)
+    _, first, numbers = np.unique(rows, return_index=True, return_inverse=True)
+    return first, numbers.reshape(-1)
+
+
+def _joined(parts):
+    """`[(indices, outputs of these rows)]` -> outputs of all rows, in their order."""
+    order = np.argsort(np.concatenate([chosen for chosen, _ in parts]))
+    return tree.map_structure(
+        lambda *outputs: np.concatenate(outputs)[order], *(outputs for _, outputs in parts)
+    )
