@@ -44,6 +44,7 @@ from keras_hypernet.models import build as build
 from keras_hypernet.models import build_weight_generator as build_weight_generator
 from keras_hypernet.models import describe as describe
 from keras_hypernet.models import hypernetize as hypernetize
+from keras_hypernet.models import load_condition as load_condition
 from keras_hypernet.models import load_generator as load_generator
 from keras_hypernet.models import save_generator as save_generator
 from keras_hypernet.models import specialize as specialize
@@ -100,6 +101,7 @@ __all__ = [
     "hypernetize",
     "initialize",
     "initialize_embeddings",
+    "load_condition",
     "load_generator",
     "output_regularizer",
     "pack_weights",

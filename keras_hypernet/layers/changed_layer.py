@@ -1,5 +1,7 @@
 """`ChangedLayer`: a Keras layer with its own weights, and generated changes of them."""
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -211,6 +213,23 @@ class ChangedLayer(PlannedWeights, Hyper):
         changed = super().tensors_by_name(self.entries(weights))
         every = {f"{self.name}/{p.name}": p for p in self.inside().parameters}
         return {name: changed[name] if name in changed else p.own() for name, p in every.items()}
+
+    def leaf_calls(self, weights):
+        """For each change the function of call arguments that its leaf runs.
+
+        Args:
+            weights: Function that returns flat weights, called in each call.
+        """
+
+        def call(leaf, *args, **kwargs):
+            given = weights()
+            x = args[0] if args else kwargs[leaf.first]
+            self.check_row_counts(x.shape[0], [given.shape[0]])
+            per_row = self._per_row(self.entry_shapes(shapes_of(given)))
+            tensors = self._tensors(self.entries(given), per_row)
+            return self.run_leaf(leaf, tensors, *args, **kwargs)
+
+        return [partial(call, p.leaf) for p in self.changed]
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""

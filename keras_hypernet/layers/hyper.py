@@ -310,14 +310,13 @@ class Hyper(HiddenLayer):
     # Running.
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
-        inside, leaf = self.inside(), self.inside().itself
+        leaf = self.inside().itself
         per_row = self._per_row(self.entry_shapes(shapes_of(weights)))
         weights = self.entries(weights)
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not self.orders().penalized:
             return self._run_whole(leaf, x, weights)
-        single = {*inside.shapes, *inside.updatable} - per_row
-        tensors = named_weights.tensors_of(weights, inside.shapes, single, self.orders().kernels)
+        tensors = self._tensors(weights, per_row)
         for name, regularizer in self._penalties.value.items():
             tensor = self._multiplied(name, tensors[name])
             self.add_loss(named_weights.mean_over_rows(regularizer, tensor))
@@ -326,6 +325,12 @@ class Hyper(HiddenLayer):
         if per_row:
             x = _divided(x, tensors[min(per_row)])
         return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs), per_row)
+
+    def _tensors(self, weights, per_row):
+        """Weights in any form -> tensors by name, of which some have rows."""
+        inside = self.inside()
+        single = {*inside.shapes, *inside.updatable} - per_row
+        return named_weights.tensors_of(weights, inside.shapes, single, self.orders().kernels)
 
     def run(self, tensors, function, per_row):
         """What a function that calls the layer returns, on tensors by name.

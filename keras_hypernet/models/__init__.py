@@ -3,6 +3,7 @@
 from keras_hypernet.models.builder import apply_generated_weights as apply_generated_weights
 from keras_hypernet.models.builder import build as build
 from keras_hypernet.models.builder import build_weight_generator as build_weight_generator
+from keras_hypernet.models.condition_loader import load_condition as load_condition
 from keras_hypernet.models.describer import describe as describe
 from keras_hypernet.models.generator_file import load_generator as load_generator
 from keras_hypernet.models.generator_file import save_generator as save_generator

@@ -163,6 +163,17 @@ def conditions_of(graph, conditioning):
     return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
 
 
+def number_of(conditions):
+    """The number of conditions that `conditions_of` found."""
+    rows = {tuple(tensor.shape)[:1] for tensor in conditions.values()}
+    if len(rows) != 1 or rows in ({()}, {(0,)}):
+        raise ValueError(
+            "`conditioning` must have a row for each condition, as many in all inputs. "
+            f"Received: shapes {[tuple(tensor.shape) for tensor in conditions.values()]}"
+        )
+    return rows.pop()[0]
+
+
 def _tensor(symbol, given):
     given = checks.array("conditioning", given)
     if keras.backend.is_int_dtype(symbol.dtype):

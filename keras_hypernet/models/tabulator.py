@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_hypernet.models.given_layers_model import GivenLayersModel
-from keras_hypernet.models.graph_reader import CallGraph, check_functional, conditions_of
+from keras_hypernet.models.graph_reader import CallGraph, check_functional, conditions_of, number_of
 from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.table_writer import TableWriter
 from keras_hypernet.utils import checks, keras_internals
@@ -52,7 +52,7 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     copy = checks.boolean("copy", copy)
     graph = CallGraph(model)
     given = conditions_of(graph, conditioning)
-    number = _number(given)
+    number = number_of(given)
     writer = TableWriter(graph, copied=copy)
     stored = writer.stored(given)
     taken = {operation.name for operation in model.operations}
@@ -71,14 +71,3 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
         layer.table.assign(ops.broadcast_to(stored[table], layer.table.shape))
     model_class = keras.Model if copy else GivenLayersModel
     return model_class(inputs if len(inputs) > 1 else row, outputs, name=model.name)
-
-
-def _number(conditions):
-    """The number of conditions."""
-    rows = {tuple(tensor.shape)[:1] for tensor in conditions.values()}
-    if len(rows) != 1 or rows in ({()}, {(0,)}):
-        raise ValueError(
-            "`conditioning` must have a row for each condition, as many in all inputs. "
-            f"Received: shapes {[tuple(tensor.shape) for tensor in conditions.values()]}"
-        )
-    return rows.pop()[0]

@@ -11,6 +11,7 @@ the tests look at what they do:
 The rest raises:
 
     Layer._flatten_layers, _trainable_variables, _non_trainable_variables, _call_context_args
+    Layer._layers, _tracker
     Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
     Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
     BaseConv._kernel, EinsumDense._kernel
@@ -109,6 +110,20 @@ def sublayers(layer):
 def layers_in(layer):
     """A layer and all layers inside it."""
     return list(layer._flatten_layers())
+
+
+def attach(layer, inner):
+    """Adds a layer to those inside a built layer, whose variables are then variables of both."""
+    layer._tracker.unlock()
+    layer._layers.append(inner)
+    layer._tracker.lock()
+
+
+def detach(layer, inner):
+    """Takes away what `attach` added."""
+    layer._tracker.unlock()
+    layer._layers.remove(inner)
+    layer._tracker.lock()
 
 
 def eagerly():
