@@ -10,7 +10,7 @@ from keras_hypernet.layers.weight_table import WeightTable
 from keras_hypernet.models.calls import values_in
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
-from keras_hypernet.models.table_writer import TableWriter
+from keras_hypernet.models.table_writer import TableWriter, asks_for_factors, is_shared
 from keras_hypernet.utils import keras_internals
 
 AT_ONCE = 2**28  # bytes of generated weights that are in memory at a time
@@ -32,10 +32,7 @@ class OncePerCondition:
         self.target = self.options = None
         self.capacity = 0
         writer = TableWriter(self.graph, copied=False)
-        tables = values_in([table.values for table in writer.all_tables])
-        looked_up = all(v.call and isinstance(v.call.operation, WeightTable) for v in tables)
-        # Inlined layers need names of their own, which those of the model have already.
-        self.possible = bool(tables) and not looked_up and not writer.inlined
+        self.possible = _is_possible(writer)
         if self.possible:
             conditions = {value: new_input(self._symbol(value)) for value in self.conditioning}
             self.stored = list(writer.stored(conditions).values())
@@ -100,6 +97,16 @@ class OncePerCondition:
         for seed, value in zip(seeds, before):
             seed.assign(value)
         return None if any(drawn) else made
+
+
+def _is_possible(writer):
+    """Whether weights may be looked up, and are not as it is."""
+    values = values_in([table.values for table in writer.all_tables])
+    looked_up = all(v.call and isinstance(v.call.operation, WeightTable) for v in values)
+    calls = [*writer.weights, *writer.calls_before_tables()]
+    others = any(asks_for_factors(c.operation) or is_shared(c) for c in calls)
+    # Inlined layers need names of their own, which those of the model have already.
+    return bool(values) and not looked_up and not others and not writer.inlined
 
 
 def distinct_rows(arrays):
