@@ -7,6 +7,7 @@ from keras_hypernet.models.describer import describe as describe
 from keras_hypernet.models.generator_file import load_generator as load_generator
 from keras_hypernet.models.generator_file import save_generator as save_generator
 from keras_hypernet.models.hypernetizer import hypernetize as hypernetize
+from keras_hypernet.models.lora_file import save_lora as save_lora
 from keras_hypernet.models.more_conditions import with_conditions as with_conditions
 from keras_hypernet.models.specializer import specialize as specialize
 from keras_hypernet.models.weight_reader import target_weights as target_weights

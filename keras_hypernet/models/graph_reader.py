@@ -158,6 +158,19 @@ def given_values(inputs, conditioning):
     return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
 
 
+def given_row(inputs, conditioning):
+    """The same of a single condition."""
+    given = given_values(inputs, conditioning)
+    for symbol, value in inputs:
+        shape = tuple(given[value].shape)
+        if not shape or shape[0] != 1:
+            raise ValueError(
+                "`conditioning` must have one row, for it is a single condition that is baked in or "
+                f"saved. Received: {symbol.name} of shape {shape}"
+            )
+    return given
+
+
 def _tensor(symbol, given):
     given = checks.array("conditioning", given)
     if keras.backend.is_int_dtype(symbol.dtype):

@@ -13,7 +13,7 @@ from keras_hypernet.models.graph_reader import (
     before,
     check_functional,
     everything,
-    given_values,
+    given_row,
     run,
 )
 from keras_hypernet.models.graph_writer import GraphWriter
@@ -51,14 +51,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
     inputs = graph.conditioning()
     if not inputs:
         raise ValueError(f"`model` must have generated weights in its graph. Received: {model!r}")
-    given = given_values(inputs, conditioning)
-    for symbol, value in inputs:
-        shape = tuple(given[value].shape)
-        if not shape or shape[0] != 1:
-            raise ValueError(
-                "`conditioning` must have one row, for one condition is baked in. "
-                f"Received: {symbol.name} of shape {shape}"
-            )
+    given = given_row(inputs, conditioning)
     weights = [call.weights for call in graph.calls_of(HyperLayer)]
     baked = run(graph.calls_before(weights), given, training=False)
     plain, *_ = PlainWriter(graph, baked, graph).write(graph, {})
