@@ -86,7 +86,9 @@ class BackboneLayers:
             elif layers[0].problem is not None or layers[0].kernel != path:
                 problems.append(f"{path} ({layers[0].problem or 'no kernel'})")
             elif layers[0].shape != shape:
-                problems.append(f"{path} (of shape {layers[0].shape} in the backbone, here {shape})")
+                problems.append(
+                    f"{path} (of shape {layers[0].shape} in the backbone, here {shape})"
+                )
             else:
                 found[path] = layers[0]
         if problems:

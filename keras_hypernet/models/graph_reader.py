@@ -165,8 +165,8 @@ def given_row(inputs, conditioning):
         shape = tuple(given[value].shape)
         if not shape or shape[0] != 1:
             raise ValueError(
-                "`conditioning` must have one row, for it is a single condition that is baked in or "
-                f"saved. Received: {symbol.name} of shape {shape}"
+                "`conditioning` must have one row: a single condition is baked in or saved. "
+                f"Received: {symbol.name} of shape {shape}"
             )
     return given
 

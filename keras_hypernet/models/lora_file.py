@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import h5py
 import keras
@@ -13,9 +14,9 @@ from keras_hypernet.layers.changed_layer import ChangedLayer
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.tensor_plan import LOW_RANK
 from keras_hypernet.models.backbone_layers import layers_of_backbone
-from keras_hypernet.models.calls import filled
-from keras_hypernet.models.lora_factors import keras_factors
+from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import CallGraph, check_functional, given_row, run
+from keras_hypernet.models.lora_factors import keras_factors
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.files import written_whole
 from keras_hypernet.utils.types import Nest
@@ -120,7 +121,6 @@ def save_lora(
 def _updated(graph):
     """The calls of the layers with updates; a graph that a file cannot hold raises."""
     weights = graph.calls_of(HyperLayer)
-    calls = {id(call.operation): call for call in weights}
     plans = [p for call in weights for p in getattr(call.operation, "generated", ())]
     if not any(plan.mode == LOW_RANK for plan in plans):
         raise ValueError(
@@ -148,9 +148,18 @@ def _updated(graph):
     ]
     if adapted:
         raise ValueError(
-            "`model` must have no adapters of its own: a stock backbone has none. Save and load "
-            "the backbone before `hypernetize`, which merges them into its kernels. Received, with "
-            f"`enable_lora`: {checks.few(adapted)}"
+            "`model` must have no adapters of its own, for a stock backbone has none. Give "
+            "`hypernetize` one with merged kernels: `backbone.save_weights` merges them, and a "
+            f"stock backbone loads that. Received, with `enable_lora`: {checks.few(adapted)}"
+        )
+    # A layer that is called more than once, as in a nested model, has one update all the same.
+    calls = {(id(c.operation), *map(origin, values_in(c.weights))): c for c in weights}
+    counts = Counter(plan.name for c in calls.values() for plan in c.operation.generated)
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        raise ValueError(
+            "`model` must have one update of each kernel. Received, with more than one: "
+            f"{checks.few(several)}"
         )
     return list(calls.values())
 
