@@ -85,8 +85,8 @@ def attention():
 def einsums():
     """Kernels with several output axes, several inputs, and the inputs last."""
     return chain(
-        layers.EinsumDense("abc,cde->abde", (None, 2, 3), name="several"),
-        layers.EinsumDense("abde,fde->abf", (None, 4), name="inputs_last"),
+        layers.EinsumDense("abc,cde->abde", (5, 2, 3), name="several"),
+        layers.EinsumDense("abde,fde->abf", (5, 4), name="inputs_last"),
         layers.EinsumDense("abf,bfg->abg", (5, 3), name="paired"),
         shape=(5, 4),
     )
@@ -461,7 +461,7 @@ REFUSED = {
     "no backbone": refusal(lambda: adapted(plain()), "`backbone` must be given"),
     "a table": refusal(
         lambda: adapted(tables(), select="table/*"),
-        r"table/embeddings \(KerasHub's file has kernels",
+        r"table/embeddings \(KerasHub's file has ker",
     ),
     "no enable_lora": refusal(
         lambda: adapted(transposed()), r"up/kernel \(a `Conv1DTranspose` has no `enable_lora`"
@@ -508,3 +508,98 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         kh.save_lora(hyper, CONDITION, path)
     assert path.read_bytes() == before
     assert [x.name for x in path.parent.iterdir()] == [path.name]
+
+
+# KerasHub itself.
+
+SMALL = {"vocabulary_size": 30, "num_layers": 2, "hidden_dim": 8, "intermediate_dim": 16}
+HEADS = {"num_heads": 2, "max_sequence_length": 6}
+GROUPED = {"num_query_heads": 4, "num_key_value_heads": 2}
+IMAGE = {"image_shape": (8, 8, 3), "patch_size": 4, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+HUB = {  # {class of KerasHub: its arguments}
+    "GPT2Backbone": {**SMALL, **HEADS},
+    "GemmaBackbone": {**SMALL, **GROUPED, "head_dim": 4},
+    "BertBackbone": {**SMALL, **HEADS},
+    "LlamaBackbone": {**SMALL, **GROUPED},
+    "ViTBackbone": {**IMAGE, "num_layers": 2},
+    "BartBackbone": {**SMALL, **HEADS},  # whose attributes are in another order than its graph
+}
+HUB_ROWS = [
+    pytest.param(name, marks=[] if name == "GPT2Backbone" else [pytest.mark.slow]) for name in HUB
+]
+
+
+def hub(name):
+    """A new backbone of a class of KerasHub."""
+    module = pytest.importorskip("keras_hub", reason="needs keras-hub")
+    return getattr(module.models, name)(**HUB[name])
+
+
+def hub_data(backbone, rng, rows=2):
+    """`{name of an input: data}`, in the order of the inputs."""
+    found = {}
+    for x in backbone.inputs:
+        shape = (rows, *(n or 5 for n in x.shape[1:]))
+        if x.dtype == "float32":
+            found[x.name] = rng.normal(size=shape).astype("float32")
+        else:
+            ids = rng.integers(1, 30, size=shape)
+            found[x.name] = ids if "token" in x.name else np.ones_like(ids)
+    return found
+
+
+@pytest.mark.parametrize("kernels", ["default names", "all"])
+@pytest.mark.parametrize("name", HUB_ROWS)
+def test_keras_hub_reads_it(name, kernels, rng, tmp_path, capsys):
+    given, path = settled(hub(name), 0.1), tmp_path / "user.lora.h5"
+    select = ["*/query/kernel", "*/value/kernel"] if kernels == "default names" else None
+    hyper = adapted(given, select=select, copy=False, alpha=4.0, check_rows=False)
+    data = hub_data(given, rng)
+    x = data if isinstance(given.input, dict) else next(iter(data.values()))
+    want = in_order(hyper([np.repeat(CONDITION, 2, 0), *data.values()], training=False))
+    names = kh.save_lora(hyper, CONDITION, path)
+    printed, reader = capsys.readouterr().out, stock(lambda: hub(name), given)
+    before = in_order(reader(x, training=False))
+    if select is None:
+        assert f"target_layer_names={names}" in printed
+        reader.enable_lora(rank_of(path), target_layer_names=names)
+    else:
+        assert sorted(names) == ["query", "value"]
+        assert not printed
+    reader.load_lora_weights(path)
+    found = in_order(reader(x, training=False))
+    for got, expected, old in zip(found, want, before, strict=True):
+        atol = 1e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
+        assert np.abs(old - expected).max() > 100 * atol
+    reader.save_lora_weights(tmp_path / "again.lora.h5")
+    assert contents(tmp_path / "again.lora.h5") == contents(path)
+
+
+def in_order(nest):
+    return keras.tree.flatten(numpy_of(nest))
+
+
+def contents(path):
+    """`{path in a file: (shape, kind, values)}`."""
+    found = {}
+
+    def visit(name, entry):
+        if isinstance(entry, h5py.Dataset):
+            found[name] = (entry.shape, entry.dtype.kind, entry[()].tolist())
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def test_keras_hub_refuses_what_does_not_fit(tmp_path):
+    """A file of another backbone, and one of another rank: errors of KerasHub."""
+    path, given = tmp_path / "user.lora.h5", hub("GPT2Backbone")
+    kh.save_lora(adapted(given, copy=False, check_rows=False), CONDITION, path)
+    with pytest.raises((KeyError, ValueError)):
+        hub("GemmaBackbone").load_lora_weights(path)
+    reader = hub("GPT2Backbone")
+    reader.enable_lora(rank_of(path) + 1)
+    with pytest.raises(ValueError, match="Both ranks must match"):
+        reader.load_lora_weights(path)
