@@ -80,7 +80,7 @@ def save_lora(
     Reference: Hu et al., 2021 (https://arxiv.org/abs/2106.09685).
     """
     path = checks.path("path", path)
-    if not path.name.endswith(SUFFIX):
+    if not str(path).endswith(SUFFIX):
         raise ValueError(
             f"`path` must end in {SUFFIX!r}, as KerasHub's files of adapters do. "
             f"Received: path={str(path)!r}"
