@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import keras_hypernet as kh
 from keras_hypernet.models.lora_factors import keras_factors
-from keras_hypernet.utils.keras_internals import layers_in
+from keras_hypernet.utils.keras_internals import layers_in, own_variables
 from tests.backend import BACKEND, numpy_of
 from tests.whole_models import SIZE
 
@@ -142,12 +142,12 @@ def settled(model, scale=0.3):
     return model
 
 
-def adapted(backbone, **options):
+def adapted(backbone, scale=0.3, **options):
     options = {"mode": "low_rank", "rank": 2, "freeze": "all", **options}
     hyper = kh.hypernetize(backbone, SIZE, **options)
     rng = np.random.default_rng(2)
     for variable in hyper.trainable_variables:
-        variable.assign(numpy_of(variable) + 0.3 * rng.normal(size=variable.shape))
+        variable.assign(numpy_of(variable) + scale * rng.normal(size=variable.shape))
     return hyper
 
 
@@ -554,7 +554,7 @@ def hub_data(backbone, rng, rows=2):
 def test_keras_hub_reads_it(name, kernels, rng, tmp_path, capsys):
     given, path = settled(hub(name), 0.1), tmp_path / "user.lora.h5"
     select = ["*/query/kernel", "*/value/kernel"] if kernels == "default names" else None
-    hyper = adapted(given, select=select, copy=False, alpha=4.0, check_rows=False)
+    hyper = adapted(given, 0.1, select=select, copy=False, alpha=4.0, check_rows=False)
     data = hub_data(given, rng)
     x = data if isinstance(given.input, dict) else next(iter(data.values()))
     want = in_order(hyper([np.repeat(CONDITION, 2, 0), *data.values()], training=False))
@@ -573,6 +573,12 @@ def test_keras_hub_reads_it(name, kernels, rng, tmp_path, capsys):
         atol = 1e-5 * np.abs(expected).max()
         np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
         assert np.abs(old - expected).max() > 100 * atol
+    updates, found = updates_of(path), [x for x in layers_in(given)[1:] if x.weights]
+    kernels = {v.path: (i, v) for i, x in enumerate(found) for v in own_variables(x)}
+    for name, weights in kh.target_weights(hyper, CONDITION).items():
+        index, kernel = kernels[name]
+        merged = numpy_of(kernel) + updates[index]
+        np.testing.assert_allclose(merged, weights[0], rtol=1e-6, atol=1e-6)
     reader.save_lora_weights(tmp_path / "again.lora.h5")
     assert contents(tmp_path / "again.lora.h5") == contents(path)
 
