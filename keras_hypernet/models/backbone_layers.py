@@ -46,7 +46,7 @@ class BackboneLayer:
             problem = f"a `{kind}` has no `enable_lora`"
         elif kernel is None:
             problem = f"KerasHub's file has kernels alone, and none of a `{kind}`"
-        elif layer.kernel_constraint is not None:
+        elif getattr(layer, "kernel_constraint", None) is not None:
             problem = "Keras takes no adapter beside a constraint"
         else:
             shape = _shape(layer, kernel)
@@ -122,7 +122,7 @@ def _shape(layer, kernel):
     """The shape of a kernel, however it is stored."""
     rule = rule_of(layer)
     if rule is not None and is_adapted(layer):
-        return tuple(rule.adapted_kernels(layer)["kernel"])
+        return tuple(rule.adapted_kernels(layer).get("kernel", kernel.shape))
     return tuple(kernel.shape)
 
 
