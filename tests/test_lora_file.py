@@ -471,7 +471,7 @@ REFUSED = {
         lambda: adapted(transposed()), r"up/kernel \(a `Conv1DTranspose` has no `enable_lora`"
     ),
     "a constraint": refusal(
-        lambda: adapted(constrained(), select="inner/*/kernel"), "names of those.*beside a constraint"
+        lambda: adapted(constrained(), select="inner/*/kernel"), "names of those.*a constraint"
     ),
     "another shape": refusal(
         lambda: adapted(dense()), r"b/kernel \(of shape \(6, 5\) in the", backbone=other
