@@ -47,6 +47,7 @@ from keras_hypernet.models import hypernetize as hypernetize
 from keras_hypernet.models import load_condition as load_condition
 from keras_hypernet.models import load_generator as load_generator
 from keras_hypernet.models import save_generator as save_generator
+from keras_hypernet.models import save_lora as save_lora
 from keras_hypernet.models import specialize as specialize
 from keras_hypernet.models import tabulate as tabulate
 from keras_hypernet.models import target_weights as target_weights
@@ -110,6 +111,7 @@ __all__ = [
     "register_rule",
     "resnet_chunking",
     "save_generator",
+    "save_lora",
     "sine",
     "specialize",
     "split_weights",

@@ -15,6 +15,7 @@ import operator
 import re
 import tempfile
 
+import h5py
 import keras
 import numpy as np
 from keras import layers, ops
@@ -153,6 +154,28 @@ def file_of(number):
 
 
 @functools.cache
+def adapted(rank=1):
+    """A hypernetwork of `model()` with updates that are not zero."""
+    keras.utils.set_random_seed(7)
+    options = {"mode": "low_rank", "rank": rank, "freeze": "all", "hidden_sizes": [8]}
+    made = kh.hypernetize(model(), 2, **options)
+    made.set_weights([w + 0.1 for w in made.get_weights()])
+    return made
+
+
+@functools.cache
+def folder():
+    return tempfile.mkdtemp()
+
+
+def around():
+    """Another model with the layers of `model()`, and others before them."""
+    inputs = keras.Input((3,), name="x")
+    first, last = model().layers[-2:]
+    return keras.Model(inputs, last(first(layers.Dense(3)(inputs))))
+
+
+@functools.cache
 def network(kind, **options):
     return public(f"targets.{kind}")(**BASE[f"targets.{kind}"](), **options)
 
@@ -243,6 +266,12 @@ BASE = {
     "register_rule": lambda: {"layer_class": layers.Dense, "rule": type(rule_of(layers.Dense(1)))},
     "resnet_chunking": lambda: {"model": network("resnet")},
     "save_generator": lambda: {"model": built(), "path": file_of(0)},
+    "save_lora": lambda: {
+        "model": adapted(),
+        "conditioning": CONDITIONING[:1],
+        "path": f"{folder()}/0.lora.h5",
+        "backbone": model(),
+    },
     "sine": dict,
     "specialize": lambda: {"model": built(), "conditioning": CONDITIONING[:1]},
     "split_weights": lambda: {"weights": np.ones((2, 16), "float32"), "spec": SHAPES},
@@ -446,6 +475,15 @@ def saved(model, path):
         return path, {name: array.tolist() for name, array in file.items()}
 
 
+def saved_adapter(path, **arguments):
+    """Where it writes, what, and what it returns."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        names, found = kh.save_lora(path=path, **arguments), {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, x: found.update({name: np.asarray(x).tolist()}))
+    return path, names, found
+
+
 def loaded(model, path):
     """What a model has afterwards, or why not."""
     before = model.get_weights()
@@ -484,6 +522,7 @@ RESULTS = {
     "register_rule": ruled,
     "resnet_chunking": printed("resnet_chunking"),
     "save_generator": saved,
+    "save_lora": saved_adapter,
     "specialize": lambda **arguments: (
         [w.tolist() for w in kh.specialize(**arguments).get_weights()]
     ),
@@ -729,6 +768,10 @@ OTHER = {
     ("resnet_chunking", "model"): lambda: network("resnet", width=2),
     ("save_generator", "model"): lambda: built(3),
     ("save_generator", "path"): lambda: file_of(1),
+    ("save_lora", "model"): lambda: adapted(2),
+    ("save_lora", "conditioning"): CONDITIONING[3:],
+    ("save_lora", "path"): lambda: f"{folder()}/1.lora.h5",
+    ("save_lora", "backbone"): lambda: around(),
     ("specialize", "model"): lambda: built(3),
     ("specialize", "conditioning"): CONDITIONING[3:],
     ("split_weights", "weights"): np.zeros((2, 16), "float32"),

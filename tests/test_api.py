@@ -55,6 +55,7 @@ PUBLIC = [
     "register_rule",
     "resnet_chunking",
     "save_generator",
+    "save_lora",
     "sine",
     "specialize",
     "split_weights",

@@ -208,6 +208,16 @@ class ChangedLayer(PlannedWeights, Hyper):
             for plan, entry in pairs
         }
 
+    def updates(self, generated):
+        """`{path: its update of low rank}`: factors with rows, `factor` and gates folded in."""
+        pairs = self.pieces(self._times_gates(generated))
+        updates = {
+            plan.name: plan.update(None, pieces, self._trained(plan))
+            for plan, pieces in pairs
+            if plan.mode == LOW_RANK
+        }
+        return {p: {n: x for n, x in u.items() if n != "base"} for p, u in updates.items()}
+
     def tensors_by_name(self, weights):
         """The weights that are changed, and the layer's own ones."""
         changed = super().tensors_by_name(self.entries(weights))
@@ -235,13 +245,14 @@ class ChangedLayer(PlannedWeights, Hyper):
         """`[(plan, entry of the weights by name)]`."""
         for (plan, pieces), p in zip(self.pieces(changes), self.changed):
             if plan.mode == LOW_RANK:
-                trained = self.factors[plan.local]
-                factors = {n: ops.cast(v, self.compute_dtype) for n, v in trained.items()}
                 base = p.leaf.base() if p.leaf.adapted else self._base(p)
-                yield plan, plan.update(base, pieces, factors)
+                yield plan, plan.update(base, pieces, self._trained(plan))
             else:
                 entry = forms.plus(pieces[0], ops.reshape(self._base(p), (-1,)))
                 yield plan, entry if isinstance(entry, dict) else plan.full(entry)
+
+    def _trained(self, plan):
+        return {n: ops.cast(v, self.compute_dtype) for n, v in self.factors[plan.local].items()}
 
     def _base(self, p):
         return ops.cast(p.variable, self.compute_dtype)

@@ -9,6 +9,7 @@ from keras_hypernet.models.generator_file import load_generator as load_generato
 from keras_hypernet.models.generator_file import save_generator as save_generator
 from keras_hypernet.models.hyper_model import HyperModel as HyperModel
 from keras_hypernet.models.hypernetizer import hypernetize as hypernetize
+from keras_hypernet.models.lora_file import save_lora as save_lora
 from keras_hypernet.models.more_conditions import with_conditions as with_conditions
 from keras_hypernet.models.specializer import specialize as specialize
 from keras_hypernet.models.tabulator import tabulate as tabulate

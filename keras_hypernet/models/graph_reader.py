@@ -163,13 +163,26 @@ def conditions_of(graph, conditioning):
     return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
 
 
+def condition_of(graph, conditioning):
+    """The same of a single condition."""
+    given = conditions_of(graph, conditioning)
+    shapes = [tuple(tensor.shape) for tensor in given.values()]
+    if any(shape[:1] != (1,) for shape in shapes):
+        raise ValueError(
+            "`conditioning` must have one row: a single condition is baked in or saved. "
+            f"Received: shapes {shapes}"
+        )
+    return given
+
+
 def number_of(conditions):
     """The number of conditions that `conditions_of` found."""
-    rows = {tuple(tensor.shape)[:1] for tensor in conditions.values()}
+    shapes = [tuple(tensor.shape) for tensor in conditions.values()]
+    rows = {shape[:1] for shape in shapes}
     if len(rows) != 1 or rows in ({()}, {(0,)}):
         raise ValueError(
             "`conditioning` must have a row for each condition, as many in all inputs. "
-            f"Received: shapes {[tuple(tensor.shape) for tensor in conditions.values()]}"
+            f"Received: shapes {shapes}"
         )
     return rows.pop()[0]
 

@@ -18,6 +18,7 @@ from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.split_weights import SplitWeights
 from keras_hypernet.layers.tensor_plan import GENERATE, LOW_RANK, MODES
+from keras_hypernet.models.backbone_layers import remember_backbone
 from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
@@ -180,7 +181,10 @@ def hypernetize(
     name = session_name(f"hyper_{model.name}")
     inputs = [*sources, *tree.flatten(inputs)]
     model_class = HyperModel if copy else GivenLayersModel
-    return model_class(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
+    hyper = model_class(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
+    if mode == LOW_RANK:
+        remember_backbone(hyper, model)
+    return hyper
 
 
 def _checked_update(mode, rank, generate, alpha):

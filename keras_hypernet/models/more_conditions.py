@@ -10,6 +10,7 @@ from keras import tree
 from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
+from keras_hypernet.models.backbone_layers import hand_on_backbone
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.hyper_model import HyperModel
@@ -86,7 +87,9 @@ def with_conditions(
     if freeze == "all":
         for layer in larger.values():
             _train_only(layer, {id(v) for v in layer.conditional_variables})
-    return HyperModel(inputs, outputs, name=model.name)
+    enlarged = HyperModel(inputs, outputs, name=model.name)
+    hand_on_backbone(model, enlarged)
+    return enlarged
 
 
 def _chosen(graph, names):

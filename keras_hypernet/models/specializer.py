@@ -12,7 +12,7 @@ from keras_hypernet.models.graph_reader import (
     CallGraph,
     before,
     check_functional,
-    conditions_of,
+    condition_of,
     everything,
     run,
 )
@@ -48,14 +48,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
     """
     check_functional(model)
     graph = CallGraph(model)
-    given = conditions_of(graph, conditioning)
-    for value in given:
-        shape = tuple(given[value].shape)
-        if not shape or shape[0] != 1:
-            raise ValueError(
-                "`conditioning` must have one row, for one condition is baked in. "
-                f"Received: shape {shape}"
-            )
+    given = condition_of(graph, conditioning)
     weights = [call.weights for call in graph.calls_of(HyperLayer)]
     baked = run(graph.calls_before(weights), given, training=False)
     plain, *_ = PlainWriter(graph, baked, graph).write(graph, {})
