@@ -297,7 +297,7 @@ def test_a_nested_model_takes_its_inputs_as_keras_does(rng):
 def test_models_that_cannot_be_read():
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     functional = keras.Model(plain.inputs, plain.outputs)
-    with pytest.raises(ValueError, match="must have generators"):
+    with pytest.raises(ValueError, match="must have generated weights"):
         kh.target_weights(functional, np.ones((1, 3)))
     for read in (kh.describe, lambda model: kh.target_weights(model, np.ones((1, 3)))):
         with pytest.raises(ValueError, match="must be a functional model"):

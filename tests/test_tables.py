@@ -15,7 +15,6 @@ from tests.whole_models import (
     SIZE,
     WHOLE,
     assert_close,
-    encoder,
     floats,
     padded_ids,
     predict,
@@ -26,6 +25,10 @@ from tests.whole_models import (
 CONDITIONS = 5
 ROWS = np.array([4, 0, 1, 1, 3, 2])
 QUICK = ("residual cnn", "residual cnn low rank", "nested delta", "blocks low rank", "built")
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def cnn():
@@ -249,33 +252,52 @@ def test_refused(rng):
 # Outside of Keras.
 
 
-def to_serve(rng, onnx=False):
-    """Models with tables, of a class each, with data.
+def block():
+    """A block of a Transformer that Keras exports everywhere.
 
-    Keras exports no layer normalization from PyTorch to ONNX with a batch of any size.
+    To ONNX it exports no exact GELU from TensorFlow, and from PyTorch no layer normalization with a
+    batch of any size.
     """
-    for make, data, options in (
-        (cnn, floats((6, 6, 1)), {}),
-        (residual_cnn, floats((8, 8, 2)), {"mode": "low_rank", "rank": 2}),
-        (encoder, padded_ids, {"mode": "low_rank", "rank": 2}),
-    )[: None if BACKEND == "tensorflow" or not onnx else 2]:
-        hyper = settle(kh.hypernetize(make(), SIZE, **options), rng)
-        yield kh.tabulate(hyper, rng.normal(size=(CONDITIONS, SIZE))), data
-    model = settle(kh.build(2, 3, [(3, 5), (5, 2)]), rng)
-    yield kh.tabulate(model, rng.normal(size=(CONDITIONS, 2))), floats((3,))
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 8, name="tokens")(ids)
+    x = x + layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = x + layers.Dense(8)(layers.Dense(12, activation="relu")(x))
+    return keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)), name="block")
+
+
+def of_a_model(make, **options):
+    return lambda: kh.hypernetize(make(), SIZE, **options)
+
+
+SERVED = {
+    "cnn": (of_a_model(cnn), floats((6, 6, 1))),
+    "low rank cnn": (of_a_model(residual_cnn, mode="low_rank"), floats((8, 8, 2))),
+    "low rank block": (of_a_model(block, mode="low_rank", rank=2), padded_ids),
+    "build": (lambda: kh.build(SIZE, 3, [(3, 5), (5, 2)]), floats((3,))),
+}
+QUICK_TO_SERVE = ("low rank block", "build")
+served = pytest.mark.parametrize("name", [n if n in QUICK_TO_SERVE else slow(n) for n in SERVED])
+
+
+def to_serve(name, rng):
+    """A model, its tables, and a function of data for rows."""
+    make, data = SERVED[name]
+    model = settle(make(), rng)
+    return model, kh.tabulate(model, rng.normal(size=(CONDITIONS, SIZE))), data
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="TensorFlow's format")
-def test_exports_saved_model(rng, tmp_path):
+@served
+def test_exports_saved_model(name, rng, tmp_path):
     import tensorflow as tf
 
-    for i, (tables, data) in enumerate(to_serve(rng)):
-        tables.export(tmp_path / str(i), verbose=False)
-        served = tf.saved_model.load(tmp_path / str(i))
-        for rows in (ROWS, ROWS[:1]):
-            x = data(rng, len(rows))
-            found = served.serve([rows.astype("int32"), x])
-            assert_close(np.array(found), predict(tables, [rows, x]))
+    _, tables, data = to_serve(name, rng)
+    tables.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    for rows in (ROWS, ROWS[:1]):
+        x = data(rng, len(rows))
+        found = served.serve([rows.astype("int32"), x])
+        assert_close(np.array(found), predict(tables, [rows, x]))
 
 
 def in_onnxruntime(model, path):
@@ -299,29 +321,24 @@ def in_onnxruntime(model, path):
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="exported from PyTorch and TensorFlow")
-def test_exports_onnx(rng, tmp_path):
-    for i, (tables, data) in enumerate(to_serve(rng, onnx=True)):
-        run = in_onnxruntime(tables, str(tmp_path / f"{i}.onnx"))
-        for rows in (ROWS, ROWS[:1], ROWS[:2]):
-            x = data(rng, len(rows))
-            assert_close(run([rows, x]), predict(tables, [rows, x]))
-        with pytest.raises(Exception, match=r"(?i)indices|index"):
-            run([np.array([5]), data(rng, 1)])
+@served
+def test_exports_onnx(name, rng, tmp_path):
+    _, tables, data = to_serve(name, rng)
+    run = in_onnxruntime(tables, str(tmp_path / "tables.onnx"))
+    for rows in (ROWS, ROWS[:1], ROWS[:2]):
+        x = data(rng, len(rows))
+        assert_close(run([rows, x]), predict(tables, [rows, x]))
+    with pytest.raises(Exception, match=r"(?i)indices|index"):
+        run([np.array([5]), data(rng, 1)])
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="exported from PyTorch and TensorFlow")
-def test_exports_onnx_with_generators(rng, tmp_path):
+@pytest.mark.parametrize("name", [n if n == "cnn" else slow(n) for n in SERVED])
+def test_exports_onnx_with_generators(name, rng, tmp_path):
     """Many conditions in a batch; on PyTorch Keras says that all inputs have one batch."""
-    batches = [(6, 6), (1, 1)] + ([(3, 6), (1, 6)] if BACKEND == "tensorflow" else [])
-    for i, (model, data, size) in enumerate(
-        [
-            (kh.build(2, 3, [(3, 5), (5, 2)]), floats((3,)), 2),
-            (kh.hypernetize(cnn(), SIZE), floats((6, 6, 1)), SIZE),
-            (kh.hypernetize(cnn(), SIZE, mode="low_rank", rank=2), floats((6, 6, 1)), SIZE),
-        ]
-    ):
-        settle(model, rng)
-        run = in_onnxruntime(model, str(tmp_path / f"{i}.onnx"))
-        for rows, batch in batches:
-            given = [floats((size,))(rng, rows), data(rng, batch)]
-            assert_close(run(given), predict(model, given))
+    model, _, data = to_serve(name, rng)
+    run = in_onnxruntime(model, str(tmp_path / "model.onnx"))
+    groups = [(3, 6), (1, 6)] if BACKEND == "tensorflow" else []
+    for rows, batch in [(6, 6), (1, 1), *groups]:
+        given = [floats((SIZE,))(rng, rows), data(rng, batch)]
+        assert_close(run(given), predict(model, given))
