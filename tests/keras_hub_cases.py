@@ -66,6 +66,7 @@ DECODER = {
     "dropout": 0.1,
 }
 ROTARY = {**DECODER, "rope_max_wavelength": 100}
+QWEN = {**ROTARY, "use_sliding_window_attention": True, "sliding_window_size": 2}
 GEMMA = {
     **DECODER,
     "head_dim": 4,
@@ -123,7 +124,7 @@ FAMILIES = {
     "Gemma": Family("Gemma", GEMMA, _tokens, (14, 14), slow=False),
     "Llama": Family("Llama", ROTARY, _tokens, (14, 14), copy=False, slow=False),
     "Mistral": Family("Mistral", {**ROTARY, "sliding_window": 3}, _tokens, (14, 14)),
-    "Qwen": Family("Qwen", ROTARY, _tokens, (14, 14)),
+    "Qwen": Family("Qwen", QWEN, _tokens, (14, 14), copy=False),
     "Phi-3": Family("Phi3", ROTARY, _tokens, (14, 14)),
     "ViT": Family("ViT", VIT, _images, (13, 13), copy=False, slow=False),
     "Whisper": Family("Whisper", WHISPER, _sounds, (34, 34)),

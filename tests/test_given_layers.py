@@ -24,6 +24,24 @@ class Forgetful(PreNorm):
         return {**super().get_config()}
 
 
+@registered
+class Defaulted(PreNorm):
+    """A block whose config forgets an argument, so that a copy has its default."""
+
+    def __init__(self, heads, scale=1.0, **kwargs):
+        super().__init__(heads, **kwargs)
+        self.scale = scale
+
+    def call(self, x):
+        return self.scale * super().call(x)
+
+
+FORGETFUL = {
+    "an argument": (Forgetful, {"needed": 1}),
+    "an option": (Defaulted, {"scale": 0.5}),
+}
+
+
 def floats(rng, *shape):
     return rng.normal(size=shape).astype("float32")
 
@@ -127,12 +145,14 @@ def test_a_frozen_base_has_no_state_in_the_optimizer(freeze, copy, rng):
     assert kh.describe(hyper).kernels == (8, 8)
 
 
-def test_a_block_that_its_config_does_not_make_anew(rng, tmp_path):
-    given = model_of(Forgetful(2, needed=1, name="block"), rng)
+@pytest.mark.parametrize("forgotten", FORGETFUL)
+def test_a_block_that_its_config_does_not_make_anew(forgotten, rng, tmp_path):
+    block_class, forgets = FORGETFUL[forgotten]
+    given = model_of(block_class(2, **forgets, name="block"), rng)
     z, x = data_of(rng)
     before = predict(given, x)
     for options in ({"mode": "low_rank"}, {"mode": "low_rank", "select": "head/kernel"}):
-        with pytest.raises(ValueError, match=r"(?s)'block' of class Forgetful.*`copy=False`"):
+        with pytest.raises(ValueError, match=r"(?s)'block' of class.*`copy=False`"):
             kh.hypernetize(given, SIZE, **options)
         hyper = kh.hypernetize(given, SIZE, copy=False, freeze="all", **options)
         assert_equal(predict(hyper, [z, x]), before)

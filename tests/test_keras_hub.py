@@ -12,7 +12,6 @@ from tests.keras_hub_cases import FAMILIES
 from tests.whole_models import SIZE, Batches, compiled, predict, settle
 
 ROWS, RANK = 3, 2
-FACTORS = ("down", "up")
 
 # KerasHub's own: the attention of T5 takes its mask as an argument, and hands none on.
 pytestmark = pytest.mark.filterwarnings(
@@ -73,7 +72,7 @@ def test_an_update_for_every_row(name, make, rng, tmp_path):
     inputs = [rng.normal(size=(ROWS, SIZE)).astype("float32"), *tree.flatten(x)]
     expected = predict(plain, x)
     if not family.copy:
-        with pytest.raises(ValueError, match=r"(?s)config can make anew.*`copy=False`"):
+        with pytest.raises(ValueError, match=r"(?s)config.*`copy=False`"):
             adapted(make(family), copy=True)
 
     # All kernels are updated, and the model starts as the given one.
@@ -87,15 +86,18 @@ def test_an_update_for_every_row(name, make, rng, tmp_path):
         variable.assign(0.3 * rng.normal(size=variable.shape))
     found = predict(hyper, inputs)
     factors = generator.spec.split(numpy_of(generator(inputs[0])))
+    updated = {name.removesuffix(".down") for name in factors if name.endswith(".down")}
+    pairs = zip(layers_in(plain), layers_in(given), strict=True)
     kernels = [
-        (layer, numpy_of(layer.kernel), [factors.pop(f"{of_given.kernel.path}.{n}") for n in FACTORS])
-        for layer, of_given in zip(layers_in(plain), layers_in(given), strict=True)
-        if f"{getattr(of_given, 'kernel', of_given).path}.down" in factors
+        (layer, numpy_of(layer.kernel), of_given.kernel.path)
+        for layer, of_given in pairs
+        if hasattr(layer, "kernel") and of_given.kernel.path in updated
     ]
-    assert len(kernels) == family.kernels[0] and not factors
+    assert len(kernels) == len(updated) == family.kernels[0]
     for row in range(ROWS):
-        for layer, kernel, (down, up) in kernels:
-            layer.kernel.assign(merged(layer, kernel, down[row], up[row]))
+        for layer, kernel, path in kernels:
+            down, up = (factors[f"{path}.{n}"][row] for n in ("down", "up"))
+            layer.kernel.assign(merged(layer, kernel, down, up))
         alone = predict(plain, x)
         cut = [[y[row] for y in tree.flatten(z)] for z in (found, alone, expected)]
         assert_close(cut[0], cut[1])
@@ -116,7 +118,7 @@ def test_an_update_for_every_row(name, make, rng, tmp_path):
         hyper.save(tmp_path / "hyper.keras")
         other = keras.saving.load_model(tmp_path / "hyper.keras")
     else:
-        with pytest.raises(ValueError, match=r"(?s)cannot: .*`kh.save_generator"):
+        with pytest.raises(ValueError, match=r"(?s)config.*`kh.save_generator"):
             hyper.save(tmp_path / "hyper.keras")
         kh.save_generator(hyper, tmp_path / "generator")
         backbone = make(family)
@@ -124,4 +126,3 @@ def test_an_update_for_every_row(name, make, rng, tmp_path):
         other = adapted(backbone, copy=False)
         kh.load_generator(other, tmp_path / "generator")
     assert_close(predict(other, inputs), after)
-

@@ -1,5 +1,7 @@
 """Copies of layers: a new one from a config, built and with the values of the given one."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import tree
@@ -63,6 +65,7 @@ def check_made_anew(layer):
             f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
         ) from error
     check_same(_aligned(layer, copy), copy.variables, layer)
+    _check_arguments(layer, copy)
 
 
 def build_of(layer):
@@ -120,6 +123,8 @@ def copy_values(layer, copy, fit=None):
     if fit is not None:
         values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
     check_same(values, copy.variables, layer)
+    if fit is None:
+        _check_arguments(layer, copy)
     try:
         keras_saving.copy_state(layer, copy, fit)
     except Exception as error:
@@ -156,6 +161,29 @@ def check_same(values, variables, layer):
             f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
             f"has other variables: {[v.path for v in variables]}"
         )
+
+
+_DRAWN = ("name", "seed")  # arguments that are another each time where none is given
+
+
+def _check_arguments(layer, copy):
+    """Raises where a copy was made with other arguments, which the layer's config leaves out."""
+    for given, new in zip(keras_internals.layers_in(layer), keras_internals.layers_in(copy)):
+        for name in inspect.signature(type(given).__init__).parameters:
+            values = [getattr(each, name, None) for each in (given, new)]
+            if name in _DRAWN or not _is_plain(values) or values[0] == values[1]:
+                continue
+            where = "" if given is layer else f" in {given.name!r}"
+            raise ValueError(
+                f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its "
+                f"config has {name}={values[1]!r}{where}, and not {values[0]!r}: `get_config` "
+                "must have all arguments of `__init__`"
+            )
+
+
+def _is_plain(nest):
+    leaves = tree.flatten(nest)
+    return all(leaf is None or isinstance(leaf, (bool, int, float, str)) for leaf in leaves)
 
 
 def assign(values, variables, layer):
