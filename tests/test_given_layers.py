@@ -8,7 +8,7 @@ from keras import layers, ops
 import keras_hypernet as kh
 from tests.backend import BACKEND, numpy_of
 from tests.conformance_blocks import PreNorm, Twice, Windows, registered
-from tests.whole_models import SIZE, Batches, compiled, predict, settle
+from tests.whole_models import SIZE, Batches, blocks, compiled, nested, predict, settle
 
 ROWS = 4
 
@@ -143,6 +143,13 @@ def test_a_frozen_base_has_no_state_in_the_optimizer(freeze, copy, rng):
     assert len(hyper.optimizer.variables) == 2 * len(hyper.trainable_variables) + 2
     assert len(kernels) == 8
     assert kh.describe(hyper).kernels == (8, 8)
+
+
+@pytest.mark.parametrize(("make", "kernels"), [(nested, 4), (blocks, 9)])
+@pytest.mark.parametrize("copy", [True, False])
+def test_kernels_are_counted_once(make, kernels, copy):
+    hyper = kh.hypernetize(make(), SIZE, mode="low_rank", rank=1, copy=copy)
+    assert kh.describe(hyper).kernels == (kernels, kernels)
 
 
 @pytest.mark.parametrize("forgotten", FORGETFUL)
