@@ -1,5 +1,8 @@
 """Backbones of KerasHub with an update of low rank for every row of a batch."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from tests.keras_hub_cases import FAMILIES
 from tests.whole_models import SIZE, Batches, compiled, predict, settle
 
 ROWS, RANK = 3, 2
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "keras_hub.md"
 
 # KerasHub's own: the attention of T5 takes its mask as an argument, and hands none on.
 pytestmark = pytest.mark.filterwarnings(
@@ -112,17 +116,41 @@ def test_an_update_for_every_row(name, make, rng, tmp_path):
     for a, b in zip(held, values(given.weights), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    # A file.
-    after = predict(hyper, inputs)
+    # Files.
+    after, path = predict(hyper, inputs), tmp_path / "hyper.keras"
+    kh.save_generator(hyper, tmp_path / "generator")
     if family.copy:
-        hyper.save(tmp_path / "hyper.keras")
-        other = keras.saving.load_model(tmp_path / "hyper.keras")
+        hyper.save(path)
+        other = keras.saving.load_model(path)
+        assert_close(predict(other, inputs), after)
+        for variable in other.trainable_variables:
+            variable.assign(np.zeros(variable.shape))
     else:
         with pytest.raises(ValueError, match=r"(?s)config.*`kh.save_generator"):
-            hyper.save(tmp_path / "hyper.keras")
-        kh.save_generator(hyper, tmp_path / "generator")
+            hyper.save(path)
+        assert not path.exists()
         backbone = make(family)
         backbone.set_weights(base)
         other = adapted(backbone, copy=False)
-        kh.load_generator(other, tmp_path / "generator")
+    kh.load_generator(other, tmp_path / "generator")
     assert_close(predict(other, inputs), after)
+
+
+def test_the_page_has_what_works_how():
+    rows = [line.split(" | ") for line in PAGE.read_text().splitlines()]
+    rows = {row[0].removeprefix("| "): row[1:] for row in rows if len(row) == 5}
+    for name, family in FAMILIES.items():
+        backbone, kernels, copy, files = rows.pop(name)
+        assert backbone == f"`{family.name}Backbone`"
+        assert kernels.startswith("{} of {}".format(*family.kernels))
+        assert copy.startswith("yes" if family.copy else "no")
+        assert (".keras" in files) == family.copy
+    assert list(rows) == ["family"]
+
+
+@pytest.mark.slow
+def test_the_page_runs(keras_hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text()
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), {})
+    assert all(line in text for line in capsys.readouterr().out.splitlines())
