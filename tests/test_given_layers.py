@@ -36,6 +36,37 @@ class Defaulted(PreNorm):
         return self.scale * super().call(x)
 
 
+class Shift(layers.Layer):
+    """Takes what every layer takes."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape[-1:], name="offset")
+
+    def call(self, x):
+        return x + self.offset
+
+
+@registered
+class Unlike(PreNorm):
+    """A block whose copy is made with other arguments, that mean the same or are set later."""
+
+    def __init__(self, heads, seed=None, fill=float("nan"), axes=(1, 2), **kwargs):
+        super().__init__(heads, **kwargs)
+        self.seed = id(self) if seed is None else seed
+        self.fill, self.axes = fill, axes
+        self.shift = Shift()
+
+    def build(self, shape):
+        super().build(shape)
+        self.shift.build(shape)
+
+    def call(self, x):
+        return self.shift(super().call(x))
+
+    def get_config(self):
+        return {**super().get_config(), "fill": self.fill, "axes": list(self.axes)}
+
+
 FORGETFUL = {
     "an argument": (Forgetful, {"needed": 1}),
     "an option": (Defaulted, {"scale": 0.5}),
@@ -175,6 +206,15 @@ def test_a_block_that_its_config_does_not_make_anew(forgotten, rng, tmp_path):
         assert np.abs(predict(again, [z, x]) - after).max() > 1e-4
         kh.load_generator(again, tmp_path / "generator.npz")
         assert_equal(predict(again, [z, x]), after)
+
+
+def test_a_copy_may_have_other_names_seeds_and_flags(rng):
+    given = model_of(Unlike(2, name="block"), rng)
+    given.get_layer("block").shift.trainable = False
+    z, x = data_of(rng)
+    hyper = kh.hypernetize(given, SIZE, mode="low_rank", freeze="base")
+    assert_equal(predict(hyper, [z, x]), predict(given, x))
+    two_steps(hyper, rng)
 
 
 def adapted(model):

@@ -163,27 +163,33 @@ def check_same(values, variables, layer):
         )
 
 
-_DRAWN = ("name", "seed")  # arguments that are another each time where none is given
-
-
 def _check_arguments(layer, copy):
     """Raises where a copy was made with other arguments, which the layer's config leaves out."""
     for given, new in zip(keras_internals.layers_in(layer), keras_internals.layers_in(copy)):
-        for name in inspect.signature(type(given).__init__).parameters:
-            values = [getattr(each, name, None) for each in (given, new)]
-            if name in _DRAWN or not _is_plain(values) or values[0] == values[1]:
-                continue
-            where = "" if given is layer else f" in {given.name!r}"
-            raise ValueError(
-                f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its "
-                f"config has {name}={values[1]!r}{where}, and not {values[0]!r}: `get_config` "
-                "must have all arguments of `__init__`"
-            )
+        found = _plain_arguments(new)
+        for name, leaves in _plain_arguments(given).items():
+            if found.get(name, leaves) != leaves:
+                where = "" if given is layer else f" in {given.name!r}"
+                raise ValueError(
+                    f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its "
+                    f"config has {name}={getattr(new, name)!r}{where}, and not "
+                    f"{getattr(given, name)!r}: `get_config` must have all that `__init__` takes"
+                )
 
 
-def _is_plain(nest):
-    leaves = tree.flatten(nest)
-    return all(leaf is None or isinstance(leaf, (bool, int, float, str)) for leaf in leaves)
+# Arguments that a copy has otherwise for a while, or that are drawn where none is given.
+_NOT_COMPARED = ("name", "trainable", "seed")
+
+
+def _plain_arguments(layer):
+    """`{name: leaves}` of what `__init__` takes, where the layer has numbers or words of it."""
+    names = inspect.signature(type(layer).__init__).parameters
+    found = {n: tree.flatten(getattr(layer, n, None)) for n in names if n not in _NOT_COMPARED}
+    return {name: leaves for name, leaves in found.items() if all(map(_is_plain, leaves))}
+
+
+def _is_plain(leaf):
+    return leaf is None or isinstance(leaf, (bool, int, float, str))
 
 
 def assign(values, variables, layer):
