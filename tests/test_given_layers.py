@@ -8,7 +8,7 @@ from keras import layers, ops
 import keras_hypernet as kh
 from tests.backend import BACKEND, numpy_of
 from tests.conformance_blocks import PreNorm, Twice, Windows, registered
-from tests.whole_models import SIZE, Batches, compiled, predict, settle
+from tests.whole_models import SIZE, Batches, blocks, compiled, nested, predict, settle
 
 ROWS = 4
 
@@ -22,6 +22,55 @@ class Forgetful(PreNorm):
 
     def get_config(self):
         return {**super().get_config()}
+
+
+@registered
+class Defaulted(PreNorm):
+    """A block whose config forgets an argument, so that a copy has its default."""
+
+    def __init__(self, heads, scale=1.0, **kwargs):
+        super().__init__(heads, **kwargs)
+        self.scale = scale
+
+    def call(self, x):
+        return self.scale * super().call(x)
+
+
+class Shift(layers.Layer):
+    """Takes what every layer takes."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape[-1:], name="offset")
+
+    def call(self, x):
+        return x + self.offset
+
+
+@registered
+class Unlike(PreNorm):
+    """A block whose copy is made with other arguments, that mean the same or are set later."""
+
+    def __init__(self, heads, seed=None, fill=float("nan"), axes=(1, 2), **kwargs):
+        super().__init__(heads, **kwargs)
+        self.seed = id(self) if seed is None else seed
+        self.fill, self.axes = fill, axes
+        self.shift = Shift()
+
+    def build(self, shape):
+        super().build(shape)
+        self.shift.build(shape)
+
+    def call(self, x):
+        return self.shift(super().call(x))
+
+    def get_config(self):
+        return {**super().get_config(), "fill": self.fill, "axes": list(self.axes)}
+
+
+FORGETFUL = {
+    "an argument": (Forgetful, {"needed": 1}),
+    "an option": (Defaulted, {"scale": 0.5}),
+}
 
 
 def floats(rng, *shape):
@@ -127,12 +176,21 @@ def test_a_frozen_base_has_no_state_in_the_optimizer(freeze, copy, rng):
     assert kh.describe(hyper).kernels == (8, 8)
 
 
-def test_a_block_that_its_config_does_not_make_anew(rng, tmp_path):
-    given = model_of(Forgetful(2, needed=1, name="block"), rng)
+@pytest.mark.parametrize(("make", "kernels"), [(nested, 4), (blocks, 9)])
+@pytest.mark.parametrize("copy", [True, False])
+def test_kernels_are_counted_once(make, kernels, copy):
+    hyper = kh.hypernetize(make(), SIZE, mode="low_rank", rank=1, copy=copy)
+    assert kh.describe(hyper).kernels == (kernels, kernels)
+
+
+@pytest.mark.parametrize("forgotten", FORGETFUL)
+def test_a_block_that_its_config_does_not_make_anew(forgotten, rng, tmp_path):
+    block_class, forgets = FORGETFUL[forgotten]
+    given = model_of(block_class(2, **forgets, name="block"), rng)
     z, x = data_of(rng)
     before = predict(given, x)
     for options in ({"mode": "low_rank"}, {"mode": "low_rank", "select": "head/kernel"}):
-        with pytest.raises(ValueError, match=r"(?s)'block' of class Forgetful.*`copy=False`"):
+        with pytest.raises(ValueError, match=r"(?s)'block' of class.*`copy=False`"):
             kh.hypernetize(given, SIZE, **options)
         hyper = kh.hypernetize(given, SIZE, copy=False, freeze="all", **options)
         assert_equal(predict(hyper, [z, x]), before)
@@ -148,6 +206,15 @@ def test_a_block_that_its_config_does_not_make_anew(rng, tmp_path):
         assert np.abs(predict(again, [z, x]) - after).max() > 1e-4
         kh.load_generator(again, tmp_path / "generator.npz")
         assert_equal(predict(again, [z, x]), after)
+
+
+def test_a_copy_may_have_other_names_seeds_and_flags(rng):
+    given = model_of(Unlike(2, name="block"), rng)
+    given.get_layer("block").shift.trainable = False
+    z, x = data_of(rng)
+    hyper = kh.hypernetize(given, SIZE, mode="low_rank", freeze="base")
+    assert_equal(predict(hyper, [z, x]), predict(given, x))
+    two_steps(hyper, rng)
 
 
 def adapted(model):

@@ -9,7 +9,7 @@ from keras_hypernet.layers.inside import Inside
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.layers.split_weights import SplitWeights
-from keras_hypernet.models.calls import made_by, values_in
+from keras_hypernet.models.calls import ModelCall, made_by, values_in
 from keras_hypernet.weights.weight_tensor import role_of_name
 
 
@@ -25,6 +25,8 @@ def kernel_count(graph):
         layer = call.operation
         maker = isinstance(layer, (Generator, LayerWeights, SplitWeights))
         if not isinstance(layer, keras.layers.Layer) or maker or id(layer) in before:
+            continue
+        if isinstance(call, ModelCall):  # its layers are calls of the graph
             continue
         made, kept = _kernels(call)
         generated[id(layer)] = made

@@ -1,5 +1,7 @@
 """Copies of layers: a new one from a config, built and with the values of the given one."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import tree
@@ -63,6 +65,7 @@ def check_made_anew(layer):
             f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
         ) from error
     check_same(_aligned(layer, copy), copy.variables, layer)
+    _check_arguments(layer, copy)
 
 
 def build_of(layer):
@@ -120,6 +123,8 @@ def copy_values(layer, copy, fit=None):
     if fit is not None:
         values = [fit(value, value_of(new)) for value, new in zip(values, copy.variables)]
     check_same(values, copy.variables, layer)
+    if fit is None:
+        _check_arguments(layer, copy)
     try:
         keras_saving.copy_state(layer, copy, fit)
     except Exception as error:
@@ -156,6 +161,35 @@ def check_same(values, variables, layer):
             f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
             f"has other variables: {[v.path for v in variables]}"
         )
+
+
+def _check_arguments(layer, copy):
+    """Raises where a copy was made with other arguments, which the layer's config leaves out."""
+    for given, new in zip(keras_internals.layers_in(layer), keras_internals.layers_in(copy)):
+        found = _plain_arguments(new)
+        for name, leaves in _plain_arguments(given).items():
+            if found.get(name, leaves) != leaves:
+                where = "" if given is layer else f" in {given.name!r}"
+                raise ValueError(
+                    f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its "
+                    f"config has {name}={getattr(new, name)!r}{where}, and not "
+                    f"{getattr(given, name)!r}: `get_config` must have all that `__init__` takes"
+                )
+
+
+# Arguments that a copy has otherwise for a while, or that are drawn where none is given.
+_NOT_COMPARED = ("name", "trainable", "seed")
+
+
+def _plain_arguments(layer):
+    """`{name: leaves}` of what `__init__` takes, where the layer has numbers or words of it."""
+    names = inspect.signature(type(layer).__init__).parameters
+    found = {n: tree.flatten(getattr(layer, n, None)) for n in names if n not in _NOT_COMPARED}
+    return {name: leaves for name, leaves in found.items() if all(map(_is_plain, leaves))}
+
+
+def _is_plain(leaf):
+    return leaf is None or isinstance(leaf, (bool, int, float, str))
 
 
 def assign(values, variables, layer):
