@@ -129,6 +129,12 @@ def built(outputs=2):
 
 
 @functools.cache
+def wired():
+    z, x = keras.Input((2,), name="z"), keras.Input((3,), name="x")
+    return z, x, kh.Hyper(layers.Dense(4))(x, kh.WeightGenerator(SHAPES, name="generator")(z))
+
+
+@functools.cache
 def tasks_by_id():
     ids, x = keras.Input((), dtype="int32"), keras.Input((3,))
     weights = kh.Hypernetwork(kh.WeightGenerator(SHAPES), num_conditions=2)(ids)
@@ -154,11 +160,11 @@ def file_of(number):
 
 
 @functools.cache
-def adapted(rank=1):
+def adapted(rank=1, units=4):
     """A hypernetwork of `model()` with updates that are not zero."""
     keras.utils.set_random_seed(7)
     options = {"mode": "low_rank", "rank": rank, "freeze": "all", "hidden_sizes": [8]}
-    made = kh.hypernetize(model(), 2, **options)
+    made = kh.hypernetize(model(units), 2, **options)
     made.set_weights([w + 0.1 for w in made.get_weights()])
     return made
 
@@ -219,6 +225,7 @@ BASE = {
         "shuffle": True,
     },
     "Hyper": lambda: {"layer": model()},
+    "HyperModel": lambda: {"inputs": list(wired()[:2]), "outputs": wired()[2]},
     "HyperFanHarmonic": lambda: HYPER_FAN,
     "HyperFanIn": lambda: HYPER_FAN,
     "HyperFanOut": lambda: HYPER_FAN,
@@ -250,6 +257,11 @@ BASE = {
     "hypernetize": lambda: {"model": model(), "conditioning_size": 2},
     "initialize": lambda: {"generator": hyper(), "initialization": kh.HyperFanIn(seed=3)},
     "initialize_embeddings": lambda: {"layer": hyper(), "seed": 3},
+    "load_condition": lambda: {
+        "target": model(),
+        "model": adapted(),
+        "conditioning": CONDITIONING[:1],
+    },
     "load_generator": lambda: {"model": built(), "path": file_of(0)},
     "output_regularizer": lambda: {
         "hypernetwork": hyper(initialization=None),
@@ -275,6 +287,7 @@ BASE = {
     "sine": dict,
     "specialize": lambda: {"model": built(), "conditioning": CONDITIONING[:1]},
     "split_weights": lambda: {"weights": np.ones((2, 16), "float32"), "spec": SHAPES},
+    "tabulate": lambda: {"model": built(), "conditioning": CONDITIONING[:2]},
     "target_weights": lambda: {"model": built(), "conditioning": CONDITIONING},
     "with_conditions": lambda: {"model": two_tables(), "num_conditions": 6},
     "wide_resnet_chunking": lambda: {"model": network("wide_resnet")},
@@ -496,7 +509,25 @@ def loaded(model, path):
         model.set_weights(before)
 
 
+def with_a_condition(target, **arguments):
+    """What a model has while a condition is loaded, and which one of two it is."""
+    with kh.load_condition(target, **arguments):
+        return [ops.convert_to_numpy(w).tolist() for w in target.variables]
+
+
+def tabulated(model, **arguments):
+    """What a model has, and whether it is the given model's."""
+    own, made = {id(w) for w in model.weights}, kh.tabulate(model, **arguments)
+    return [(id(w) in own, ops.convert_to_numpy(w).tolist()) for w in made.weights]
+
+
+def hyper_model(**arguments):
+    made = kh.HyperModel(**arguments)
+    return made.to_json().replace(made.name, arguments.get("name") or "unnamed"), made.trainable
+
+
 RESULTS = {
+    "HyperModel": hyper_model,
     "AccuracyMatrix": evaluated,
     "ContinualCheckpoint": checkpointed,
     "GroupedDataset": batches,
@@ -512,6 +543,7 @@ RESULTS = {
     "hypernetize": hypernetized,
     "initialize": of_variables("initialize", "generator"),
     "initialize_embeddings": of_variables("initialize_embeddings", "layer"),
+    "load_condition": with_a_condition,
     "load_generator": loaded,
     "output_regularizer": lambda **arguments: regularized(**arguments),
     "pack_weights": of_arrays("pack_weights"),
@@ -527,6 +559,7 @@ RESULTS = {
         [w.tolist() for w in kh.specialize(**arguments).get_weights()]
     ),
     "split_weights": of_arrays("split_weights"),
+    "tabulate": tabulated,
     "target_weights": of_arrays("target_weights"),
     "with_conditions": enlarged,
     "wide_resnet_chunking": printed("wide_resnet_chunking"),
@@ -736,6 +769,12 @@ OTHER = {
     ("initialize_embeddings", "initializer"): Row("ones", seed=None),
     ("initialize_embeddings", "function"): Row(lambda: lambda i: np.full(2, i), seed=None),
     ("initialize_embeddings", "conditions"): [1],
+    ("HyperModel", "inputs"): lambda: wired()[1::-1],
+    ("HyperModel", "outputs"): lambda: 2.0 * wired()[2],
+    ("HyperModel", "**kwargs"): {"trainable": False},
+    ("load_condition", "target"): Row(lambda: model(5), model=lambda: adapted(2, 5)),
+    ("load_condition", "model"): lambda: adapted(2),
+    ("load_condition", "conditioning"): CONDITIONING[3:],
     ("load_generator", "model"): lambda: built(3),
     ("load_generator", "path"): lambda: file_of(1),
     ("output_regularizer", "hypernetwork"): lambda: hyper(kernel_initializer="ones"),
@@ -776,6 +815,9 @@ OTHER = {
     ("specialize", "conditioning"): CONDITIONING[3:],
     ("split_weights", "weights"): np.zeros((2, 16), "float32"),
     ("split_weights", "spec"): [(4, 3), (4,)],
+    ("tabulate", "model"): lambda: built(3),
+    ("tabulate", "conditioning"): CONDITIONING[2:],
+    ("tabulate", "copy"): Row(False, {"model": lambda: adapted()}),
     ("target_weights", "model"): lambda: built(3),
     ("target_weights", "conditioning"): CONDITIONING[3:],
     ("with_conditions", "model"): lambda: two_tables(2),

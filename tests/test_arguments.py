@@ -140,6 +140,7 @@ OTHERS = {
         "hidden_sizes",
     ),
     *("hypernetwork", "ids", "image_shape", "importance", "initialization", "initializer"),
+    *("inputs", "outputs"),
     *("initializers", "input_layer", "input_shape", "kernel_size"),
     *(
         "kinds",

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     },
     "layers": {
         "ops": "what a layer does with weights per row",
+        "conditioning": "the numbers of conditions that tables are looked up by",
         "weights": "the spec of what a layer takes, and its forms",
         "utils": "checks, names, copies of layers, functional calls",
     },

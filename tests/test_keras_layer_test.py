@@ -49,6 +49,10 @@ def continual(**options):
     return kh.ContinualModel(model, num_tasks=3, **options)
 
 
+def hyper_model(**options):
+    return kh.build(3, 5, [(5, 2)], **options)
+
+
 def structured(**options):
     plan = kh.ChunkPlan(
         {"a/kernel": (6, 4), "b/kernel": (6, 4)},
@@ -181,6 +185,11 @@ LAYERS = {
     kh.ContinualModel: {
         "layer_cls": continual,
         "input_shape": (4, 3),
+        "expected_output_shape": (4, 2),
+    },
+    kh.HyperModel: {
+        "layer_cls": hyper_model,
+        "input_shape": [(4, 3), (4, 5)],
         "expected_output_shape": (4, 2),
     },
     kh.ApplyGeneratedWeights: {

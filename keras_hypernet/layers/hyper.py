@@ -344,7 +344,7 @@ class Hyper(HiddenLayer):
             update, p = named_weights.is_update(tensor), inside.updatable.get(name)
             if update and name not in per_row and not _runs_updates(p.leaf):
                 tensor = self._multiplied(name, tensor)
-            if not update and name not in per_row:
+            if not isinstance(tensor, dict) and name not in per_row:
                 replaced.append((inside.by_name[name].variable, tensor[0]))
                 continue
             functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_hypernet.layers.hyper_layer import Untracked
 from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.types import Nest
 
 
@@ -25,7 +25,19 @@ class HyperModel(keras.Model):
     are no arrays, and where generated weights are random.
 
     Args:
-        inputs, outputs, **kwargs: As in `keras.Model`.
+        inputs, outputs: Structures of KerasTensors.
+        name: Of the model.
+        **kwargs: `trainable`.
+
+    Call arguments:
+        inputs: Tensors in the structure of the inputs, with their shapes and dtypes.
+        training, mask: As in `keras.Model`.
+
+    Returns:
+        Tensors in the structure of the outputs.
+
+    Raises:
+        ValueError: as `keras.Model` does.
 
     Example:
 
@@ -35,10 +47,16 @@ class HyperModel(keras.Model):
     >>> users = np.repeat(np.random.normal(size=(5, 4)), 200, axis=0)
     >>> model.predict([users, np.ones((1000, 3))], verbose=0).shape  # generates 5 sets of weights
     (1000, 2)
+
+    Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
     """
 
-    # Without an `__init__`, of which Keras knows that it takes inputs and outputs.
-    _once: Untracked | None = None
+    def __init__(
+        self, inputs: Nest, outputs: Nest, name: str | None = None, **kwargs: bool
+    ) -> None:
+        name = name if name is None else checks.name("name", name)
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self._once = Untracked(None)
 
     def predict(
         self,
@@ -48,6 +66,7 @@ class HyperModel(keras.Model):
         steps: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> Nest:
+        """As `keras.Model.predict`, with one run of the generator per condition."""
         if steps is None and not callbacks:
             outputs = self._with_weights_once(x, batch_size=batch_size or 32, verbose=verbose)
             if outputs is not None:
@@ -61,7 +80,7 @@ class HyperModel(keras.Model):
         arrays = self._arrays(x)
         if arrays is None or len(arrays[0]) <= batch_size:
             return None
-        if self._once is None:
+        if self._once.value is None:
             self._once = Untracked(OncePerCondition(self))
         once = self._once.value
         if not once.possible:
