@@ -354,7 +354,7 @@ def test_a_backbone_inside(tmp_path):
                 kh.save_lora(hyper, CONDITION, path)
         for given in [None] * known + [backbone, stock(dense, backbone), task]:
             names = kh.save_lora(hyper, CONDITION, path, backbone=given)
-            assert names == ["query", "b"]
+            assert names == ["b", "query"]
         plain = kh.specialize(hyper, CONDITION)
         reader = stock(dense, backbone)
         reader.enable_lora(rank_of(path), names)

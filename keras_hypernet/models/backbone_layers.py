@@ -104,7 +104,7 @@ class BackboneLayers:
         names = {layer.name for layer in updated}
         if names <= self.default_names:
             names = self.default_names
-        return list(dict.fromkeys(x.name for x in self.layers if x.enabled and x.name in names))
+        return sorted({x.name for x in self.layers if x.enabled and x.name in names})
 
     def named(self, names):
         """The layers that `enable_lora` finds by names, for all of which a file needs factors."""
