@@ -222,6 +222,23 @@ def specialized(case, made):
             assert now.trainable == of.trainable, f"{now.name}: trainable is {now.trainable}"
 
 
+def tabulated(case, made):
+    """All conditions in tables, a row for each."""
+    names = [keras_internals.producer(symbol).name for symbol in case.model.inputs]
+    given = {**case.conditions, **case.data}
+    given = {name: given[symbol.name] for name, symbol in zip(names, case.model.inputs)}
+    conditions = [case.conditions[x.name] for x in case.model.inputs if x.name in case.conditions]
+    numbers = {len(array) for array in conditions}
+    if not case.specialized or len(numbers) != 1:
+        return
+    tables = kh.tabulate(case.model, conditions)
+    assert not any(isinstance(x, Generator) for x in all_layers(tables)), "a generator is left"
+    row = np.arange(numbers.pop(), dtype="int32")
+    inputs = [given.get(keras_internals.producer(x).name, row) for x in tables.inputs]
+    if not case.random:
+        assert_close(call(tables, inputs), made["outputs"], case.tolerance)
+
+
 def described(case, made):
     table = kh.describe(case.model)
     assert str(table)
@@ -289,6 +306,7 @@ INVARIANTS = [
     shapes,
     training_shapes,
     specialized,
+    tabulated,
     described,
     more,
     more_conditions,

@@ -56,6 +56,7 @@ class TableWriter(HyperWriter):
 
     def __init__(self, graph, copied=True):
         self.tables = {}  # what is stored -> `Table`
+        self.on_flat_weights = {}  # id(a layer that contracts factored ones) -> one that does not
         self.changing = _after([value for _, value in graph.conditioning()], graph)
         self.taken = {operation.name for operation in graph.model.operations}
         self.weights = {c: self._looked_up(c) for c in graph.calls_of(HyperLayer)}
@@ -102,11 +103,13 @@ class TableWriter(HyperWriter):
         weights = filled(self.weights[call], tensors)
         return self.copy(call.operation)(first, weights, **{**others, **self.handed_on(call)})
 
-    def new_copy(self, operation):
+    def copy(self, operation):
         if not asks_for_factors(operation):
-            return super().new_copy(operation)
-        config = {**operation.get_config(), "contraction": "auto"}  # tables are flat
-        return type(operation).from_config(without_build(config))
+            return super().copy(operation)
+        if id(operation) not in self.on_flat_weights:  # as tables are
+            config = without_build({**operation.get_config(), "contraction": "auto"})
+            self.on_flat_weights[id(operation)] = type(operation).from_config(config)
+        return self.on_flat_weights[id(operation)]
 
     def taken_by(self, call):
         if call not in self.weights:
