@@ -302,7 +302,7 @@ def test_exports_saved_model(name, rng, tmp_path):
 
 def in_onnxruntime(model, path):
     """A function that runs a model outside of Keras."""
-    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime onnx tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason='pip install "keras-hypernet[onnx]"')
     with warnings.catch_warnings():  # those of Keras' exporters
         warnings.simplefilter("ignore")
         model(

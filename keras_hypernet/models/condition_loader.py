@@ -41,7 +41,9 @@ def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) 
     has condition `b // (batch // rows)`, through `CausalLM.generate` with its cache too.
 
     A model has what was loaded last: another condition replaces it, and nothing is compiled anew
-    for other conditions of the same number. Everything is checked before anything changes.
+    for other conditions of the same number. Call `target` itself meanwhile: what another model
+    around its layers has compiled does not know of it. Everything is checked before anything
+    changes.
 
     Args:
         target: Built Keras model with the layers that weights are generated for.
