@@ -162,8 +162,7 @@ class ConditionPerRow(LoadedCondition):
             for variable in self.variables:
                 variable.loaded_condition = self
         else:
-            self.replace_others()
-            self._put_in(calls, weights)
+            self._put_in(calls, [tuple(rows.shape) for rows in weights])
         for variable, rows in zip(self.rows.variables, weights):
             variable.assign(rows)
 
@@ -185,20 +184,21 @@ class ConditionPerRow(LoadedCondition):
                 )
         return list(found.values())
 
-    def _put_in(self, calls, weights):
-        self.rows, self.layers = RowsOfWeights([tuple(rows.shape) for rows in weights]), []
-        keras_internals.attach(self.target, self.rows)
+    def _put_in(self, calls, shapes):
+        self.rows = RowsOfWeights(shapes)
         owners = {
             id(variable): layer
             for layer in keras_internals.layers_in(self.target)
             for variable in keras_internals.own_variables(layer)
         }
+        self.layers = [owners[id(variable)] for variable in self.variables]
         functions = []
         for call, rows in zip(calls, self.rows.variables):
             functions += call.operation.leaf_calls(partial(ops.convert_to_tensor, rows))
-        for variable, function in zip(self.variables, functions, strict=True):
-            self.layers.append(owners[id(variable)])
-            set_function(self.layers[-1], function)
+        self.replace_others()
+        keras_internals.attach(self.target, self.rows)
+        for layer, function in zip(self.layers, functions, strict=True):
+            set_function(layer, function)
         _forget_compiled(self.target)
 
     def take_out(self):
