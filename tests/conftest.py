@@ -14,7 +14,15 @@ settings.load_profile("repeatable")
 
 
 # JAX compiles these for long, and the other backends run them.
-SLOW_ON_JAX = ("test_export", "test_exports", "test_mixed_precision", "test_fit_in_mixed_precision")
+SLOW_ON_JAX = (
+    "test_export",
+    "test_exports",
+    "test_exports_saved_model",
+    "test_fit_in_mixed_precision",
+    "test_mixed_precision",
+    "test_it_is_so_after_fit_and_in_a_file",
+    "test_groups_of_conditions_where_memory_is_short",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -62,7 +62,7 @@ MERGED = {
     "replace": (encoder, padded_ids, {"mode": "replace", "freeze": None, "copy": True}),
 }
 
-QUICK = ("named", "named delta", "quantized")
+QUICK = ("named", "quantized")
 
 
 def slow(name):
