@@ -191,4 +191,11 @@ def _tensor(symbol, given):
     given = checks.array("conditioning", given)
     if keras.backend.is_int_dtype(symbol.dtype):
         checks.int_tensor(symbol.name, given)
+    shape = tuple(given.shape)
+    fits = [size in (None, n) for size, n in zip(symbol.shape[1:], shape[1:])]
+    if len(shape) != len(symbol.shape) or not all(fits):
+        raise ValueError(
+            f"`conditioning` must fit the input {symbol.name!r}, of shape "
+            f"{(None, *symbol.shape[1:])}. Received: shape {shape}"
+        )
     return ops.cast(given, symbol.dtype)

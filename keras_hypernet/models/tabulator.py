@@ -55,13 +55,17 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     number = number_of(given)
     writer = TableWriter(graph, copied=copy)
     stored = writer.stored(given)
-    taken = {operation.name for operation in model.operations}
+    symbols, remaining = keras_internals.functional(model).inputs, writer.remaining_inputs(graph)
+    dropped = {
+        keras_internals.producer(x).name for i, x in enumerate(symbols) if i not in remaining
+    }
+    taken = {operation.name for operation in model.operations} - dropped
     row = keras.Input((), dtype="int32", name=free_name("row", taken))
     inputs, data = [], {}
-    for i, symbol in enumerate(keras_internals.functional(model).inputs):
+    for i, symbol in enumerate(symbols):
         if graph.inputs[i] in given and row not in inputs:
             inputs.append(row)
-        if i in writer.remaining_inputs(graph):
+        if i in remaining:
             data[graph.inputs[i]] = new_input(symbol)
             inputs.append(data[graph.inputs[i]])
     layers = writer.layers(number, stored)
