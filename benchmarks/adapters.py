@@ -72,6 +72,7 @@ def gelu(x):
     return ops.gelu(x, approximate=True)  # as in GPT-2
 
 
+@keras.saving.register_keras_serializable()
 class Block(layers.Layer):
     """A pre-norm decoder block."""
 
@@ -120,7 +121,7 @@ def backbone(load):
     return keras.Model(inputs, x, name="backbone")
 
 
-def hyper(load, plain, kernels, shared):
+def hyper(load, plain, kernels, shared, features=FEATURES):
     model = kh.hypernetize(
         plain,
         CONDITION,
@@ -129,7 +130,7 @@ def hyper(load, plain, kernels, shared):
         select=SELECTED[kernels],
         freeze="all",
         shared=shared,
-        hidden_sizes=(FEATURES,),
+        hidden_sizes=(features,),
         running_scale=False,
     )
     # Away from the start, where all updates are zero.
@@ -193,7 +194,7 @@ def tools():
 
 
 def network(load, specs, merged):
-    """`(trained, frozen, conditions, x) -> outputs` by hand.
+    """`(flat weights of each block, frozen, x) -> outputs` by hand, for a row or rows of both.
 
     `specs` are, of each block, `[(name of a factor, its shape)]` in the order of its flat weights.
     """
@@ -208,22 +209,23 @@ def network(load, specs, merged):
         bias = t.reshape(frozen[f"{name}/bias"], (outputs,))
         if f"{name}/kernel.down" not in factors:
             return x @ kernel + bias
-        down = t.reshape(factors[f"{name}/kernel.down"], (inputs, load.rank))
-        up = t.reshape(factors[f"{name}/kernel.up"], (load.rank, outputs))
+        down, up = factors[f"{name}/kernel.down"], factors[f"{name}/kernel.up"]
+        down = t.reshape(down, (*x.shape[:-2], inputs, load.rank))
+        up = t.reshape(up, (*x.shape[:-2], load.rank, outputs))
         if merged:
             return x @ (kernel + down @ up) + bias
         return x @ kernel + (x @ down) @ up + bias
 
-    def block(x, frozen, factors):  # (length, width)
+    def block(x, frozen, factors):  # (length, width), or (rows, length, width)
         y = t.norm(x, frozen["norm_a/gamma"], frozen["norm_a/beta"])
         query, key, value = (
-            t.reshape(linear(y, name, frozen, factors), (-1, heads, size))
+            t.reshape(linear(y, name, frozen, factors), (*x.shape[:-1], heads, size))
             for name in ("query", "key", "value")
         )
-        scores = t.einsum("thk,shk->hts", query, key) / math.sqrt(size)
+        scores = t.einsum("...thk,...shk->...hts", query, key) / math.sqrt(size)
         scores = t.where(causal, scores, t.tensor(np.float32(-1e9)))
-        y = t.einsum("hts,shk->thk", t.softmax(scores), value)
-        x = x + linear(t.reshape(y, (-1, width)), "output", frozen, factors)
+        y = t.einsum("...hts,...shk->...thk", t.softmax(scores), value)
+        x = x + linear(t.reshape(y, x.shape), "output", frozen, factors)
         y = t.norm(x, frozen["norm_b/gamma"], frozen["norm_b/beta"])
         y = t.gelu(linear(y, "wide", frozen, factors))
         return x + linear(y, "narrow", frozen, factors)
@@ -232,11 +234,24 @@ def network(load, specs, merged):
         factors, start = {}, 0
         for name, shape in spec:
             end = start + math.prod(shape)
-            factors[name] = flat[start:end]
+            factors[name] = flat[..., start:end]
             start = end
         return factors
 
-    def apply(trained, frozen, conditions, x):
+    def apply(flat, frozen, x):
+        for weights, of_block, spec in zip(flat, frozen, specs):
+            x = block(x, of_block, cut(weights, spec))
+        return x
+
+    return apply
+
+
+def network_per_row(load, specs, merged):
+    """`(trained, frozen, conditions, x) -> outputs` by hand, with the generator."""
+    t = tools()
+    apply = network(load, specs, merged)
+
+    def apply_per_row(trained, frozen, conditions, x):
         kernel, bias, *heads_of = trained
         features = t.relu(conditions @ kernel + bias) / math.sqrt(FEATURES)
         pairs = zip(heads_of[::2], heads_of[1::2])
@@ -244,27 +259,37 @@ def network(load, specs, merged):
 
         def row(arguments):
             x, *flat = arguments
-            for weights, of_block, spec in zip(flat, frozen, specs):
-                x = block(x, of_block, cut(weights, spec))
-            return x
+            return apply(flat, frozen, x)
 
         return t.vmap(row, (x, *flat))
 
-    return apply
+    return apply_per_row
 
 
-def by_hand_step(load, plain, model, conditions, x, y, merged):
-    """The step of `model` written by hand, and its temporary MB where the compiler says them."""
+def short(name):
+    return "/".join(name.split("/")[-2:])
+
+
+def specs_of(model):
+    """`[(name of a factor, its shape)]` of each block."""
     heads = [layer for layer in model.layers if isinstance(layer, kh.WeightGenerator)]
-    short = lambda name: "/".join(name.split("/")[-2:])  # noqa: E731
-    specs = [[(short(tensor.name), tensor.shape) for tensor in head.spec] for head in heads]
-    apply = network(load, specs, merged)
-    trained = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
-    frozen = [
+    return [[(short(tensor.name), tensor.shape) for tensor in head.spec] for head in heads]
+
+
+def frozen_of(plain):
+    """`{name: array}` of each block."""
+    return [
         {short(v.path): np.array(ops.convert_to_numpy(v)) for v in block.weights}
         for block in plain.layers
         if isinstance(block, Block)
     ]
+
+
+def by_hand_step(load, plain, model, conditions, x, y, merged):
+    """The step of `model` written by hand, and its temporary MB where the compiler says them."""
+    apply = network_per_row(load, specs_of(model), merged)
+    trained = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    frozen = frozen_of(plain)
     if BACKEND == "jax":
         import jax
         import jax.numpy as jnp
