@@ -240,7 +240,7 @@ def test_refused(rng):
         kh.tabulate(model, [z[0]])
     with pytest.raises(ValueError, match=r"must fit the input 'conditioning'.*\(5, 1\)"):
         kh.tabulate(model, z[:, :1])
-    again = kh.tabulate(kh.tabulate(model, z), [4, 0])
+    again = kh.tabulate(kh.tabulate(model, z), np.array([4, 0]))
     assert [symbol.name for symbol in again.inputs] == ["row", "data_input"]
     with pytest.raises(ValueError, match="must have generated weights"):
         kh.tabulate(kh.specialize(model, z[:1]), z)

@@ -64,11 +64,13 @@ class OncePerCondition:
             for layer, rows in zip(self.layers, tables):
                 fill = np.zeros((self.capacity - len(rows), *rows.shape[1:]), rows.dtype)
                 layer.table.assign(np.concatenate([rows, fill]))
-            chosen = np.flatnonzero((number >= start) & (number < start + capacity))
+            chosen = slice(None)  # all, most often, without a copy
+            if capacity < len(first):
+                chosen = np.flatnonzero((number >= start) & (number < start + capacity))
             data = [arrays[i][chosen] for i in self.remaining]
             row = (number[chosen] - start).astype("int32")
             found.append((chosen, self.target.predict([row, *data], **kwargs)))
-        return _joined(found)
+        return found[0][1] if len(found) == 1 else _joined(found)
 
     def _make_target(self, capacity, options):
         writer = TableWriter(self.graph, copied=False)

@@ -56,10 +56,9 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     writer = TableWriter(graph, copied=copy)
     stored = writer.stored(given)
     symbols, remaining = keras_internals.functional(model).inputs, writer.remaining_inputs(graph)
-    dropped = {
-        keras_internals.producer(x).name for i, x in enumerate(symbols) if i not in remaining
-    }
-    taken = {operation.name for operation in model.operations} - dropped
+    left_out = [symbol for i, symbol in enumerate(symbols) if i not in remaining]
+    taken = {operation.name for operation in model.operations}
+    taken -= {keras_internals.producer(symbol).name for symbol in left_out}
     row = keras.Input((), dtype="int32", name=free_name("row", taken))
     inputs, data = [], {}
     for i, symbol in enumerate(symbols):
