@@ -477,8 +477,8 @@ def _trains_vectors(arguments):
 
 
 def enlarged(**arguments):
-    made = kh.with_conditions(**arguments)
-    return [(w.trainable, ops.convert_to_numpy(w).tolist()) for w in made.weights]
+    made, given = kh.with_conditions(**arguments), {id(w) for w in arguments["model"].weights}
+    return [(id(w) in given, w.trainable, ops.convert_to_numpy(w).tolist()) for w in made.weights]
 
 
 def saved(model, path):
@@ -825,6 +825,7 @@ OTHER = {
     ("with_conditions", "start"): "mean",
     ("with_conditions", "freeze"): "all",
     ("with_conditions", "layers"): ["users"],
+    ("with_conditions", "copy"): False,
     ("wide_resnet_chunking", "model"): lambda: network("wide_resnet", dropout=0.5, use_bias=True),
     ("ChunkPlan.parameters", "self"): lambda: plan((5, 4)),
     ("ChunkPlan.table", "self"): lambda: plan((5, 4)),

@@ -9,6 +9,7 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
+from tests.backend import numpy_of
 from tests.test_freeze import saved_and_loaded
 from tests.whole_models import settle
 
@@ -301,3 +302,34 @@ def test_flags_by_hand_load_without_a_warning(when, rng, tmp_path):
     loaded = saved_and_loaded(model, tmp_path)
     assert [v.shape[0] for v in loaded.trainable_variables] == [K]
     loaded.fit([ids, x], y, verbose=0)
+
+
+def test_the_layers_themselves(rng):
+    """The base is in memory once, and layers that no config makes anew are no obstacle."""
+    x = keras.Input((3,))
+    base = keras.Model(x, layers.Dense(2, name="out")(OwnConfig(name="own")(x)))
+    ids = keras.Input((), dtype="int32", name="user")
+    options = {"mode": "low_rank", "rank": 1, "select": "out/*", "freeze": "all", "copy": False}
+    vectors = kh.ConditionEmbedding(4, 2)(ids)
+    hyper = kh.hypernetize(base, conditioning=vectors, **{**options, "select": "out/kernel"})
+    with pytest.raises(ValueError, match=r"'own' of class OwnConfig cannot.*`copy=False`"):
+        kh.with_conditions(hyper, 6)
+    larger = kh.with_conditions(hyper, 6, start="mean", freeze="all", copy=False)
+    assert [tuple(v.shape) for v in larger.trainable_variables] == [(6, 2)]
+    assert any(v is base.get_layer("out").kernel for v in larger.variables)
+    data = [np.arange(4), rng.normal(size=(4, 3)).astype("float32")]
+    np.testing.assert_array_equal(numpy_of(larger(data)), numpy_of(hyper(data)))
+
+
+class OwnConfig(layers.Layer):
+    """A layer that its config does not make anew."""
+
+    def __init__(self, units=3, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(units)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        raise ValueError("no config")

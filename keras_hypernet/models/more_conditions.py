@@ -11,6 +11,7 @@ from keras_hypernet.conditioning import capacity
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.models.backbone_layers import hand_on_backbone
+from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.hyper_model import HyperModel
@@ -26,6 +27,7 @@ def with_conditions(
     start: str = "initializer",
     freeze: str | None = None,
     layers: Sequence[str] | None = None,
+    copy: bool = True,
 ) -> keras.Model:
     """A model with room for more conditions, such as new users, and the values of a given one.
 
@@ -43,11 +45,14 @@ def with_conditions(
         num_conditions: New number of conditions, not below the old one.
         start: What a new condition has at first. `"initializer"`: what initializers give.
             `"mean"`: the mean of the old conditions, in all that there is a row of for each:
-            vectors, chunk embeddings, tensors, and statistics of batch normalization.
+            vectors, chunk embeddings, tensors, and statistics of batch normalization. What is
+            generated of it may be worse than nothing, until it is trained.
         freeze: `None`: all is trained as in the given model. `"all"`: nothing is but what belongs
             to conditions, vectors for one; no statistics move, those of conditions included.
         layers: Names of the layers that get more conditions; `None` is all, which must have the
             same number of them.
+        copy: Whether the other layers are copied. If not, those of the given model are used, as in
+            `hypernetize`: a large base is in memory once, and what `freeze` holds is held in both.
 
     Returns:
         A functional model with the inputs, outputs and names of the given one.
@@ -75,19 +80,20 @@ def with_conditions(
             f"call `with_conditions` of its layers. Received: model={model!r}"
         )
     checks.choice("freeze", freeze, FREEZE)
+    copy = checks.boolean("copy", copy)
     graph = CallGraph(model)
     chosen = _chosen(graph, layers)
     for layer in chosen:
         capacity.check(layer, num_conditions, start)
     larger = {id(x): capacity.with_conditions(x, num_conditions, start) for x in chosen}
-    writer = HyperWriter(graph, frozen=freeze == "all", replaced=larger)
+    writer = HyperWriter(graph, frozen=freeze == "all", replaced=larger, copied=copy)
     inputs = tree.map_structure(new_input, keras_internals.functional(model).input)
     outputs = writer.outputs(graph, dict(zip(graph.inputs, tree.flatten(inputs))))
     writer.copy_values()
     if freeze == "all":
         for layer in larger.values():
             _train_only(layer, {id(v) for v in layer.conditional_variables})
-    enlarged = HyperModel(inputs, outputs, name=model.name)
+    enlarged = (HyperModel if copy else GivenLayersModel)(inputs, outputs, name=model.name)
     hand_on_backbone(model, enlarged)
     return enlarged
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_hypernet.models.backbone_layers import hand_on_backbone
 from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import CallGraph, check_functional, conditions_of, number_of
 from keras_hypernet.models.graph_writer import new_input
@@ -73,4 +74,6 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     for table, layer in layers.items():
         layer.table.assign(ops.broadcast_to(stored[table], layer.table.shape))
     model_class = keras.Model if copy else GivenLayersModel
-    return model_class(inputs if len(inputs) > 1 else row, outputs, name=model.name)
+    tables = model_class(inputs if len(inputs) > 1 else row, outputs, name=model.name)
+    hand_on_backbone(model, tables)
+    return tables
