@@ -1,5 +1,7 @@
 """`predict` of a `HyperModel`: each condition's weights are generated once."""
 
+import concurrent.futures
+
 import keras
 import numpy as np
 import pytest
@@ -117,6 +119,23 @@ def test_groups_of_conditions_where_memory_is_short(rng, monkeypatch):
     counter.seen.assign(0)
     assert_close(model.predict([z, *x], verbose=0), expected)
     assert float(counter.seen.value) == USERS
+
+
+def test_quantized_after_a_prediction_and_from_threads(rng):
+    model = settle(kh.hypernetize(encoder(), SIZE, mode="low_rank"), rng)
+    z, x = rows_of(rng, padded_ids)
+    other = [np.roll(z, 1, axis=0), *x]
+    before, of_other = model.predict([z, *x], verbose=0), plainly(model, other)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda given: model.predict(given, verbose=0), [[z, *x], other] * 3))
+    for first, second in zip(found[::2], found[1::2]):
+        assert_close(first, before)
+        assert_close(second, of_other)
+    for layer in model.layers:
+        if isinstance(layer, layers.Dense):
+            layer.quantize("int8")
+    model.compile()
+    assert_close(model.predict([z, *x], verbose=0), plainly(model, [z, *x]))
 
 
 class Seen(keras.callbacks.Callback):

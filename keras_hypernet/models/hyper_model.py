@@ -80,17 +80,17 @@ class HyperModel(keras.Model):
         arrays = self._arrays(x)
         if arrays is None or len(arrays[0]) <= batch_size:
             return None
-        if self._once.value is None:
+        if self._once.value is None or self.predict_function is None:
+            # As Keras compiles anew after `compile` and `quantize`, which leave `None` there.
             self._once = Untracked(OncePerCondition(self))
+            self.make_predict_function()
         once = self._once.value
         if not once.possible:
             return None
         distinct = distinct_rows(once.conditions(arrays))
         if 2 * len(distinct[0]) > len(arrays[0]):
             return None
-        names = ("run_eagerly", "jit_compile", "steps_per_execution")
-        options = {name: getattr(self, name) for name in names}
-        return once.predict(arrays, distinct, options, batch_size=batch_size, verbose=verbose)
+        return once.predict(arrays, distinct, batch_size=batch_size, verbose=verbose)
 
     def _arrays(self, x):
         """NumPy arrays of equal length, one per input; `None` where data are something else."""

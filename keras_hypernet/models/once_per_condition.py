@@ -1,6 +1,7 @@
 """`OncePerCondition`: predictions of a model that generates the weights of a condition once."""
 
 import math
+import threading
 
 import keras
 import numpy as np
@@ -29,33 +30,37 @@ class OncePerCondition:
         self.graph = CallGraph(model)
         self.symbols = keras_internals.functional(model).inputs
         self.conditioning = [value for _, value in self.graph.conditioning()]
-        self.target = self.options = None
-        self.capacity = 0
+        names = ("run_eagerly", "jit_compile", "steps_per_execution")
+        self.options = {name: getattr(model, name) for name in names}
+        self.target, self.capacity = None, 0
+        self.lock = threading.Lock()  # the tables are those of one call
         writer = TableWriter(self.graph, copied=False)
         self.possible = _is_possible(writer)
         if self.possible:
             conditions = {value: new_input(self._symbol(value)) for value in self.conditioning}
             self.stored = list(writer.stored(conditions).values())
-            self.source = keras.Model(list(conditions.values()), self.stored)
+            self.source = self._model(list(conditions.values()), self.stored)
             self.largest = AT_ONCE // sum(4 * math.prod(rows.shape[1:]) for rows in self.stored)
 
     def conditions(self, arrays):
         """Those of the arrays of all inputs that conditions are."""
         return [arrays[self.graph.inputs.index(value)] for value in self.conditioning]
 
-    def predict(self, arrays, distinct, options, **kwargs):
+    def predict(self, arrays, distinct, **kwargs):
         """Outputs for data, or `None` where generated weights are random.
 
         Args:
             arrays: One per input of the model.
             distinct: What `distinct_rows` returns.
-            options: `{name: value}` of how the models run.
             **kwargs: Of `keras.Model.predict`.
         """
-        first, number = distinct
+        with self.lock:
+            return self._predict(arrays, *distinct, **kwargs)
+
+    def _predict(self, arrays, first, number, **kwargs):
         capacity = min(len(first), max(1, self.largest))
-        if capacity > self.capacity or options != self.options:
-            self._make_target(2 ** math.ceil(math.log2(capacity)), options)  # seldom a new one
+        if capacity > self.capacity:
+            self._make_target(2 ** math.ceil(math.log2(capacity)))  # seldom a new one
         found = []
         for start in range(0, len(first), capacity):
             tables = self._generated(arrays, first[start : start + capacity], kwargs["batch_size"])
@@ -72,19 +77,22 @@ class OncePerCondition:
             found.append((chosen, self.target.predict([row, *data], **kwargs)))
         return found[0][1] if len(found) == 1 else _joined(found)
 
-    def _make_target(self, capacity, options):
+    def _make_target(self, capacity):
         writer = TableWriter(self.graph, copied=False)
         row = keras.Input((), dtype="int32")
         self.remaining = writer.remaining_inputs(self.graph)
         data = {self.graph.inputs[i]: new_input(self.symbols[i]) for i in self.remaining}
         layers = writer.layers(capacity, dict(zip(writer.all_tables, self.stored)))
         outputs = writer.outputs(self.graph, {**data, **writer.looked_up(layers, row)})
-        self.target = keras.Model([row, *data.values()], outputs)
+        self.target = self._model([row, *data.values()], outputs)
         self.layers, self.capacity = list(layers.values()), capacity
-        self.options = options
-        for name, value in options.items():
-            setattr(self.target, name, value)
-            setattr(self.source, name, value)
+
+    def _model(self, inputs, outputs):
+        """A model that runs as the given one does."""
+        model = keras.Model(inputs, outputs)
+        for name, value in self.options.items():
+            setattr(model, name, value)
+        return model
 
     def _symbol(self, value):
         return self.symbols[self.graph.inputs.index(value)]
