@@ -85,6 +85,7 @@ def test_several_conditions_one_per_row(name, rng):
     assert_close(predict(model, x), predict(hyper, [z[::-1], x]))
     loaded = kh.load_condition(model, hyper, z[:2])
     assert_close(predict(model, x), predict(hyper, [np.repeat(z[:2], 2, axis=0), x]))
+    assert len(model.get_weights()) == len(weights)  # as `EarlyStopping` takes them
     loaded.restore()
     assert_close(predict(model, x), before)
     assert [id(v) for v in model.variables] == [id(v) for v in variables]
@@ -192,6 +193,98 @@ def test_weights_that_a_layer_has_twice(rng):
     z = rng.normal(size=(2, SIZE))
     with pytest.raises(ValueError, match="one set of generated weights for each layer"):
         kh.load_condition(blocks(), outer, [z, z])
+
+
+def test_models_inside_and_around(rng):
+    """What they compile meanwhile is not what they do afterwards."""
+    model, hyper, z = pair(named, rng)
+    x = floats((3, 4))(rng, ROWS)
+    inputs = keras.Input((3, 4))
+    outer = keras.Model(inputs, layers.Rescaling(2.0)(model(inputs)))
+    before, expected = predict(model, x), predict(hyper, [z, x])
+    for _ in range(2):
+        with kh.load_condition(outer, hyper, z):
+            assert_close(predict(model, x), expected)
+            assert_close(predict(outer, x), 2.0 * expected)
+            assert_close(predict(hyper, [z, x]), expected)
+        assert_close(predict(model, x), before)
+        assert_close(predict(outer, x), 2.0 * before)
+
+
+@pytest.mark.parametrize("generate", ["up", "both"])
+def test_again_after_training(generate, rng):
+    """Nothing of the hypernetwork is left in what was compiled."""
+    model, hyper, z = pair(named, rng, copy=True, generate=generate)
+    x = floats((3, 4))(rng, ROWS)
+    kh.load_condition(model, hyper, z)
+    first = predict(model, x)
+    hyper.compile(keras.optimizers.SGD(0.1), "mse")
+    hyper.fit([z, x], np.ones((ROWS, 3, 2)), verbose=0)
+    expected = keras.Model.predict(hyper, [z, x], verbose=0)
+    assert np.abs(first - expected).max() > 1e-4
+    kh.load_condition(model, hyper, z)
+    assert_close(predict(model, x), expected)
+
+
+def test_a_base_that_is_not_the_targets(rng):
+    """As one that was trained in a copy: one and several conditions would come to other models."""
+    model, hyper, z = pair(named, rng, copy=True, freeze=None)
+    x = floats((3, 4))(rng, ROWS)
+    before = predict(model, x)
+    for rows in (z[:1], z):
+        with pytest.raises(ValueError, match=r"beside what is generated.*Others: .*attention/"):
+            kh.load_condition(model, hyper, rows)
+    assert_close(predict(model, x), before)
+    replaced = kh.hypernetize(model, SIZE, select="*/kernel")
+    replaced.get_layer("first_weights").ordinary["bias"].assign(np.ones(4))
+    with pytest.raises(ValueError, match=r"Others: \['first/bias'\]"):
+        kh.load_condition(model, replaced, z[:1])
+
+
+def test_blocks_do_not_nest(rng):
+    model, hyper, z = pair(named, rng)
+    x = floats((3, 4))(rng, ROWS)
+    before = predict(model, x)
+    with kh.load_condition(model, hyper, z[:1]):
+        first = predict(model, x)
+        for rows in (z, z[1:2]):
+            with pytest.raises(ValueError, match="conditions do not nest"):
+                kh.load_condition(model, hyper, rows)
+        assert_close(predict(model, x), first)
+    assert_close(predict(model, x), before)
+
+    def fails():
+        with kh.load_condition(model, hyper, z) as loaded:
+            loaded.restore()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):  # an error in a block is what it was
+        fails()
+    assert_close(predict(model, x), before)
+
+
+def test_a_chain_is_saved_and_copied_while_rows_are_loaded(rng, tmp_path):
+    chain = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="a")], name="chain")
+    hyper = kh.hypernetize(chain, SIZE, mode="low_rank", freeze="all")
+    with kh.load_condition(chain, hyper, rng.normal(size=(2, SIZE))):
+        assert [layer.name for layer in chain.layers] == ["a"]
+        chain.save(tmp_path / "chain.keras")
+        keras.models.clone_model(chain)
+    keras.saving.load_model(tmp_path / "chain.keras")
+
+
+@pytest.mark.parametrize("how", ["int8", "adapter"])
+def test_a_target_that_nothing_can_be_merged_into(how, rng):
+    model, hyper, z = pair(named, rng, copy=True)
+    x = floats((3, 4))(rng, ROWS)
+    dense = model.get_layer("first")
+    dense.quantize("int8") if how == "int8" else dense.enable_lora(1)
+    with pytest.raises(ValueError, match=r"Quantized or with an adapter: .*first/"):
+        kh.load_condition(model, hyper, z[:1])
+    with kh.load_condition(model, hyper, z):
+        several = predict(model, x)
+    tolerance = 0.1 if how == "int8" else 1e-5
+    assert_close(several, predict(hyper, [z, x]), tolerance, tolerance)
 
 
 # Text of several users at a time.

@@ -166,6 +166,75 @@ def test_where_it_is_as_in_any_model(rng):
     assert model.predict(grouped, verbose=0).shape == (20, 2)
 
 
+class Scaled(kh.HyperModel):
+    def call(self, inputs, training=None, mask=None):
+        return 2.0 * super().call(inputs, training=training, mask=mask)
+
+
+def wired(model_class=kh.HyperModel, conditions=lambda z: z, outputs=lambda y: y):
+    z, x = keras.Input((SIZE,), name="z"), keras.Input((3,), name="x")
+    weights = kh.WeightGenerator([(3, 2), (2,)], initialization="hyper_fan_in")(conditions(z))
+    return model_class([z, x], outputs(kh.Hyper(layers.Dense(2))(x, weights)))
+
+
+def few_conditions(rng):
+    z = np.repeat(rng.normal(size=(20, SIZE)), ROWS // 20, axis=0).astype("float32")
+    return [z, rng.normal(size=(ROWS, 3)).astype("float32")]
+
+
+def test_calls_of_a_subclass(rng):
+    model, inputs = wired(Scaled), few_conditions(rng)
+    assert_close(model.predict(inputs, verbose=0), plainly(model, inputs))
+
+
+def test_weights_without_a_row_for_each_condition(rng):
+    model = wired(conditions=lambda z: keras.ops.mean(z, axis=0, keepdims=True))
+    inputs = few_conditions(rng)
+    assert_close(model.predict(inputs, verbose=0), plainly(model, inputs))
+    with pytest.raises(ValueError, match=r"a row of weights for each condition.*1 rows for 'dense"):
+        kh.tabulate(model, inputs[0][:2])
+
+
+def test_outputs_without_a_row_for_each_row(rng, monkeypatch):
+    model = wired(outputs=lambda y: keras.ops.reshape(y, (-1,)))
+    monkeypatch.setattr(once_per_condition, "AT_ONCE", 200)
+    inputs = few_conditions(rng)
+    found = model.predict(inputs, verbose=0)
+    assert found.shape == (2 * ROWS,)
+    assert_close(found, plainly(model, inputs))
+
+
+def test_another_policy_meanwhile(rng):
+    model, inputs = wired(), few_conditions(rng)
+    expected = plainly(model, inputs)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = model.predict(inputs, verbose=0)
+        tables = kh.tabulate(model, inputs[0])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert_close(found, expected)
+    assert_close(tables.predict([np.arange(ROWS), inputs[1]], verbose=0), expected)
+
+
+def test_errors_are_of_the_model_itself(rng):
+    model, (z, x) = wired(), few_conditions(rng)
+    with pytest.raises(ValueError) as expected:
+        plainly(model, [z, x[:, :2]])
+    with pytest.raises(ValueError) as found:
+        model.predict([z, x[:, :2]], verbose=0)
+    assert str(found.value) == str(expected.value)
+
+
+def test_a_layer_that_does_something_else_after_compile(rng):
+    model = wired(outputs=layers.Activation("relu", name="act"))
+    inputs = few_conditions(rng)
+    model.predict(inputs, verbose=0)
+    model.get_layer("act").activation = keras.activations.tanh
+    model.compile("sgd", "mse")
+    assert_close(model.predict(inputs, verbose=0), plainly(model, inputs))
+
+
 def test_random_weights_are_drawn_for_every_row(rng):
     z, x = keras.Input((SIZE,)), keras.Input((3,))
     generator = kh.PerturbedWeightGenerator(kh.WeightGenerator([(3, 2), (2,)]), sigma=1.0)

@@ -211,6 +211,28 @@ def test_mixed_precision(rng):
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_block_that_contracts_factors(copy, rng):
+    """Its own state comes along."""
+    chain = [layers.Dense(4), layers.BatchNormalization(), layers.Dense(2)]
+    block = keras.Sequential([keras.Input((3,)), *chain])
+    z, x = keras.Input((SIZE,)), keras.Input((3,))
+    shapes = [tuple(v.shape) for v in block.trainable_variables]
+    weights = kh.WeightGenerator(shapes, factored=True, initialization="hyper_fan_in")(z)
+    hyper = kh.Hyper(block, contraction="project")
+    model = keras.Model([z, x], hyper(x, weights))
+    settle(model, rng)
+    z, x = floats((SIZE,), (3,))(rng, CONDITIONS)
+    tables = kh.tabulate(model, z, copy=copy)
+    assert_close(predict(tables, [np.arange(CONDITIONS), x]), predict(model, [z, x]))
+
+
+def test_tables_of_what_is_frozen_are_frozen(rng):
+    model = kh.build(2, 3, [(3, 4)])
+    model.get_layer("weight_gen_0").trainable = False
+    assert not kh.tabulate(model, np.ones((5, 2))).trainable_variables
+
+
 @pytest.mark.parametrize("row", [5, -1])
 def test_a_row_that_there_is_not(row, rng):
     tables = kh.tabulate(kh.build(2, 3, [(3, 4)]), np.ones((5, 2)))

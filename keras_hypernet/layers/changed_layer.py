@@ -1,7 +1,5 @@
 """`ChangedLayer`: a Keras layer with its own weights, and generated changes of them."""
 
-from functools import partial
-
 import keras
 from keras import ops
 
@@ -210,36 +208,27 @@ class ChangedLayer(PlannedWeights, Hyper):
 
     def updates(self, generated):
         """`{path: its update of low rank}`: factors with rows, `factor` and gates folded in."""
-        pairs = self.pieces(self._times_gates(generated))
-        updates = {
-            plan.name: plan.update(None, pieces, self._trained(plan))
-            for plan, pieces in pairs
-            if plan.mode == LOW_RANK
-        }
-        return {p: {n: x for n, x in u.items() if n != "base"} for p, u in updates.items()}
+        return {p: u for p, u in self.changes(generated).items() if isinstance(u, dict)}
+
+    def changes(self, generated):
+        """`{path: what is added to the layer's tensor}`: `(rows, *shape)`, or an update's factors.
+
+        Gates, and the numbers that updates are multiplied by, are in it.
+        """
+        found = {}
+        for plan, pieces in self.pieces(self._times_gates(generated)):
+            if plan.mode == LOW_RANK:
+                update = plan.update(None, pieces, self._trained(plan))
+                found[plan.name] = {name: x for name, x in update.items() if name != "base"}
+            else:
+                found[plan.name] = plan.full(pieces[0])
+        return found
 
     def tensors_by_name(self, weights):
         """The weights that are changed, and the layer's own ones."""
         changed = super().tensors_by_name(self.entries(weights))
         every = {f"{self.name}/{p.name}": p for p in self.inside().parameters}
         return {name: changed[name] if name in changed else p.own() for name, p in every.items()}
-
-    def leaf_calls(self, weights):
-        """For each change the function of call arguments that its leaf runs.
-
-        Args:
-            weights: Function that returns flat weights, called in each call.
-        """
-
-        def call(leaf, *args, **kwargs):
-            given = weights()
-            x = args[0] if args else kwargs[leaf.first]
-            self.check_row_counts(x.shape[0], [given.shape[0]])
-            per_row = self._per_row(self.entry_shapes(shapes_of(given)))
-            tensors = self._tensors(self.entries(given), per_row)
-            return self.run_leaf(leaf, tensors, *args, **kwargs)
-
-        return [partial(call, p.leaf) for p in self.changed]
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""

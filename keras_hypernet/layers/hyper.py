@@ -358,7 +358,7 @@ class Hyper(HiddenLayer):
 
     def _check_nothing_new(self):
         known = self.inside().variable_ids
-        new = [v for v in self.wrapped_layer().variables if id(v) not in known]
+        new = [v for v in self.wrapped_layer().weights if id(v) not in known]
         if new:
             raise ValueError(
                 f"The layer {self.name!r} of class {type(self.wrapped_layer()).__name__} must make "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
+import re
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from keras_hypernet.layers.changed_layer import ChangedLayer
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.scope import set_function
+from keras_hypernet.layers.layer_weights import LayerWeights
+from keras_hypernet.layers.loaded_rows import LoadedRows
 from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
@@ -21,7 +22,6 @@ from keras_hypernet.models.graph_reader import (
 )
 from keras_hypernet.models.weight_reader import target_weights
 from keras_hypernet.utils import checks, keras_internals
-from keras_hypernet.utils.naming import give_unique_path
 from keras_hypernet.utils.types import Nest
 from keras_hypernet.weights.forms import materialize
 
@@ -42,8 +42,8 @@ def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) 
 
     A model has what was loaded last: another condition replaces it, and nothing is compiled anew
     for other conditions of the same number. Call `target` itself meanwhile: what another model
-    around its layers has compiled does not know of it. Everything is checked before anything
-    changes.
+    around its layers compiles meanwhile or has compiled does not know of changes, on TensorFlow
+    until `compile()`. Everything is checked before anything changes.
 
     Args:
         target: Built Keras model with the layers that weights are generated for.
@@ -53,13 +53,16 @@ def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) 
             inputs, or a dict by input name.
 
     Returns:
-        An object whose `restore()` gives `target` what it had before anything was loaded. As a
-        context manager, `with kh.load_condition(...):`, it does so at the end. With
-        `copy=False` the hypernetwork has the layers of `target`: use it once they are restored.
+        An object whose `restore()` gives `target` what it had before anything was loaded; of
+        merged weights, what was trained meanwhile is lost. As a context manager, `with
+        kh.load_condition(...):`, it does so at the end. With `copy=False` the hypernetwork has the
+        layers of `target`: use it once they are restored.
 
     Raises:
-        ValueError: if `target` has not each path once, in the same shape, `conditioning` does not
-            fit, or several conditions are given to a model that generates whole weights.
+        ValueError: if `target` has not each path once, in the same shape, or other values than
+            `model` in what is not generated; if a weight to be merged is quantized or has an
+            adapter; `conditioning` does not fit; several conditions are given to a model that
+            generates whole weights; or a `with` block holds another condition in `target`.
         TypeError: on arguments of other types.
 
     Example:
@@ -92,10 +95,11 @@ class LoadedCondition:
     def __init__(self, target, model, graph):
         self.target, self.model, self.graph = target, model, graph
         self.variables = []  # those at the paths of what is generated
+        self.entered = False  # whether a `with` block holds it
 
     def restore(self) -> None:
         """Gives the model what it had before."""
-        if any(_loaded_in(v) is not self for v in self.variables):
+        if not self.is_loaded:
             raise ValueError(
                 "`restore` was called, or another condition loaded, since this one was loaded into "
                 f"{self.target.name!r}: restore what was loaded last."
@@ -104,18 +108,37 @@ class LoadedCondition:
         for variable in self.variables:
             variable.loaded_condition = None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model has this one now."""
+        return all(_loaded_in(variable) is self for variable in self.variables)
+
     def __enter__(self) -> LoadedCondition:
+        self.entered = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.restore()
+        self.entered = False
+        if self.is_loaded:  # and was not restored in the block
+            self.restore()
+
+    def check_free(self):
+        """Raises where a block holds another condition in the same place."""
+        if any(other.entered for other in self.others()):
+            raise ValueError(
+                "`target` must have no condition that a `with` block holds, for conditions do not "
+                f"nest: leave the block first. Received: target={self.target.name!r}"
+            )
+
+    def others(self):
+        """What was loaded before, of which the model has something."""
+        found = {id(x): x for x in map(_loaded_in, self.variables) if x is not None}
+        return [other for other in found.values() if other is not self]
 
     def replace_others(self):
         """Takes out what was loaded before, and stands in its place."""
-        for variable in self.variables:
-            other = _loaded_in(variable)
-            if other is not None and other is not self:
-                other.restore()
+        for other in self.others():
+            other.restore()
         for variable in self.variables:
             variable.loaded_condition = self
 
@@ -128,43 +151,73 @@ class MergedCondition(LoadedCondition):
 
     def load(self, given, conditioning):
         weights = target_weights(self.model, conditioning)
-        self.variables = _variables_at(
-            self.target, {name: array.shape[1:] for name, array in weights.items()}
-        )
-        if any(_loaded_in(v) for v in self.variables):
-            self.replace_others()  # the model may have the same variables
+        shapes = {name: array.shape[1:] for name, array in weights.items()}
+        self.variables = _variables_at(self.target, shapes)
+        _check_mergeable(self.target, self.variables)
+        _check_same(self.target, self.graph)
+        self.check_free()
+        if self.others():  # the model may have the same variables
+            self.replace_others()
             weights = target_weights(self.model, conditioning)
         self.replace_others()
-        self.before = [np.array(ops.convert_to_numpy(v)) for v in self.variables]
-        for variable, array in zip(self.variables, weights.values()):
-            variable.assign(array[0])
+        self.before = {id(v): np.array(ops.convert_to_numpy(v)) for v in self.variables}
+        try:
+            for variable, array in zip(self.variables, weights.values()):
+                variable.assign(array[0])
+        except BaseException:
+            self.restore()
+            raise
 
     def take_out(self):
-        for variable, value in zip(self.variables, self.before):
-            variable.assign(value)
+        for variable in self.variables:
+            variable.assign(self.before[id(variable)])
 
 
 class ConditionPerRow(LoadedCondition):
     """Several conditions, one for each row or group of rows of a batch, in the layers' calls."""
 
     def load(self, given, conditioning):
-        calls = self._calls()
+        calls, changes = self._calls(), {}
         values = [values_in(call.weights) for call in calls]
         tensors = run(self.graph.calls_before(values), given, training=False)
-        weights = [materialize(filled(call.weights, tensors)) for call in calls]
-        plans = [plan for call in calls for plan in call.operation.generated]
-        self.variables = _variables_at(self.target, {p.name: p.shape for p in plans})
-        self.key = (id(self.model), [tuple(rows.shape) for rows in weights])
-        other = _loaded_in(self.variables[0])
-        same = isinstance(other, ConditionPerRow) and other.target is self.target
-        if same and other.key == self.key:
-            self.rows, self.layers = other.rows, other.layers
+        for call in calls:
+            weights = materialize(filled(call.weights, tensors))
+            if weights.shape[0] != number_of(given):
+                raise ValueError(
+                    "`model` must generate a row of weights for each condition. Received: "
+                    f"{weights.shape[0]} rows for {call.name!r} and {number_of(given)} conditions"
+                )
+            changes.update(call.operation.changes(weights))
+        shapes = {p.name: p.shape for call in calls for p in call.operation.generated}
+        self.variables = _variables_at(self.target, shapes)
+        _check_same(self.target, self.graph)
+        self.check_free()
+        ids = [id(variable) for variable in self.variables]
+        of_layers = self._of_layers(dict(zip(ids, changes.values())))
+        self.key = tree.map_structure(lambda x: (x.shape, str(x.dtype)), changes)
+        other = next(iter(self.others()), None)
+        same = isinstance(other, ConditionPerRow) and other.model is self.model
+        if same and other.target is self.target and other.key == self.key:
+            self.loaded = other.loaded
             for variable in self.variables:
                 variable.loaded_condition = self
+            for loaded, (_, of_layer) in zip(self.loaded, of_layers):
+                loaded.rows.assign(of_layer)
         else:
-            self._put_in(calls, [tuple(rows.shape) for rows in weights])
-        for variable, rows in zip(self.rows.variables, weights):
-            variable.assign(rows)
+            self.loaded = [LoadedRows(layer, of_layer) for layer, of_layer in of_layers]
+            self.replace_others()
+            for loaded in self.loaded:
+                loaded.put_in()
+            _forget_compiled(self.target)
+
+    def _of_layers(self, changes):
+        """`[(layer of the target, {id(variable): change})]`, from `{id(variable): change}`."""
+        found = []
+        for layer in keras_internals.layers_in(self.target):
+            own = [id(v) for v in keras_internals.own_variables(layer) if id(v) in changes]
+            if own:
+                found.append((layer, {variable: changes[variable] for variable in own}))
+        return found
 
     def _calls(self):
         """A call of each layer that is changed."""
@@ -184,52 +237,15 @@ class ConditionPerRow(LoadedCondition):
                 )
         return list(found.values())
 
-    def _put_in(self, calls, shapes):
-        self.rows = RowsOfWeights(shapes)
-        owners = {
-            id(variable): layer
-            for layer in keras_internals.layers_in(self.target)
-            for variable in keras_internals.own_variables(layer)
-        }
-        self.layers = [owners[id(variable)] for variable in self.variables]
-        functions = []
-        for call, rows in zip(calls, self.rows.variables):
-            functions += call.operation.leaf_calls(partial(ops.convert_to_tensor, rows))
-        self.replace_others()
-        keras_internals.attach(self.target, self.rows)
-        for layer, function in zip(self.layers, functions, strict=True):
-            set_function(layer, function)
-        _forget_compiled(self.target)
-
     def take_out(self):
-        for layer in self.layers:
-            set_function(layer, None)
-        keras_internals.detach(self.target, self.rows)
+        for loaded in self.loaded:
+            loaded.take_out()
         _forget_compiled(self.target)
-
-
-class RowsOfWeights(keras.layers.Layer):
-    """Variables that no file has, as a part of the model whose compiled functions read them."""
-
-    def __init__(self, shapes):
-        super().__init__(trainable=False)
-        give_unique_path(self)
-        for i, shape in enumerate(shapes):
-            self.add_weight(shape, initializer="zeros", trainable=False, name=f"rows_{i}")
-        self.built = True
-
-    def save_own_variables(self, store):
-        pass
-
-    def load_own_variables(self, store):
-        pass
 
 
 def _variables_at(target, shapes):
     """The variables of a model at paths, each once and in its shape."""
-    found = {}
-    for variable in target.variables:
-        found.setdefault(variable.path, []).append(variable)
+    found = _by_path(target)
     counts = {name: len(found.get(name, [])) for name in shapes}
     missing = [name for name, count in counts.items() if count == 0]
     repeated = [name for name, count in counts.items() if count > 1]
@@ -248,10 +264,88 @@ def _variables_at(target, shapes):
     return [found[name][0] for name in shapes]
 
 
+def _by_path(target):
+    found = {}
+    for variable in target.variables:
+        found.setdefault(variable.path, []).append(variable)
+    return found
+
+
 def _fits(variable, shape):
     # A quantized kernel may be packed into another shape.
     floating = keras.backend.is_float_dtype(variable.dtype)
     return not floating or tuple(variable.shape) == tuple(shape)
+
+
+def _check_mergeable(target, variables):
+    """Raises where a merged weight would be rounded, or have an adapter added."""
+    wanted = {id(variable) for variable in variables}
+    adapted = [
+        variable.path
+        for layer in keras_internals.layers_in(target)
+        if layer.quantization_mode or getattr(layer, "lora_enabled", False)
+        for variable in keras_internals.own_variables(layer)
+        if id(variable) in wanted
+    ]
+    if adapted:
+        raise ValueError(
+            "`target` must have weights that one condition can be merged into. Quantized or with "
+            f"an adapter: {checks.few(adapted)}. Dequantize it, or merge the adapter; several "
+            f"conditions are not merged. Received: target={target.name!r}"
+        )
+
+
+def _check_same(target, graph):
+    """Raises where a model has other values than the target in what is not generated."""
+    paths = _by_path(target)
+    other = [
+        path
+        for path, variable in _not_generated(graph).items()
+        for given in paths.get(path, [])[:1]
+        if given is not variable and not _equal(given, variable)
+    ]
+    if other:
+        raise ValueError(
+            "`target` must have the values that `model` has beside what is generated, such as the "
+            f"kernels that updates are added to. Others: {checks.few(other)}. Make `model` with "
+            "`copy=False` or freeze='all', or give `target` these values first. "
+            f"Received: target={target.name!r}, model={graph.model.name!r}"
+        )
+
+
+def _not_generated(graph):
+    """`{path in the target: variable}` of what a hypernetwork has beside its generator."""
+    found, prefixes = {}, {""}
+    for call in graph.calls_of((ChangedLayer, LayerWeights)):
+        layer = call.operation
+        if isinstance(layer, LayerWeights):
+            own = {p.name: layer.ordinary[p.local] for p in layer.plans if p.mode is None}
+        else:
+            own = {p.name: c.variable for p, c in zip(layer.generated, layer.changed)}
+        for path, variable in own.items():
+            found[path] = variable
+            prefixes.add(path.removesuffix(_without_number(variable.path)))
+    for variable in graph.model.variables:
+        for prefix in prefixes:
+            found.setdefault(prefix + _without_number(variable.path), variable)
+    return found
+
+
+def _without_number(path):
+    """A path without the number of this process that a copy has in front."""
+    return re.sub(r"^own_\d+/", "", path)
+
+
+def _equal(given, variable):
+    """Whether variables are equal, where they can be compared."""
+    floating = all(keras.backend.is_float_dtype(v.dtype) for v in (given, variable))
+    if not floating or tuple(given.shape) != tuple(variable.shape):
+        return True
+    loaded = _loaded_in(given)
+    value = ops.convert_to_numpy(given)
+    if isinstance(loaded, MergedCondition):
+        value = loaded.before[id(given)]
+    return np.array_equal(value, ops.convert_to_numpy(variable).astype(value.dtype), equal_nan=True)
 
 
 def _loaded_in(variable):
@@ -263,8 +357,9 @@ def _sources(call):
     return [origin(value) for value in values_in(call.weights)]
 
 
-def _forget_compiled(model):
-    """Lets a model compile its functions anew, with what its layers do now."""
-    for name in COMPILED:
-        if getattr(model, name, None) is not None:
-            setattr(model, name, None)
+def _forget_compiled(target):
+    """Lets a model, and those in it, compile their functions anew, with what layers do now."""
+    for layer in keras_internals.layers_in(target):
+        for name in COMPILED if isinstance(layer, keras.Model) else ():
+            if getattr(layer, name, None) is not None:
+                setattr(layer, name, None)

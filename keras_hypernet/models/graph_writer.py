@@ -86,8 +86,9 @@ class GraphWriter:
     def copy_values(self):
         """Gives the copies the values and the state of the given layers."""
         for layer, copy in self.copies.values():
-            if isinstance(layer, keras.layers.Layer):
-                copy_values(layer_inside(layer), layer_inside(copy))
+            given, new = layer_inside(layer), layer_inside(copy)
+            if isinstance(layer, keras.layers.Layer) and given is not new:
+                copy_values(given, new)
 
     def write_only(self, outputs):
         """Leaves out what outputs are not made of."""

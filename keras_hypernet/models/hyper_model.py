@@ -99,10 +99,23 @@ class HyperModel(keras.Model):
         if isinstance(x, dict):
             x = [x.get(name) for name in names]
         found = list(x) if isinstance(x, (list, tuple)) else [x]
-        if type(self).predict_step is not HyperModel.predict_step or len(found) != len(names):
+        if len(found) != len(names) or self._has_own_calls():
             return None
         if not all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in found):
             return None
         found = [ops.convert_to_numpy(array) for array in found]
-        fit = all(a.ndim == len(s.shape) and a.dtype.kind in "biuf" for a, s in zip(found, inputs))
+        fit = all(a.dtype.kind in "biuf" and _fits(a, s.shape) for a, s in zip(found, inputs))
         return found if fit and len({len(array) for array in found}) == 1 else None
+
+    def _has_own_calls(self):
+        """Whether a subclass, or somebody, does something else where Keras predicts."""
+        names = ("__call__", "call", "predict_step", "stateless_call", "make_predict_function")
+        known = {name: getattr(HyperModel, name, None) for name in names}
+        other = any(getattr(type(self), name, None) is not known[name] for name in names)
+        return other or not vars(self).keys().isdisjoint(names)
+
+
+def _fits(array, shape):
+    return array.ndim == len(shape) and all(
+        size in (None, n) for size, n in zip(shape[1:], array.shape[1:])
+    )

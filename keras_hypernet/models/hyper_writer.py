@@ -75,11 +75,10 @@ class HyperWriter(GraphWriter):
 
     def copy_values(self):
         """Gives the new layers the values and the state of the given ones."""
-        if self.copied:
-            try:
-                super().copy_values()
-            except ValueError as error:
-                raise ValueError(f"{error}. {USE_ITSELF}") from error
+        try:
+            super().copy_values()
+        except ValueError as error:
+            raise ValueError(f"{error}. {USE_ITSELF}") from error
         new = [copy for _, copy in self.copies.values()]
         hidden = [target.hyper for target in self.target_layers.values() if target.is_hidden]
         for layer in [*new, *hidden]:

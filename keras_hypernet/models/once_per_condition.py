@@ -47,7 +47,7 @@ class OncePerCondition:
         return [arrays[self.graph.inputs.index(value)] for value in self.conditioning]
 
     def predict(self, arrays, distinct, **kwargs):
-        """Outputs for data, or `None` where generated weights are random.
+        """Outputs for data, or `None` where weights are random, or no row for each condition.
 
         Args:
             arrays: One per input of the model.
@@ -74,7 +74,10 @@ class OncePerCondition:
                 chosen = np.flatnonzero((number >= start) & (number < start + capacity))
             data = [arrays[i][chosen] for i in self.remaining]
             row = (number[chosen] - start).astype("int32")
-            found.append((chosen, self.target.predict([row, *data], **kwargs)))
+            outputs = self.target.predict([row, *data], **kwargs)
+            if capacity < len(first) and {len(y) for y in tree.flatten(outputs)} != {len(row)}:
+                return None  # what has no row for each row of data cannot be put in order
+            found.append((chosen, outputs))
         return found[0][1] if len(found) == 1 else _joined(found)
 
     def _make_target(self, capacity):
@@ -98,7 +101,7 @@ class OncePerCondition:
         return self.symbols[self.graph.inputs.index(value)]
 
     def _generated(self, arrays, chosen, batch_size):
-        """What tables store for some conditions; `None` where it is random."""
+        """What tables store for some conditions; `None` where they cannot."""
         given = [array[chosen] for array in self.conditions(arrays)]
         seeds = [v for v in self.source.variables if not keras.backend.is_float_dtype(v.dtype)]
         before = [np.array(ops.convert_to_numpy(seed)) for seed in seeds]
@@ -106,7 +109,8 @@ class OncePerCondition:
         drawn = [bool((ops.convert_to_numpy(v) != x).any()) for v, x in zip(seeds, before)]
         for seed, value in zip(seeds, before):
             seed.assign(value)
-        return None if any(drawn) else made
+        rows = all(len(array) == len(chosen) for array in made)
+        return made if rows and not any(drawn) else None
 
 
 def _is_possible(writer):

@@ -16,6 +16,7 @@ from keras_hypernet.models.calls import (
 )
 from keras_hypernet.models.graph_reader import number_of, run
 from keras_hypernet.models.hyper_writer import HyperWriter
+from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import without_build
 from keras_hypernet.utils.naming import free_name
 from keras_hypernet.weights import forms
@@ -26,16 +27,17 @@ class Table(Value):
 
     Args:
         values: `Value` or factored dict of them, of what is stored.
+        layer: The hyper layer that takes it.
         name: Of the layer that has the table.
         shape: Of what is stored for a condition, where factored weights do not say it.
         via: The `LayerWeights` that makes the weights of a layer of it, or `None`.
     """
 
-    __slots__ = ("name", "shape", "values", "via")
+    __slots__ = ("layer", "name", "shape", "values", "via")
 
-    def __init__(self, values, name, shape=None, via=None):
+    def __init__(self, values, layer, name, shape=None, via=None):
         super().__init__()
-        self.values, self.name, self.shape, self.via = values, name, shape, via
+        self.values, self.layer, self.name, self.shape, self.via = values, layer, name, shape, via
 
     def rows(self, tensors):
         """What is stored, `(conditions, *shape)`, from tensors of `Value`s."""
@@ -56,7 +58,6 @@ class TableWriter(HyperWriter):
 
     def __init__(self, graph, copied=True):
         self.tables = {}  # what is stored -> `Table`
-        self.on_flat_weights = {}  # id(a layer that contracts factored ones) -> one that does not
         self.changing = _after([value for _, value in graph.conditioning()], graph)
         self.taken = {operation.name for operation in graph.model.operations}
         self.weights = {c: self._looked_up(c) for c in graph.calls_of(HyperLayer)}
@@ -87,9 +88,20 @@ class TableWriter(HyperWriter):
     def layers(self, number, stored):
         """`{Table: its new layer}` for a number of conditions."""
         return {
-            table: WeightTable(number, tuple(rows.shape)[1:], name=table.name)
+            table: WeightTable(
+                number,
+                tuple(rows.shape)[1:],
+                name=table.name,
+                dtype=keras_internals.float_policy((table.via or table.layer).dtype_policy),
+                trainable=self._trains(table),
+            )
             for table, rows in stored.items()
         }
+
+    def _trains(self, table):
+        """Whether something that its weights are made of is trained."""
+        made_by = [call.operation for call in self.graph.calls_before([table.values])]
+        return any(getattr(operation, "trainable_variables", ()) for operation in made_by)
 
     def looked_up(self, layers, row):
         """`{Table: weights}` of rows."""
@@ -103,13 +115,13 @@ class TableWriter(HyperWriter):
         weights = filled(self.weights[call], tensors)
         return self.copy(call.operation)(first, weights, **{**others, **self.handed_on(call)})
 
-    def copy(self, operation):
+    def new_copy(self, operation):
         if not asks_for_factors(operation):
-            return super().copy(operation)
-        if id(operation) not in self.on_flat_weights:  # as tables are
-            config = without_build({**operation.get_config(), "contraction": "auto"})
-            self.on_flat_weights[id(operation)] = type(operation).from_config(config)
-        return self.on_flat_weights[id(operation)]
+            return super().new_copy(operation)
+        config = {**operation.get_config(), "contraction": "auto"}  # tables are flat
+        copy = type(operation).from_config(without_build(config))
+        copy.name = self.names.get(id(operation), operation.name)
+        return copy
 
     def taken_by(self, call):
         if call not in self.weights:
@@ -160,7 +172,7 @@ class TableWriter(HyperWriter):
         key = (id(via), *map(origin, tree.flatten(values)))
         if key not in self.tables:
             name = free_name(f"{call.operation.name}_table", self.taken)
-            self.tables[key] = Table(values, name, shape, via)
+            self.tables[key] = Table(values, call.operation, name, shape, via)
         return self.tables[key]
 
 

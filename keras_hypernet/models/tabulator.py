@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from keras_hypernet.models.backbone_layers import hand_on_backbone
 from keras_hypernet.models.given_layers_model import GivenLayersModel
@@ -56,6 +55,12 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     number = number_of(given)
     writer = TableWriter(graph, copied=copy)
     stored = writer.stored(given)
+    for table, rows in stored.items():
+        if rows.shape[0] != number:
+            raise ValueError(
+                "`model` must generate a row of weights for each condition. Received: "
+                f"{rows.shape[0]} rows for {table.layer.name!r}, and {number} conditions"
+            )
     symbols, remaining = keras_internals.functional(model).inputs, writer.remaining_inputs(graph)
     left_out = [symbol for i, symbol in enumerate(symbols) if i not in remaining]
     taken = {operation.name for operation in model.operations}
@@ -72,7 +77,7 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     outputs = writer.outputs(graph, {**data, **writer.looked_up(layers, row)})
     writer.copy_values()
     for table, layer in layers.items():
-        layer.table.assign(ops.broadcast_to(stored[table], layer.table.shape))
+        layer.table.assign(stored[table])
     model_class = keras.Model if copy else GivenLayersModel
     tables = model_class(inputs if len(inputs) > 1 else row, outputs, name=model.name)
     hand_on_backbone(model, tables)

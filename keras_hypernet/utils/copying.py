@@ -177,8 +177,8 @@ def _check_arguments(layer, copy):
                 )
 
 
-# Arguments that a copy has otherwise for a while, or that are drawn where none is given.
-_NOT_COMPARED = ("name", "trainable", "seed")
+# Arguments that are drawn where none is given, or that a copy may have otherwise.
+_NOT_COMPARED = ("name", "trainable", "contraction", "seed")
 
 
 def _plain_arguments(layer):
