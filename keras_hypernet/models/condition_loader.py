@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import keras
 import numpy as np
 from keras import ops, tree
 
 from keras_hypernet.layers.changed_layer import ChangedLayer
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.layers.loaded_rows import LoadedRows
 from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import (
@@ -20,13 +17,17 @@ from keras_hypernet.models.graph_reader import (
     number_of,
     run,
 )
+from keras_hypernet.models.plain_target import (
+    check_mergeable,
+    check_same,
+    forget_compiled,
+    loaded_in,
+    variables_at,
+)
 from keras_hypernet.models.weight_reader import target_weights
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.types import Nest
 from keras_hypernet.weights.forms import materialize
-
-# What Keras and KerasHub compile, with all that a layer's call does.
-COMPILED = ("train_function", "test_function", "predict_function", "generate_function")
 
 
 def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) -> LoadedCondition:
@@ -111,7 +112,7 @@ class LoadedCondition:
     @property
     def is_loaded(self) -> bool:
         """Whether the model has this one now."""
-        return all(_loaded_in(variable) is self for variable in self.variables)
+        return all(loaded_in(variable) is self for variable in self.variables)
 
     def __enter__(self) -> LoadedCondition:
         self.entered = True
@@ -132,7 +133,7 @@ class LoadedCondition:
 
     def others(self):
         """What was loaded before, of which the model has something."""
-        found = {id(x): x for x in map(_loaded_in, self.variables) if x is not None}
+        found = {id(x): x for x in map(loaded_in, self.variables) if x is not None}
         return [other for other in found.values() if other is not self]
 
     def replace_others(self):
@@ -152,9 +153,9 @@ class MergedCondition(LoadedCondition):
     def load(self, given, conditioning):
         weights = target_weights(self.model, conditioning)
         shapes = {name: array.shape[1:] for name, array in weights.items()}
-        self.variables = _variables_at(self.target, shapes)
-        _check_mergeable(self.target, self.variables)
-        _check_same(self.target, self.graph)
+        self.variables = variables_at(self.target, shapes)
+        check_mergeable(self.target, self.variables)
+        check_same(self.target, self.graph)
         self.check_free()
         if self.others():  # the model may have the same variables
             self.replace_others()
@@ -189,8 +190,8 @@ class ConditionPerRow(LoadedCondition):
                 )
             changes.update(call.operation.changes(weights))
         shapes = {p.name: p.shape for call in calls for p in call.operation.generated}
-        self.variables = _variables_at(self.target, shapes)
-        _check_same(self.target, self.graph)
+        self.variables = variables_at(self.target, shapes)
+        check_same(self.target, self.graph)
         self.check_free()
         ids = [id(variable) for variable in self.variables]
         of_layers = self._of_layers(dict(zip(ids, changes.values())))
@@ -208,7 +209,7 @@ class ConditionPerRow(LoadedCondition):
             self.replace_others()
             for loaded in self.loaded:
                 loaded.put_in()
-            _forget_compiled(self.target)
+            forget_compiled(self.target)
 
     def _of_layers(self, changes):
         """`[(layer of the target, {id(variable): change})]`, from `{id(variable): change}`."""
@@ -240,126 +241,9 @@ class ConditionPerRow(LoadedCondition):
     def take_out(self):
         for loaded in self.loaded:
             loaded.take_out()
-        _forget_compiled(self.target)
-
-
-def _variables_at(target, shapes):
-    """The variables of a model at paths, each once and in its shape."""
-    found = _by_path(target)
-    counts = {name: len(found.get(name, [])) for name in shapes}
-    missing = [name for name, count in counts.items() if count == 0]
-    repeated = [name for name, count in counts.items() if count > 1]
-    other = [
-        f"{name} is {tuple(found[name][0].shape)}, here {tuple(shape)}"
-        for name, shape in shapes.items()
-        if counts[name] == 1 and not _fits(found[name][0], shape)
-    ]
-    parts = {"It lacks": missing, "More than once": repeated, "Other shapes": other}
-    if missing or repeated or other:
-        raise ValueError(
-            "`target` must have a variable for each generated weight, at its path. "
-            + " ".join(f"{what}: {checks.few(x)}." for what, x in parts.items() if x)
-            + f" Received: target={target.name!r}"
-        )
-    return [found[name][0] for name in shapes]
-
-
-def _by_path(target):
-    found = {}
-    for variable in target.variables:
-        found.setdefault(variable.path, []).append(variable)
-    return found
-
-
-def _fits(variable, shape):
-    # A quantized kernel may be packed into another shape.
-    floating = keras.backend.is_float_dtype(variable.dtype)
-    return not floating or tuple(variable.shape) == tuple(shape)
-
-
-def _check_mergeable(target, variables):
-    """Raises where a merged weight would be rounded, or have an adapter added."""
-    wanted = {id(variable) for variable in variables}
-    adapted = [
-        variable.path
-        for layer in keras_internals.layers_in(target)
-        if layer.quantization_mode or getattr(layer, "lora_enabled", False)
-        for variable in keras_internals.own_variables(layer)
-        if id(variable) in wanted
-    ]
-    if adapted:
-        raise ValueError(
-            "`target` must have weights that one condition can be merged into. Quantized or with "
-            f"an adapter: {checks.few(adapted)}. Dequantize it, or merge the adapter; several "
-            f"conditions are not merged. Received: target={target.name!r}"
-        )
-
-
-def _check_same(target, graph):
-    """Raises where a model has other values than the target in what is not generated."""
-    paths = _by_path(target)
-    other = [
-        path
-        for path, variable in _not_generated(graph).items()
-        for given in paths.get(path, [])[:1]
-        if given is not variable and not _equal(given, variable)
-    ]
-    if other:
-        raise ValueError(
-            "`target` must have the values that `model` has beside what is generated, such as the "
-            f"kernels that updates are added to. Others: {checks.few(other)}. Make `model` with "
-            "`copy=False` or freeze='all', or give `target` these values first. "
-            f"Received: target={target.name!r}, model={graph.model.name!r}"
-        )
-
-
-def _not_generated(graph):
-    """`{path in the target: variable}` of what a hypernetwork has beside its generator."""
-    found, prefixes = {}, {""}
-    for call in graph.calls_of((ChangedLayer, LayerWeights)):
-        layer = call.operation
-        if isinstance(layer, LayerWeights):
-            own = {p.name: layer.ordinary[p.local] for p in layer.plans if p.mode is None}
-        else:
-            own = {p.name: c.variable for p, c in zip(layer.generated, layer.changed)}
-        for path, variable in own.items():
-            found[path] = variable
-            prefixes.add(path.removesuffix(_without_number(variable.path)))
-    for variable in graph.model.variables:
-        for prefix in prefixes:
-            found.setdefault(prefix + _without_number(variable.path), variable)
-    return found
-
-
-def _without_number(path):
-    """A path without the number of this process that a copy has in front."""
-    return re.sub(r"^own_\d+/", "", path)
-
-
-def _equal(given, variable):
-    """Whether variables are equal, where they can be compared."""
-    floating = all(keras.backend.is_float_dtype(v.dtype) for v in (given, variable))
-    if not floating or tuple(given.shape) != tuple(variable.shape):
-        return True
-    loaded = _loaded_in(given)
-    value = ops.convert_to_numpy(given)
-    if isinstance(loaded, MergedCondition):
-        value = loaded.before[id(given)]
-    return np.array_equal(value, ops.convert_to_numpy(variable).astype(value.dtype), equal_nan=True)
-
-
-def _loaded_in(variable):
-    return getattr(variable, "loaded_condition", None)
+        forget_compiled(self.target)
 
 
 def _sources(call):
     """Where the weights of a hyper layer come from."""
     return [origin(value) for value in values_in(call.weights)]
-
-
-def _forget_compiled(target):
-    """Lets a model, and those in it, compile their functions anew, with what layers do now."""
-    for layer in keras_internals.layers_in(target):
-        for name in COMPILED if isinstance(layer, keras.Model) else ():
-            if getattr(layer, name, None) is not None:
-                setattr(layer, name, None)
