@@ -72,8 +72,8 @@ def check_same(target, graph):
     other = [
         path
         for path, variable in _not_generated(graph).items()
-        for given in paths.get(path, [])[:1]
-        if given is not variable and not _equal(given, variable)
+        for given in paths.get(path, [])
+        if len(paths[path]) == 1 and given is not variable and not _equal(given, variable)
     ]
     if other:
         raise ValueError(
