@@ -75,8 +75,8 @@ def build(
             `head_kernel_initializer`, `head_bias_initializer` or `spectral_normalization=True`.
 
     Returns:
-        A functional `keras.Model` with output `(batch, last_output)`. Its generators are called
-        `weight_gen_0`, `weight_gen_1`, ... (`{name}_weight_gen_0` with a name).
+        A `HyperModel`: a functional Keras model with output `(batch, last_output)`. Its generators
+        are called `weight_gen_0`, `weight_gen_1`, ... (`{name}_weight_gen_0` with a name).
 
     Raises:
         ValueError, TypeError: on sizes that are not positive integers, do not chain or do not fit

@@ -112,8 +112,8 @@ def hypernetize(
         check_rows: Whether blocks are tried out with weights per row, as in `Hyper`.
 
     Returns:
-        A functional model with the inputs `[conditioning, *model.inputs]` and the outputs of
-        `model`. Rows of the conditioning divide the rows of the data: data row `b` has condition
+        A `HyperModel`: a functional model with the inputs `[conditioning, *model.inputs]` and the
+        outputs of `model`. Rows of the conditioning divide the rows of the data: data row `b` has condition
         `b // (batch // rows)`.
 
     Raises:

@@ -55,7 +55,7 @@ def with_conditions(
             `hypernetize`: a large base is in memory once, and what `freeze` holds is held in both.
 
     Returns:
-        A functional model with the inputs, outputs and names of the given one.
+        A `HyperModel`: a functional model with the inputs, outputs and names of the given one.
 
     Raises:
         ValueError: if the model is not functional or has no such layers, they have several numbers
