@@ -113,8 +113,8 @@ def hypernetize(
 
     Returns:
         A `HyperModel`: a functional model with the inputs `[conditioning, *model.inputs]` and the
-        outputs of `model`. Rows of the conditioning divide the rows of the data: data row `b` has condition
-        `b // (batch // rows)`.
+        outputs of `model`. Rows of the conditioning divide the rows of the data: data row `b` has
+        condition `b // (batch // rows)`.
 
     Raises:
         ValueError: if the model is not built, nothing is selected, a selected weight cannot have
