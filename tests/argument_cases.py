@@ -160,6 +160,17 @@ def file_of(number):
 
 
 @functools.cache
+def on_the_same_base(rank=1, units=4):
+    """A hypernetwork of `model()` with updates that are not zero, and its base."""
+    keras.utils.set_random_seed(7)
+    options = {"mode": "low_rank", "rank": rank, "freeze": "all", "hidden_sizes": [8]}
+    made = kh.hypernetize(model(units), 2, **options)
+    for variable in made.trainable_variables:
+        variable.assign(variable + 0.1)
+    return made
+
+
+@functools.cache
 def adapted(rank=1, units=4):
     """A hypernetwork of `model()` with updates that are not zero."""
     keras.utils.set_random_seed(7)
@@ -259,7 +270,7 @@ BASE = {
     "initialize_embeddings": lambda: {"layer": hyper(), "seed": 3},
     "load_condition": lambda: {
         "target": model(),
-        "model": adapted(),
+        "model": on_the_same_base(),
         "conditioning": CONDITIONING[:1],
     },
     "load_generator": lambda: {"model": built(), "path": file_of(0)},
@@ -523,7 +534,8 @@ def tabulated(model, **arguments):
 
 def hyper_model(**arguments):
     made = kh.HyperModel(**arguments)
-    return made.to_json().replace(made.name, arguments.get("name") or "unnamed"), made.trainable
+    config = {**made.get_config(), "name": arguments.get("name")}
+    return json.dumps(config), made.trainable
 
 
 RESULTS = {
@@ -772,8 +784,8 @@ OTHER = {
     ("HyperModel", "inputs"): lambda: wired()[1::-1],
     ("HyperModel", "outputs"): lambda: 2.0 * wired()[2],
     ("HyperModel", "**kwargs"): {"trainable": False},
-    ("load_condition", "target"): Row(lambda: model(5), model=lambda: adapted(2, 5)),
-    ("load_condition", "model"): lambda: adapted(2),
+    ("load_condition", "target"): Row(lambda: model(5), model=lambda: on_the_same_base(1, 5)),
+    ("load_condition", "model"): lambda: on_the_same_base(2),
     ("load_condition", "conditioning"): CONDITIONING[3:],
     ("load_generator", "model"): lambda: built(3),
     ("load_generator", "path"): lambda: file_of(1),
