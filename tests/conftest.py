@@ -13,8 +13,8 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.load_profile("repeatable")
 
 
-# JAX compiles these for long, and the other backends run them.
-SLOW_ON_JAX = (
+# JAX compiles these for long. They are slow there, and `.ci/run` runs them by their own mark.
+LATER_ON_JAX = (
     "test_export",
     "test_exports",
     "test_exports_saved_model",
@@ -23,13 +23,27 @@ SLOW_ON_JAX = (
     "test_it_is_so_after_fit_and_in_a_file",
     "test_groups_of_conditions_where_memory_is_short",
 )
+FILES_LATER_ON_JAX = (
+    "test_generator_file",
+    "test_given_generators",
+    "test_given_layers",
+    "test_initialization",
+    "test_interrupted_runs",
+    "test_layerwise",
+    "test_lora_file",
+    "test_more_conditions",
+    "test_starts",
+    "test_targets",
+    "test_trains_by_default",
+)
 
 
 def pytest_collection_modifyitems(items):
-    if BACKEND == "jax":
-        for item in items:
-            if item.originalname in SLOW_ON_JAX or item.path.stem == "test_initialization":
-                item.add_marker(pytest.mark.slow)
+    for item in items if BACKEND == "jax" else ():
+        later = item.originalname in LATER_ON_JAX or item.path.stem in FILES_LATER_ON_JAX
+        if later and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.later_on_jax)
 
 
 @pytest.fixture(autouse=True)
