@@ -20,7 +20,6 @@ LATER_ON_JAX = (
     "test_exports_saved_model",
     "test_fit_in_mixed_precision",
     "test_mixed_precision",
-    "test_it_is_so_after_fit_and_in_a_file",
     "test_groups_of_conditions_where_memory_is_short",
 )
 FILES_LATER_ON_JAX = (

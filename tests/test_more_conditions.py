@@ -125,7 +125,12 @@ def run_recipe(model, new_ids, images, labels):
     return names["larger"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+OTHERS = ("composed", "delta", "nested", "statistics", "tasks")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in OTHERS else n for n in MODELS]
+)
 def test_new_users_are_fitted_with_all_else_held(name, rng, tmp_path):
     model = trained_model(name, rng)
     model.compile("adam", LOSS)

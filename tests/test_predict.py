@@ -92,6 +92,7 @@ def test_each_condition_is_generated_once(name, rng, tmp_path):
     assert_close(model.predict(inputs, verbose=0), trained)
 
 
+@pytest.mark.slow
 def test_it_is_so_after_fit_and_in_a_file(rng, tmp_path):
     model, _ = counted(encoder, mode="low_rank")
     settle(model, rng)
@@ -121,6 +122,7 @@ def test_groups_of_conditions_where_memory_is_short(rng, monkeypatch):
     assert float(counter.seen.value) == USERS
 
 
+@pytest.mark.slow
 def test_quantized_after_a_prediction_and_from_threads(rng):
     model = settle(kh.hypernetize(encoder(), SIZE, mode="low_rank"), rng)
     z, x = rows_of(rng, padded_ids)
