@@ -160,23 +160,13 @@ def file_of(number):
 
 
 @functools.cache
-def on_the_same_base(rank=1, units=4):
-    """A hypernetwork of `model()` with updates that are not zero, and its base."""
+def adapted(rank=1, units=4, base=0.1):
+    """A hypernetwork of `model()` with updates that are not zero, a number added to its base."""
     keras.utils.set_random_seed(7)
     options = {"mode": "low_rank", "rank": rank, "freeze": "all", "hidden_sizes": [8]}
     made = kh.hypernetize(model(units), 2, **options)
-    for variable in made.trainable_variables:
-        variable.assign(variable + 0.1)
-    return made
-
-
-@functools.cache
-def adapted(rank=1, units=4):
-    """A hypernetwork of `model()` with updates that are not zero."""
-    keras.utils.set_random_seed(7)
-    options = {"mode": "low_rank", "rank": rank, "freeze": "all", "hidden_sizes": [8]}
-    made = kh.hypernetize(model(units), 2, **options)
-    made.set_weights([w + 0.1 for w in made.get_weights()])
+    for variable in made.weights:
+        variable.assign(variable + (0.1 if variable.trainable else base))
     return made
 
 
@@ -270,7 +260,7 @@ BASE = {
     "initialize_embeddings": lambda: {"layer": hyper(), "seed": 3},
     "load_condition": lambda: {
         "target": model(),
-        "model": on_the_same_base(),
+        "model": adapted(base=0.0),
         "conditioning": CONDITIONING[:1],
     },
     "load_generator": lambda: {"model": built(), "path": file_of(0)},
@@ -784,8 +774,8 @@ OTHER = {
     ("HyperModel", "inputs"): lambda: wired()[1::-1],
     ("HyperModel", "outputs"): lambda: 2.0 * wired()[2],
     ("HyperModel", "**kwargs"): {"trainable": False},
-    ("load_condition", "target"): Row(lambda: model(5), model=lambda: on_the_same_base(1, 5)),
-    ("load_condition", "model"): lambda: on_the_same_base(2),
+    ("load_condition", "target"): Row(lambda: model(5), model=lambda: adapted(units=5, base=0.0)),
+    ("load_condition", "model"): lambda: adapted(2, base=0.0),
     ("load_condition", "conditioning"): CONDITIONING[3:],
     ("load_generator", "model"): lambda: built(3),
     ("load_generator", "path"): lambda: file_of(1),

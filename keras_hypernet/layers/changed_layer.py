@@ -206,10 +206,6 @@ class ChangedLayer(PlannedWeights, Hyper):
             for plan, entry in pairs
         }
 
-    def updates(self, generated):
-        """`{path: its update of low rank}`: factors with rows, `factor` and gates folded in."""
-        return {p: u for p, u in self.changes(generated).items() if isinstance(u, dict)}
-
     def changes(self, generated):
         """`{path: what is added to the layer's tensor}`: `(rows, *shape)`, or an update's factors.
 

@@ -368,15 +368,13 @@ class Hyper(HiddenLayer):
 
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
-        dtype, options = leaf.layer.compute_dtype, {}
-        own = self.inside().of_leaf[id(leaf)]
+        own, options = self.inside().of_leaf[id(leaf)], {}
         tensors = {p.local: tensors[p.name] if p.name in tensors else p.own() for p in own}
-        tensors = {name: named_weights.cast(tensor, dtype) for name, tensor in tensors.items()}
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):
-                x = args[0] if args else next(iter(kwargs.values()))
+                x = leaf.data_of(args, kwargs)
                 options["order"] = self.orders().order(leaf, x.shape, shapes_of(tensors[name]))
-        return cast_floats(run_leaf(leaf, tensors, *args, **options, **kwargs), dtype)
+        return run_leaf(leaf, tensors, *args, **options, **kwargs)
 
     def _run_whole(self, leaf, x, weights):
         weights = forms.one_row(weights) if self.shared else weights

@@ -56,23 +56,12 @@ class HyperLayer(CompositeLayer):
 
     def check_row_counts(self, batch, counts):
         """Raises on static numbers of rows that break the rows rule."""
-        # Not `is not None`: while torch exports, a dynamic size is a symbol.
-        known = {rows for rows in counts if isinstance(rows, int)}
+        known = _known(counts)
         if self.shared and known - {1}:
             raise ValueError(
                 f"`weights` must have a single row when `shared=True`. Received: {max(known)} rows"
             )
-        if len(known - {1}) > 1:
-            raise ValueError(
-                f"The tensors of `weights` must have equal rows, or one. Received: {sorted(known)}"
-            )
-        for rows in known:
-            if isinstance(batch, int) and (batch % rows if rows else batch):
-                raise ValueError(
-                    "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
-                    f"b // (batch // rows)). Received: {rows} rows of weights, "
-                    f"{batch} rows of data"
-                )
+        check_row_counts(batch, counts)
 
     def contracts(self, shapes, features):
         """Whether it saves work by leaving factored weights of so many features as they are.
@@ -100,6 +89,27 @@ class HyperLayer(CompositeLayer):
 
     def get_config(self):
         return {**super().get_config(), "shared": self.shared}
+
+
+def check_row_counts(batch, counts):
+    """Raises on static numbers of rows, of data and of tensors of weights, that break the rule."""
+    known = _known(counts)
+    if len(known - {1}) > 1:
+        raise ValueError(
+            f"The tensors of `weights` must have equal rows, or one. Received: {sorted(known)}"
+        )
+    for rows in known:
+        if isinstance(batch, int) and (batch % rows if rows else batch):
+            raise ValueError(
+                "The rows of `weights` must divide the rows of `x` (data row b uses weight row "
+                f"b // (batch // rows)). Received: {rows} rows of weights, "
+                f"{batch} rows of data"
+            )
+
+
+def _known(counts):
+    # Not `is not None`: while torch exports, a dynamic size is a symbol.
+    return {rows for rows in counts if isinstance(rows, int)}
 
 
 def shapes_of(weights):

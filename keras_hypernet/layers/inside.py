@@ -9,7 +9,9 @@ from functools import partial
 import keras
 from keras import ops
 
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.rules import Rule, has_own_rule, is_adapted, rule_of
+from keras_hypernet.layers.structures import cast_floats
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.functional_call import outputs_with
 from keras_hypernet.utils.naming import named, named_variables
@@ -35,6 +37,10 @@ class Leaf:
         first = list(inspect.signature(type(layer).call).parameters)[1]
         takes_training = "training" in inspect.signature(rule.apply).parameters
         return cls(name, layer, rule, first, takes_training, is_adapted(layer))
+
+    def data_of(self, args, kwargs):
+        """The first argument of a call."""
+        return args[0] if args else kwargs[self.first]
 
     def full_name(self, local):
         return f"{self.name}/{local}" if self.name else local
@@ -165,7 +171,12 @@ def error_without_rule(names, owner):
 
 
 def run_leaf(leaf, tensors, *args, **kwargs):
-    """What a leaf returns for its call arguments, on tensors by their local names."""
+    """What a leaf returns for its call arguments, on tensors by their local names.
+
+    Tensors and outputs are in the leaf's compute dtype.
+    """
+    dtype = leaf.layer.compute_dtype
+    tensors = {name: named_weights.cast(tensor, dtype) for name, tensor in tensors.items()}
     if not args:
         args = (kwargs.pop(leaf.first),)
     training = kwargs.get("training")
@@ -173,7 +184,8 @@ def run_leaf(leaf, tensors, *args, **kwargs):
         tensors = {name: _in_training(entry, training) for name, entry in tensors.items()}
     if not leaf.takes_training:
         kwargs.pop("training", None)
-    return leaf.rule.apply(leaf.layer, args[0], tensors, *args[1:], **kwargs)
+    outputs = leaf.rule.apply(leaf.layer, args[0], tensors, *args[1:], **kwargs)
+    return cast_floats(outputs, dtype)
 
 
 def _in_training(update, training):

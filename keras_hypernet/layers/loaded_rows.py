@@ -3,11 +3,9 @@
 import keras
 from keras import ops, tree
 
-from keras_hypernet.layers import named_weights
-from keras_hypernet.layers.hyper_layer import HyperLayer, Untracked
+from keras_hypernet.layers.hyper_layer import Untracked, check_row_counts
 from keras_hypernet.layers.inside import Inside, run_leaf
 from keras_hypernet.layers.scope import set_function
-from keras_hypernet.layers.structures import cast_floats
 from keras_hypernet.utils import keras_internals
 
 
@@ -41,14 +39,13 @@ class LoadedRows:
         keras_internals.detach(self.layer, self.rows)
 
     def _call(self, *args, **kwargs):
-        dtype, tensors, counts = self.layer.compute_dtype, {}, set()
+        tensors, counts = {}, set()
         for p in self.inside.of_leaf[id(self.leaf)]:
             change = self.rows.change_of(p.variable)
             counts |= {x.shape[0] for x in tree.flatten(change) if x is not None}
-            tensors[p.local] = named_weights.cast(self._entry(p, change), dtype)
-        x = args[0] if args else kwargs[self.leaf.first]
-        self.rows.check_row_counts(x.shape[0], counts)
-        return cast_floats(run_leaf(self.leaf, tensors, *args, **kwargs), dtype)
+            tensors[p.local] = self._entry(p, change)
+        check_row_counts(self.leaf.data_of(args, kwargs).shape[0], counts)
+        return run_leaf(self.leaf, tensors, *args, **kwargs)
 
     def _entry(self, p, change):
         if change is None:
@@ -58,7 +55,7 @@ class LoadedRows:
         return p.own() + ops.cast(change, p.variable.dtype)
 
 
-class RowsOfWeights(HyperLayer):
+class RowsOfWeights(keras.layers.Layer):
     """Tensors that compiled functions take as state, and that are no weights: in no file.
 
     Args:

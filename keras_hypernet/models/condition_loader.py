@@ -13,6 +13,7 @@ from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
     check_functional,
+    check_rows,
     conditions_of,
     number_of,
     run,
@@ -157,10 +158,10 @@ class MergedCondition(LoadedCondition):
         check_mergeable(self.target, self.variables)
         check_same(self.target, self.graph)
         self.check_free()
-        if self.others():  # the model may have the same variables
-            self.replace_others()
-            weights = target_weights(self.model, conditioning)
+        others = self.others()
         self.replace_others()
+        if others:  # the model may have the same variables
+            weights = target_weights(self.model, conditioning)
         self.before = {id(v): np.array(ops.convert_to_numpy(v)) for v in self.variables}
         try:
             for variable, array in zip(self.variables, weights.values()):
@@ -183,11 +184,7 @@ class ConditionPerRow(LoadedCondition):
         tensors = run(self.graph.calls_before(values), given, training=False)
         for call in calls:
             weights = materialize(filled(call.weights, tensors))
-            if weights.shape[0] != number_of(given):
-                raise ValueError(
-                    "`model` must generate a row of weights for each condition. Received: "
-                    f"{weights.shape[0]} rows for {call.name!r} and {number_of(given)} conditions"
-                )
+            check_rows(weights.shape[0], number_of(given), call.name)
             changes.update(call.operation.changes(weights))
         shapes = {p.name: p.shape for call in calls for p in call.operation.generated}
         self.variables = variables_at(self.target, shapes)

@@ -187,13 +187,21 @@ def number_of(conditions):
     return rows.pop()[0]
 
 
+def check_rows(rows, number, name):
+    """Raises where a layer gets another number of rows of weights than there are conditions."""
+    if rows != number:
+        raise ValueError(
+            "`model` must generate a row of weights for each condition. Received: "
+            f"{rows} rows for {name!r} and {number} conditions"
+        )
+
+
 def _tensor(symbol, given):
     given = checks.array("conditioning", given)
     if keras.backend.is_int_dtype(symbol.dtype):
         checks.int_tensor(symbol.name, given)
     shape = tuple(given.shape)
-    fits = [size in (None, n) for size, n in zip(symbol.shape[1:], shape[1:])]
-    if len(shape) != len(symbol.shape) or not all(fits):
+    if not checks.fits(shape, symbol.shape):
         raise ValueError(
             f"`conditioning` must fit the input {symbol.name!r}, of shape "
             f"{(None, *symbol.shape[1:])}. Received: shape {shape}"

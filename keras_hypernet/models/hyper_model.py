@@ -104,7 +104,9 @@ class HyperModel(keras.Model):
         if not all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in found):
             return None
         found = [ops.convert_to_numpy(array) for array in found]
-        fit = all(a.dtype.kind in "biuf" and _fits(a, s.shape) for a, s in zip(found, inputs))
+        fit = all(
+            a.dtype.kind in "biuf" and checks.fits(a.shape, s.shape) for a, s in zip(found, inputs)
+        )
         return found if fit and len({len(array) for array in found}) == 1 else None
 
     def _has_own_calls(self):
@@ -113,9 +115,3 @@ class HyperModel(keras.Model):
         known = {name: getattr(HyperModel, name, None) for name in names}
         other = any(getattr(type(self), name, None) is not known[name] for name in names)
         return other or not vars(self).keys().isdisjoint(names)
-
-
-def _fits(array, shape):
-    return array.ndim == len(shape) and all(
-        size in (None, n) for size, n in zip(shape[1:], array.shape[1:])
-    )

@@ -97,7 +97,7 @@ def save_lora(
     tensors = run(graph.calls_before([call.weights for call in calls]), given, training=False)
     factors = {}  # {index of a layer: Keras' factors of its update}
     for call in calls:
-        for name, update in call.operation.updates(filled(call.weights, tensors)).items():
+        for name, update in call.operation.changes(filled(call.weights, tensors)).items():
             factors[updated[name].index] = keras_factors(
                 _finite_row(name, update), plans[name].equation
             )

@@ -12,7 +12,6 @@ from keras_hypernet.models.calls import values_in
 from keras_hypernet.models.graph_reader import CallGraph
 from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.table_writer import TableWriter, asks_for_factors, is_shared
-from keras_hypernet.utils import keras_internals
 
 AT_ONCE = 2**28  # bytes of generated weights that are in memory at a time
 
@@ -28,8 +27,8 @@ class OncePerCondition:
 
     def __init__(self, model):
         self.graph = CallGraph(model)
-        self.symbols = keras_internals.functional(model).inputs
-        self.conditioning = [value for _, value in self.graph.conditioning()]
+        found = self.graph.conditioning()
+        self.places = [self.graph.inputs.index(value) for _, value in found]
         names = ("run_eagerly", "jit_compile", "steps_per_execution")
         self.options = {name: getattr(model, name) for name in names}
         self.target, self.capacity = None, 0
@@ -37,14 +36,14 @@ class OncePerCondition:
         writer = TableWriter(self.graph, copied=False)
         self.possible = _is_possible(writer)
         if self.possible:
-            conditions = {value: new_input(self._symbol(value)) for value in self.conditioning}
+            conditions = {value: new_input(symbol) for symbol, value in found}
             self.stored = list(writer.stored(conditions).values())
             self.source = self._model(list(conditions.values()), self.stored)
             self.largest = AT_ONCE // sum(4 * math.prod(rows.shape[1:]) for rows in self.stored)
 
     def conditions(self, arrays):
         """Those of the arrays of all inputs that conditions are."""
-        return [arrays[self.graph.inputs.index(value)] for value in self.conditioning]
+        return [arrays[i] for i in self.places]
 
     def predict(self, arrays, distinct, **kwargs):
         """Outputs for data, or `None` where weights are random, or no row for each condition.
@@ -83,11 +82,9 @@ class OncePerCondition:
     def _make_target(self, capacity):
         writer = TableWriter(self.graph, copied=False)
         row = keras.Input((), dtype="int32")
-        self.remaining = writer.remaining_inputs(self.graph)
-        data = {self.graph.inputs[i]: new_input(self.symbols[i]) for i in self.remaining}
-        layers = writer.layers(capacity, dict(zip(writer.all_tables, self.stored)))
-        outputs = writer.outputs(self.graph, {**data, **writer.looked_up(layers, row)})
-        self.target = self._model([row, *data.values()], outputs)
+        stored = dict(zip(writer.all_tables, self.stored))
+        data, layers, outputs = writer.with_tables(row, capacity, stored)
+        self.target, self.remaining = self._model([row, *data.values()], outputs), list(data)
         self.layers, self.capacity = list(layers.values()), capacity
 
     def _model(self, inputs, outputs):
@@ -96,9 +93,6 @@ class OncePerCondition:
         for name, value in self.options.items():
             setattr(model, name, value)
         return model
-
-    def _symbol(self, value):
-        return self.symbols[self.graph.inputs.index(value)]
 
     def _generated(self, arrays, chosen, batch_size):
         """What tables store for some conditions; `None` where they cannot."""

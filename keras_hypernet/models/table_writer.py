@@ -15,6 +15,7 @@ from keras_hypernet.models.calls import (
     without_weights,
 )
 from keras_hypernet.models.graph_reader import number_of, run
+from keras_hypernet.models.graph_writer import new_input
 from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import without_build
@@ -85,7 +86,22 @@ class TableWriter(HyperWriter):
         """The calls that make what tables store."""
         return self.graph.calls_before([table.values for table in self.all_tables])
 
-    def layers(self, number, stored):
+    def with_tables(self, row, number, stored):
+        """The outermost model with tables: `(its inputs for data by place, layers, outputs)`.
+
+        Args:
+            row: KerasTensor `(rows,)` of what is looked up.
+            number: Of conditions that the tables have room for.
+            stored: `{Table: what it is for}`, of which shapes count.
+        """
+        symbols = keras_internals.functional(self.graph.model).inputs
+        data = {i: new_input(symbols[i]) for i in self.remaining_inputs(self.graph)}
+        layers = self._layers(number, stored)
+        given = {self.graph.inputs[i]: x for i, x in data.items()}
+        outputs = self.outputs(self.graph, {**given, **self._looked_up_in(layers, row)})
+        return data, layers, outputs
+
+    def _layers(self, number, stored):
         """`{Table: its new layer}` for a number of conditions."""
         return {
             table: WeightTable(
@@ -103,7 +119,7 @@ class TableWriter(HyperWriter):
         made_by = [call.operation for call in self.graph.calls_before([table.values])]
         return any(getattr(operation, "trainable_variables", ()) for operation in made_by)
 
-    def looked_up(self, layers, row):
+    def _looked_up_in(self, layers, row):
         """`{Table: weights}` of rows."""
         found = {table: layer(row) for table, layer in layers.items()}
         return {t: self.copy(t.via)(rows) if t.via else rows for t, rows in found.items()}

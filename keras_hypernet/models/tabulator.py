@@ -6,8 +6,13 @@ import keras
 
 from keras_hypernet.models.backbone_layers import hand_on_backbone
 from keras_hypernet.models.given_layers_model import GivenLayersModel
-from keras_hypernet.models.graph_reader import CallGraph, check_functional, conditions_of, number_of
-from keras_hypernet.models.graph_writer import new_input
+from keras_hypernet.models.graph_reader import (
+    CallGraph,
+    check_functional,
+    check_rows,
+    conditions_of,
+    number_of,
+)
 from keras_hypernet.models.table_writer import TableWriter
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import free_name
@@ -56,25 +61,19 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     writer = TableWriter(graph, copied=copy)
     stored = writer.stored(given)
     for table, rows in stored.items():
-        if rows.shape[0] != number:
-            raise ValueError(
-                "`model` must generate a row of weights for each condition. Received: "
-                f"{rows.shape[0]} rows for {table.layer.name!r}, and {number} conditions"
-            )
+        check_rows(rows.shape[0], number, table.layer.name)
     symbols, remaining = keras_internals.functional(model).inputs, writer.remaining_inputs(graph)
     left_out = [symbol for i, symbol in enumerate(symbols) if i not in remaining]
     taken = {operation.name for operation in model.operations}
     taken -= {keras_internals.producer(symbol).name for symbol in left_out}
     row = keras.Input((), dtype="int32", name=free_name("row", taken))
-    inputs, data = [], {}
-    for i, symbol in enumerate(symbols):
-        if graph.inputs[i] in given and row not in inputs:
+    data, layers, outputs = writer.with_tables(row, number, stored)
+    inputs = []
+    for i, value in enumerate(graph.inputs):
+        if value in given and row not in inputs:
             inputs.append(row)
-        if i in remaining:
-            data[graph.inputs[i]] = new_input(symbol)
-            inputs.append(data[graph.inputs[i]])
-    layers = writer.layers(number, stored)
-    outputs = writer.outputs(graph, {**data, **writer.looked_up(layers, row)})
+        if i in data:
+            inputs.append(data[i])
     writer.copy_values()
     for table, layer in layers.items():
         layer.table.assign(stored[table])

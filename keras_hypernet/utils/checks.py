@@ -330,6 +330,12 @@ def rank(argument, received, expected, hint=""):
         )
 
 
+def fits(shape, expected):
+    """Whether a shape is that of an input, in which unknown sizes and the first one are any."""
+    sizes = zip(shape[1:], expected[1:])
+    return len(shape) == len(expected) and all(e in (None, n) for n, e in sizes)
+
+
 def last_axis(argument, received, expected):
     """A shape whose last entry is `expected`, as far as both are known."""
     if None not in (received[-1], expected) and received[-1] != expected:
