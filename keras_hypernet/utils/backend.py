@@ -1,5 +1,7 @@
 """What is done another way on one backend than on others; an unknown backend uses `keras.ops`."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -249,3 +251,26 @@ def take_rows(table, ids, known):  # (number, ...), (rows,), (rows,) -> (rows, .
     # XLA takes the last row for an id beyond it.
     known = ops.reshape(known, (-1, *[1] * (len(table.shape) - 1)))
     return ops.where(known, taken, ops.cast(float("nan"), taken.dtype))
+
+
+def _register_gradient_of_update_slice():
+    """Gives TensorFlow what it lacks for high derivatives under XLA.
+
+    The gradient of a slice is there this operation, which has no gradient in TensorFlow. A loss
+    with second derivatives of `concatenate` or `split` asks for it.
+    """
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
+
+    def gradient(operation, grad):
+        _, update, indices = operation.inputs
+        of_x = dynamic_update_slice(grad, tf.zeros_like(update), indices)
+        sizes = tf.shape(update, out_type=indices.dtype)
+        return of_x, tf.slice(grad, indices, sizes), None
+
+    with contextlib.suppress(KeyError):  # another library, or a newer TensorFlow, was there first
+        tf.RegisterGradient("XlaDynamicUpdateSlice")(gradient)
+
+
+if keras.backend.backend() == "tensorflow":
+    _register_gradient_of_update_slice()
