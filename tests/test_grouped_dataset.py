@@ -154,10 +154,10 @@ def test_unequal_groups_are_padded_with_their_own_rows():
     assert z[:, 0].tolist() == [0, 1]
     assert x[:, 0].tolist() == [0, 1, 0, 1, 2, 2, 2, 2]
     np.testing.assert_array_equal(x, y)
-    np.testing.assert_allclose(weights * 7 / 12, [1, 1, 0, 0, 1, 0, 0, 0])
+    np.testing.assert_allclose(weights[:, 0] * 7 / 12, [1, 1, 0, 0, 1, 0, 0, 0])
     (z, x), y, weights = batches[1]
     assert (z.tolist(), x[:, 0].tolist()) == ([[3]], [3, 4, 5, 6])
-    np.testing.assert_allclose(weights * 7 / 12, np.ones(4))
+    np.testing.assert_allclose(weights * 7 / 12, np.ones((4, 1)))
     ((z, x),) = kh.GroupedDataset(CONDITIONS, ROWS[:7], None, 2, group_sizes=SIZES)[0]
     assert (len(z), len(x)) == (2, 8)
 
@@ -215,7 +215,7 @@ def test_ungroup_needs_all_rows_in_the_order_of_conditions():
 def list_model():
     x = [keras.Input((3,), name="a"), keras.Input((2,), name="b")]
     h = keras.layers.Dense(3, activation="tanh")(keras.layers.Concatenate()(x))
-    return kh.hypernetize(keras.Model(x, keras.layers.Dense(1)(h)), 2)
+    return kh.hypernetize(keras.Model(x, keras.layers.Dense(1)(h)), 2, running_scale=False)
 
 
 def dict_model():
@@ -296,7 +296,7 @@ def test_a_step_over_unequal_groups_is_one_over_the_real_rows(name, weighted, rn
 
 
 def test_pads_count_nothing_in_losses_of_several_axes(rng):
-    """Losses `(rows, height, width)`, where Keras would align weights `(rows,)` with the width."""
+    """Losses of several axes, where Keras would align weights `(rows,)` with the last one."""
     z, x = np.ones((2, 1), "float32"), rng.normal(size=(5, 4, 6, 2)).astype("float32")
     inputs = [keras.Input((1,)), keras.Input((4, 6, 2))]
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs[1]))
@@ -317,7 +317,7 @@ WRONG = {
         {"conditioning": {"x": TWO}, "data": {"x": EIGHT}},
         r"different names of inputs. Received: \['x'\]",
     ),
-    "rows of data": ({"data": [EIGHT, TWO]}, r"All arrays of `data` .* \(8, 1\), \(2, 1\)"),
+    "rows of data": ({"data": [EIGHT, TWO]}, r"All arrays of `data` .*\(8, 1\), \(2, 1\)"),
     "rows of conditions": ({"conditioning": [TWO, EIGHT]}, "All arrays of `conditioning`"),
     "no inputs": ({"conditioning": {}, "data": {"x": EIGHT}}, "`conditioning` must have rows"),
     "no rows in one of them": ({"data": [EIGHT, 3.0]}, "`data` must have rows"),

@@ -77,10 +77,8 @@ def padded_weights(y, sample_weight, factor):
     """Sample weights times a factor, in the structure of `y`; ones where none are given."""
     dtype = keras.config.floatx()
     if sample_weight is None:
-        # Keras aligns axes of weights with those of losses at the end; losses lack the last of `y`.
-        sample_weight = tree.map_structure(
-            lambda a: np.ones((len(a), *[1] * (a.ndim - 2)), dtype), y
-        )
+        # As many axes as `y`: Keras drops the last one for a loss that has one less.
+        sample_weight = tree.map_structure(lambda a: np.ones((len(a), *[1] * (a.ndim - 1))), y)
     return tree.map_structure(lambda a: (a * factor).astype(dtype), sample_weight)
 
 
