@@ -31,7 +31,8 @@ class GroupedDataset(keras.utils.PyDataset):
     **Groups of unequal size** are given by `group_sizes`, or by `condition_ids` for data rows in
     any order. Every group is padded to the largest group of the whole dataset: batches have one
     shape (but for a short last one), for which a step is compiled once. Pad rows repeat rows of
-    their group with a sample weight of zero. A condition without data rows is left out.
+    their group with a sample weight of zero. A condition without data rows is left out. One very
+    large group makes every batch large: repeat its row of `conditioning` and split it.
 
     Keras divides a loss by all rows of a batch, pads included. So the sample weight of every real
     row is multiplied by one factor, `padded rows / real rows` of the whole dataset. Then the loss
@@ -39,7 +40,8 @@ class GroupedDataset(keras.utils.PyDataset):
     one batch it is their sum divided by the rows that as many conditions have on average. Losses
     with `reduction="sum"` keep the factor; `"mean_with_sample_weight"` is the mean over the real
     rows of each batch. `weighted_metrics` are those of the real rows; `metrics` take no weights
-    and count pad rows, and so do layers with statistics of a batch.
+    and count pad rows, and so do layers with statistics of a batch. Keras takes no `class_weight`
+    beside sample weights.
 
     Args:
         conditioning: Array `(conditions, ...)`, or a list or dict of such arrays.
