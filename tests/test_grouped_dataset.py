@@ -175,6 +175,14 @@ def test_rows_in_any_order_by_the_id_of_their_condition():
     np.testing.assert_allclose(weights * 7 / 12, [2, 5, 0, 0, 4, 0, 0, 0, 1, 3, 6, 7], rtol=1e-6)
 
 
+def test_rows_of_a_condition_stay_in_their_order(rng):
+    ids = rng.integers(3, size=1000)
+    ((z, x),) = kh.GroupedDataset(np.arange(3), np.arange(1000), None, 3, condition_ids=ids)[0]
+    for i, rows in zip(z, x.reshape(3, -1)):
+        expected = np.flatnonzero(ids == i)
+        np.testing.assert_array_equal(rows[: len(expected)], expected)
+
+
 def test_ids_and_sizes_of_equal_groups_are_as_none():
     expected = kh.GroupedDataset(CONDITIONS, ROWS, ROWS, 3)[0]
     for groups in ({"group_sizes": [3] * 4}, {"condition_ids": np.repeat(np.arange(4), 3)}):
@@ -251,11 +259,17 @@ def dict_case(rng):
     return dict_model(), rows, y, {"mean": "mse", "kind": kind}
 
 
-CASES = {"list": list_case, "names": named_case, "dict": dict_case}
+def outputs_case(rng):
+    model, rows, y, loss = dict_case(rng)
+    outputs = [model.output[name] for name in y]
+    return kh.HyperModel(model.input, outputs), rows, list(y.values()), list(loss.values())
+
+
+CASES = {"list": list_case, "names": named_case, "dict": dict_case, "outputs": outputs_case}
 
 
 def compiled(model, loss):
-    metrics = {"mean": "mae", "kind": []} if isinstance(loss, dict) else ["mae"]
+    metrics = {dict: {"mean": "mae", "kind": []}, list: ["mae", None], str: ["mae"]}[type(loss)]
     model.compile(
         keras.optimizers.SGD(0.5),
         loss,
@@ -275,6 +289,7 @@ WEIGHTS = np.linspace(0.5, 2, 7, dtype="float32")
         ("names", WEIGHTS),
         ("dict", None),
         ("dict", {"mean": WEIGHTS, "kind": WEIGHTS[::-1]}),
+        ("outputs", [WEIGHTS, WEIGHTS[::-1]]),
     ],
 )
 def test_a_step_over_unequal_groups_is_one_over_the_real_rows(name, weights, rng):
