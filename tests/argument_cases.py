@@ -711,6 +711,8 @@ OTHER = {
     ("GroupedDataset", "y"): None,
     ("GroupedDataset", "conditions_per_batch"): 3,
     ("GroupedDataset", "sample_weight"): np.ones(12),
+    ("GroupedDataset", "group_sizes"): [1, 3, 2, 2, 2, 2],
+    ("GroupedDataset", "condition_ids"): np.arange(12) % 6,
     ("GroupedDataset", "**kwargs"): {"max_queue_size": 3},
     ("Hyper", "layer"): lambda: model(5),
     ("Hyper", "contraction"): "outer",

@@ -140,7 +140,7 @@ OTHERS = {
         "hidden_sizes",
     ),
     *("hypernetwork", "ids", "image_shape", "importance", "initialization", "initializer"),
-    *("inputs", "outputs"),
+    *("inputs", "outputs", "group_sizes", "condition_ids"),
     *("initializers", "input_layer", "input_shape", "kernel_size"),
     *(
         "kinds",
