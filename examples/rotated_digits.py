@@ -134,6 +134,8 @@ def main():
             train(models[name], inputs, targets, args.epochs, RATES.get(name, 4e-3))
             logits = models[name].predict(test, batch_size=1024, verbose=0)
             correct[name].append(logits.argmax(axis=-1) == labels)
+            accuracy = 100 * correct[name][-1].mean()
+            print(f"seed {seed}, {name}: {accuracy:.1f} % after {args.epochs} epochs", flush=True)
 
     print(f"\n{'network':16}{'trained':>10}{'in use':>10}{'mult-adds':>11}   test accuracy")
     means = {name: 100 * np.mean(rows) for name, rows in correct.items()}

@@ -305,7 +305,7 @@ def test_a_step_over_unequal_groups_is_one_over_the_real_rows(name, weights, rng
     compiled(model, loss)
     start = model.get_weights()
 
-    def batches(conditions, y=y):
+    def batches(conditions, y=y, weights=weights):
         return kh.GroupedDataset(conditioning, x, y, conditions, weights, condition_ids=UNORDERED)
 
     expected = model.evaluate(plain, y, sample_weight=weights, return_dict=True, verbose=0)
@@ -315,7 +315,7 @@ def test_a_step_over_unequal_groups_is_one_over_the_real_rows(name, weights, rng
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, err_msg=key)
     found = model.evaluate(batches(2), return_dict=True, verbose=0)  # the last batch is short
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
-    predicted = batches(2).ungroup(model.predict(batches(2, None), verbose=0))
+    predicted = batches(2).ungroup(model.predict(batches(2, None, None), verbose=0))
     keras.tree.map_structure(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
         predicted,
@@ -365,6 +365,10 @@ WRONG = {
         "`sample_weight` must be an array, or",
     ),
     "weights of several": ({"sample_weight": [EIGHT[:, 0]] * 2}, "`sample_weight` must be an"),
+    "weights without targets": (
+        {"y": None, "sample_weight": EIGHT[:, 0]},
+        "`sample_weight` .* Received: y=None",
+    ),
     "unequal groups": ({"data": EIGHT[:7], "y": EIGHT[:7]}, "2 and 7.*`group_sizes` or `condition"),
     "sizes of others": ({"group_sizes": [3, 3, 2]}, r"`group_sizes` .* `conditioning` \(2\)"),
     "sizes of more rows": ({"group_sizes": [3, 4]}, r"`group_sizes` .* \(8\).* to 7"),

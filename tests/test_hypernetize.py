@@ -116,6 +116,8 @@ FILM = {"stem_bn/gamma", "stem_bn/beta", "bn/gamma", "bn/beta"}
         (layers.Conv2D, CONVOLUTIONS),
         (lambda v: len(v.shape) == 2, {"head/kernel"}),
         (("head/*", layers.BatchNormalization), FILM | {"head/kernel", "head/bias"}),
+        ("conv", {"conv/kernel"}),
+        (["head", "stem"], {"head/kernel", "head/bias", "stem/kernel", "stem/bias"}),
     ],
 )
 def test_selections(select, expected):
@@ -181,6 +183,32 @@ def test_the_name_of_a_sequential_may_be_left_out():
             "net/one/kernel",
             "net/one/bias",
         }
+
+
+def test_a_name_selects_a_layer_inside_another_one():
+    inner = keras.Input((4,))
+    inner = keras.Model(inner, layers.Dense(4, name="dense")(inner), name="inner")
+    x = keras.Input((3, 4))
+    y = layers.MultiHeadAttention(1, 2, name="attention")(x, x)
+    model = keras.Model(x, inner(layers.GlobalAveragePooling1D()(y)))
+    expected = {
+        "query": {"attention/query/kernel", "attention/query/bias"},
+        "attention/query": {"attention/query/kernel", "attention/query/bias"},
+        "inner": {"dense/kernel", "dense/bias"},
+        "attention": {v.path for v in model.get_layer("attention").weights},
+    }
+    for name, paths in expected.items():
+        hyper = kh.hypernetize(model, SIZE, select=name, mode="delta")
+        assert generated_paths(hyper) == paths
+
+
+def test_names_have_no_number_where_they_are_free():
+    keras.utils.clear_session()
+    models = [kh.hypernetize(mlp(), SIZE) for _ in range(2)]
+    assert [model.name for model in models] == ["hyper_mlp", "hyper_mlp_1"]
+    plain = kh.specialize(models[0], np.zeros((1, SIZE), "float32"))
+    assert plain.name == "mlp"
+    assert kh.specialize(kh.hypernetize(plain, SIZE), np.zeros((1, SIZE), "float32")).name == "mlp_2"
 
 
 def mlp():
@@ -1099,8 +1127,14 @@ REFUSED = {
     "hidden": (mlp(), {"hidden_sizes": (0,)}, ValueError, r"`hidden_sizes\[0\]`.*0"),
     "size": (mlp(), {"conditioning_size": 0}, ValueError, "`conditioning_size`.*0"),
     "float size": (mlp(), {"conditioning_size": 2.5}, TypeError, "`conditioning_size`.*2.5"),
-    "both": (mlp(), {"conditioning": ids()}, ValueError, "Either.*conditioning_size=3"),
-    "none": (mlp(), {"conditioning_size": None}, ValueError, "Either.*conditioning=None"),
+    "both": (mlp(), {"conditioning": ids()}, ValueError, "new input.*conditioning_size=3"),
+    "none": (mlp(), {"conditioning_size": None}, ValueError, "size` must be given.*neither"),
+    "tensor in its place": (
+        mlp(),
+        {"conditioning_size": keras.Input((2,))},
+        TypeError,
+        r"a tensor is `conditioning=\.\.\.`",
+    ),
     "array": (
         mlp(),
         {"conditioning_size": None, "conditioning": np.ones((2, 3))},

@@ -330,8 +330,8 @@ def test_description():
         },
     ]
     lines = str(kh.describe(model)).splitlines()
-    assert lines[0].split() == list(kh.describe(model)[0])
-    assert lines[1].endswith("(3,100) (100,)  factored  outer        2,425       400      0.165x")
+    assert lines[0].split() == [*list(kh.describe(model)[0])[:-1], "parameters", "per", "weight"]
+    assert lines[1].endswith("(3,100) (100,)  factored  outer        2,425       400      6.06")
     flat = kh.describe(kh.build(4, 3, [(3, 2)], hidden_sizes=[64]))
     assert [(row["form"], row["contraction"]) for row in flat] == [("flat", "materialize")]
 
@@ -346,6 +346,10 @@ def test_summary_and_plot(tmp_path):
     assert "hyper_apply_generated_weights" in text
     running_scale = 2
     assert f"Total params: {running_scale + 25 + 6 * 400 + 25 + 6 * 202:,}" in text
+    assert (
+        " hyper_weight_gen_0 -> hyper_apply_generated_weights/layer_0: 400 weights per condition "
+        "(factored: offset + features @ basis)"
+    ) in text.splitlines()
     dot = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True).to_string()
     for name in ("conditioning", "data_input", "hyper_weight_gen_1"):
         assert name in dot

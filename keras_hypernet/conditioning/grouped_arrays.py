@@ -59,6 +59,10 @@ def targets(y, sample_weight, rows):
                 f"`{name}` must have one row per row of `data` ({rows}). Received: {_shapes(nest)}"
             )
     y, sample_weight = found.values()
+    if y is None and sample_weight is not None:
+        raise ValueError(
+            "`sample_weight` weighs the loss of `y`, which must be given with it. Received: y=None"
+        )
     if y is None or sample_weight is None:
         return y, sample_weight
     if not tree.is_nested(sample_weight):

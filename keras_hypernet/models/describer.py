@@ -18,7 +18,7 @@ COLUMNS = (
     "contraction",
     "parameters",
     "weights",
-    "compression",
+    "parameters per weight",
 )
 
 
@@ -37,11 +37,11 @@ class Description(list):
         for row in self:
             cells = {
                 **row,
-                "target": _shortened(row["target"].split(", "), ", "),
-                "shapes": _shortened([str(s).replace(" ", "") for s in row["shapes"]], " "),
+                "target": shortened(row["target"].split(", "), ", "),
+                "shapes": shortened([str(s).replace(" ", "") for s in row["shapes"]], " "),
                 "parameters": f"{row['parameters']:,}",
                 "weights": f"{row['weights']:,}",
-                "compression": f"{row['compression']:.3g}x",
+                "parameters per weight": f"{1 / row['compression']:.3g}",
             }
             rows.append([str(cells[column]) for column in COLUMNS])
         generated, every = self.kernels
@@ -50,7 +50,7 @@ class Description(list):
     __str__ = __repr__
 
 
-def _shortened(words, separator):
+def shortened(words, separator):
     """The first words, and how many there are where these are not all."""
     if len(words) <= 4:
         return separator.join(words)
@@ -70,7 +70,7 @@ def describe(model: keras.Model) -> Description:
         between them), `shapes` of the tensors, `form` (flat or factored, and whether a frozen base
         is added), `contraction` that static shapes choose, `parameters` of the generator,
         `weights` that it generates for one condition, and `compression`: weights divided by
-        parameters. A last line, `kernels` of the list, says how many of the target's kernels are
+        parameters. The table has parameters per weight in its place. A last line, `kernels` of the list, says how many of the target's kernels are
         generated or updated, of all that it has.
 
     Raises:
@@ -79,8 +79,8 @@ def describe(model: keras.Model) -> Description:
     Example:
 
     >>> kh.describe(kh.build(4, 3, [(3, 8)], hidden_sizes=[64]))  # doctest: +ELLIPSIS
-    generator     target  shapes      form  contraction  parameters  weights  compression
-    weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       0.0133x
+    generator     target  shapes      form  contraction  parameters  weights  parameters per weight
+    weight_gen_0  ...     (3,8) (8,)  flat  materialize  2,400       32       75
     1 of 1 kernels generated or updated
     """
     check_functional(model)

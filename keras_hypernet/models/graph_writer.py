@@ -149,7 +149,7 @@ def new_input(symbol, name=None):
 
 
 def _numbered_input(symbol):
-    return new_input(symbol, name=session_name("weights"))
+    return new_input(symbol, name=session_name("generated_weights"))
 
 
 def _alone(inputs):

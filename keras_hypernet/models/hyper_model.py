@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_hypernet.layers.hyper_layer import Untracked
+from keras_hypernet.models.describer import describe, shortened
 from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.types import Nest
+
+_FORMS = {"factored": "factored: offset + features @ basis", "flat": "flat"}
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -74,6 +77,26 @@ class HyperModel(keras.Model):
         return super().predict(
             x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
         )
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], None] | None = None,
+        **kwargs: Nest,
+    ) -> None:
+        """As `keras.Model.summary`, and a line for each generator: what it generates for whom.
+
+        Factored weights are three tensors in the table of Keras, which that line explains.
+        """
+        super().summary(line_length, positions, print_fn, **kwargs)
+        lines = [
+            f" {row['generator']} -> {shortened(row['target'].split(', '), ', ')}: "
+            f"{row['weights']:,} weights per condition ({_FORMS[row['form'].split()[0]]})"
+            for row in describe(self)
+        ]
+        if lines:
+            (print_fn or print)("\n".join([" Generated:", *lines]))
 
     def _with_weights_once(self, x, batch_size, verbose):
         """Outputs, where weights are to be generated once per condition; else `None`."""

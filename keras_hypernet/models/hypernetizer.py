@@ -26,7 +26,7 @@ from keras_hypernet.models.hyper_model import HyperModel
 from keras_hypernet.models.hyper_writer import HyperWriter
 from keras_hypernet.models.target_layer import Options, select_target_layers
 from keras_hypernet.utils import checks, keras_internals
-from keras_hypernet.utils.naming import free_name, session_name
+from keras_hypernet.utils.naming import HYPER, free_name, session_name
 from keras_hypernet.utils.types import Select, Tensor
 from keras_hypernet.weights.forms import materialize
 from keras_hypernet.weights.spec import WeightSpec
@@ -74,9 +74,9 @@ def hypernetize(
             function of a `WeightSpec` that returns a generator of this package, or a generator,
             whose total must be that of the selected weights. What is generated for a scale that
             starts as ones is its distance from 1.
-        select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), a
-            layer class, a function of a variable, or a list of these. The name of a `Sequential`,
-            which its paths begin with, may be left out. `None` is all that are trainable, or for
+        select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), the
+            name of a layer or of a nested model, a layer class, a function of a variable, or a list
+            of these. The name of a `Sequential`, which its paths begin with, may be left out. `None` is all that are trainable, or for
             `"low_rank"` the kernels of all dense layers (`Dense`, `EinsumDense`) and of all
             convolutions without groups, frozen or not. The others stay ordinary weights with their
             values.
@@ -112,9 +112,9 @@ def hypernetize(
         check_rows: Whether blocks are tried out with weights per row, as in `Hyper`.
 
     Returns:
-        A `HyperModel`: a functional model with the inputs `[conditioning, *model.inputs]` and the
-        outputs of `model`. Rows of the conditioning divide the rows of the data: data row `b` has
-        condition `b // (batch // rows)`.
+        A `HyperModel` with the name `hyper_` and that of `model`: a functional model with the
+        inputs `[conditioning, *model.inputs]` and the outputs of `model`. Rows of the conditioning
+        divide the rows of the data: data row `b` has condition `b // (batch // rows)`.
 
     Raises:
         ValueError: if the model is not built, nothing is selected, a selected weight cannot have
@@ -178,7 +178,7 @@ def hypernetize(
     outputs = writer.outputs(graph, {**tensors, **dict(zip(target_layers, weights, strict=True))})
     writer.copy_values()
     _check_all_generated(target_layers)
-    name = session_name(f"hyper_{model.name}")
+    name = session_name(HYPER + model.name)
     inputs = [*sources, *tree.flatten(inputs)]
     model_class = HyperModel if copy else GivenLayersModel
     hyper = model_class(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
@@ -257,10 +257,20 @@ def _functional(model):
 
 def _conditioning(size, conditioning, taken):
     """`(what the generator takes, the inputs that it is computed from)`."""
-    if (size is None) == (conditioning is None):
+    if size is None and conditioning is None:
         raise ValueError(
-            "Either `conditioning_size` or `conditioning` must be given, not both. Received: "
-            f"conditioning_size={size}, conditioning={conditioning}"
+            "`conditioning_size` must be given, the width of a new input `conditioning`, or "
+            "`conditioning`, a KerasTensor that the weights are generated from. Received: neither"
+        )
+    if any(keras.utils.is_keras_tensor(leaf) for leaf in tree.flatten(size)):
+        raise TypeError(
+            "`conditioning_size` must be a positive integer: a tensor is `conditioning=...`. "
+            f"Received: conditioning_size={size!r}"
+        )
+    if size is not None and conditioning is not None:
+        raise ValueError(
+            "`conditioning_size` makes a new input, and `conditioning` is one that there is: give "
+            f"one of them. Received: conditioning_size={size!r}, conditioning={conditioning!r}"
         )
     if size is not None:
         size = checks.positive_int("conditioning_size", size)

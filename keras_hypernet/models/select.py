@@ -26,12 +26,12 @@ class Parameters:
 
     def __init__(self, graph):
         self._paths, self._name = {}, graph.model.name
-        places = graph.layers()
-        self.layers = [layer for layer, _ in places]
+        self._places = graph.layers()
+        self.layers = [layer for layer, _ in self._places]
         self._inside = {id(layer): Inside(layer) for layer in self.layers}
         unique = {id(v): v for layer in self.layers for _, v in self.of(layer)}
         shared = Counter(v.path for v in unique.values())
-        for layer, around in places:
+        for layer, around in self._places:
             for _, v in self.of(layer):
                 prefix = [call.operation.name for call in around] if shared[v.path] > 1 else []
                 self._paths.setdefault(id(v), "/".join((*prefix, v.path)))
@@ -52,8 +52,8 @@ class Parameters:
         """Ids of the variables that are selected.
 
         Args:
-            select: `None` for what is trainable, or a glob pattern on paths, a layer class, a
-                function of a variable, or a list of these.
+            select: `None` for what is trainable, or a glob pattern on paths, the name of a layer
+                or of a nested model, a layer class, a function of a variable, or a list of these.
         """
         if select is None:
             found = {id(v) for v in self.variables if v.trainable}
@@ -76,27 +76,27 @@ class Parameters:
 
     def _chosen(self, choice):
         if isinstance(choice, str):
-            return {
+            matching = {
                 id(v)
                 for v in self.variables
                 if any(fnmatch.fnmatchcase(path, choice) for path in self._names(v))
             }
+            return matching or self._in_layers(lambda layer: choice in (layer.name, layer.path))
         if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
-            known = {id(v) for v in self.variables}
-            chosen = {
-                id(v)
-                for layer in self.layers
-                for inner in keras_internals.layers_in(layer)
-                if isinstance(inner, choice)
-                for v in inner.weights
-            }
-            return chosen & known
+            return self._in_layers(lambda layer: isinstance(layer, choice))
         if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(
-            "`select` must be a glob pattern on variable paths, a layer class, a function of a "
-            f"variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
+            "`select` must be a glob pattern on variable paths, the name of a layer, a layer class, "
+            f"a function of a variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
         )
+
+    def _in_layers(self, is_chosen):
+        """Ids of the variables in layers of a kind, layers inside others and nested models too."""
+        models = [call.operation for _, around in self._places for call in around]
+        inner = [found for layer in self.layers for found in keras_internals.layers_in(layer)]
+        chosen = {id(v) for layer in (*models, *inner) if is_chosen(layer) for v in layer.weights}
+        return chosen & {id(v) for v in self.variables}
 
     def _names(self, variable):
         """The path, and that without the name of a `Sequential`, which Keras puts before it."""

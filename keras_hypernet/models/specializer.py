@@ -18,6 +18,7 @@ from keras_hypernet.models.graph_reader import (
 )
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils.copying import assign_parts, copy_of
+from keras_hypernet.utils.naming import HYPER
 from keras_hypernet.utils.types import Nest
 
 
@@ -33,7 +34,8 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
 
     Returns:
         A functional model of Keras' own layers with the inputs that remain, the model's outputs
-        and the layers' names. It needs this package neither to load nor to export.
+        and the layers' names. Its name is that of the model that `hypernetize` was given. It needs
+        this package neither to load nor to export.
 
     Raises:
         ValueError: if the model is not functional, has no generated weights, or `conditioning` does
@@ -62,13 +64,13 @@ class PlainWriter(GraphWriter):
         graph: The `CallGraph`.
         baked: `{Value: tensor}` of the generated weights.
         place: The graph, or the `ModelCall` of the nested model that is written.
-        name: Of the new model; `None` is that of the given one.
+        name: Of the new model; `None` is that of the model that `hypernetize` was given.
     """
 
     def __init__(self, graph, baked, place, name=None):
         super().__init__(graph)
         self.baked = baked
-        self.name = name or place.model.name
+        self.name = name or place.model.name.removeprefix(HYPER)
         self.hyper_models = {
             id(outer.model) for call in graph.calls_of(HyperLayer) for outer in call.around
         }

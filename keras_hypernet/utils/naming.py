@@ -17,6 +17,8 @@ import keras
 
 from keras_hypernet.utils import backend, keras_internals
 
+HYPER = "hyper_"  # before the name of the model that `hypernetize` is given
+
 _numbers = collections.defaultdict(itertools.count)
 _checked = weakref.WeakKeyDictionary()  # model -> id of the optimizer that it had
 
@@ -27,8 +29,12 @@ def unique_name(stem):
 
 
 def session_name(stem):
-    """A name that nothing else has since `keras.utils.clear_session`, for what is in no path."""
-    return f"{stem}_{keras.backend.get_uid(stem) - 1}"
+    """A name that nothing else has since `keras.utils.clear_session`, for what is in no path.
+
+    The first one is the stem, as with the names that Keras gives.
+    """
+    before = keras.backend.get_uid(stem) - 1
+    return f"{stem}_{before}" if before else stem
 
 
 def give_unique_path(layer):
