@@ -208,7 +208,9 @@ def test_names_have_no_number_where_they_are_free():
     assert [model.name for model in models] == ["hyper_mlp", "hyper_mlp_1"]
     plain = kh.specialize(models[0], np.zeros((1, SIZE), "float32"))
     assert plain.name == "mlp"
-    assert kh.specialize(kh.hypernetize(plain, SIZE), np.zeros((1, SIZE), "float32")).name == "mlp_2"
+    assert (
+        kh.specialize(kh.hypernetize(plain, SIZE), np.zeros((1, SIZE), "float32")).name == "mlp_2"
+    )
 
 
 def mlp():

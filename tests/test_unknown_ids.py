@@ -182,3 +182,63 @@ def test_unknown_is_an_argument_of_what_takes_ids():
         kh.WeightGenerator(SPEC, unknown="mean")
     with pytest.raises(ValueError, match="`unknown` must be one of"):
         kh.ConditionEmbedding(K, 4, unknown="zeros")
+
+
+WRITTEN = {
+    "an integer": (lambda: 2, [2]),
+    "an integer of NumPy": (lambda: np.int64(2), [2]),
+    "a tensor without axes": (lambda: keras.ops.convert_to_tensor(2), [2]),
+    "a list": (lambda: [0, 2], [0, 2]),
+    "a tuple": (lambda: (0, 2, 2), [0, 2, 2]),
+    "a list of others": (lambda: [np.int32(0), np.array(2)], [0, 2]),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_ids_as_people_write_them(written):
+    given, ids = WRITTEN[written][0](), np.array(WRITTEN[written][1], "int32")
+    for make in GENERATORS.values():
+        generator = make()
+        alone = isinstance(generator, kh.Hypernetwork)
+        for value in [given] * alone + [{"condition_id": given}]:
+            expected = generator(ids if alone else {"condition_id": ids})
+            keras.tree.map_structure(
+                lambda a, b: np.testing.assert_array_equal(numpy_of(a), numpy_of(b)),
+                generator(value),
+                expected,
+            )
+    embedding = kh.ConditionEmbedding(K, 2)
+    np.testing.assert_array_equal(numpy_of(embedding(given)), numpy_of(embedding(ids)))
+    model = model_of(linear_of_ids())
+    weights, expected = (kh.target_weights(model, value) for value in (given, ids))
+    for name in expected:
+        np.testing.assert_array_equal(numpy_of(weights[name]), numpy_of(expected[name]))
+    if len(ids) == 1:
+        plain, expected = (kh.specialize(model, value) for value in (given, ids))
+        np.testing.assert_array_equal(numpy_of(plain(X)), numpy_of(expected(X)))
+        np.testing.assert_array_equal(
+            numpy_of(kh.specialize(model, [given])(X)), numpy_of(plain(X))
+        )
+
+
+def linear_of_ids():
+    return kh.Hypernetwork(linear(), K)
+
+
+@pytest.mark.parametrize(
+    "ids", [True, [0, True], [], 1.0, [0.0, 1.0], "a", ["a"], [[0, 1]], 2**70, [0, None]]
+)
+def test_what_is_no_id(ids):
+    for call in (linear_of_ids(), kh.ConditionEmbedding(K, 2)):
+        with pytest.raises((TypeError, ValueError), match=r"`(ids|conditioning)` must"):
+            call(ids)
+
+
+@pytest.mark.parametrize("ids", [3, [0, 3], -1])
+def test_ids_written_so_are_checked(ids):
+    with pytest.raises(ValueError, match=r"`condition_id` must be in 0 \.\.\. 2"):
+        linear_of_ids()(ids)
+    with pytest.raises(ValueError, match=r"`condition_id` must be in 0 \.\.\. 2"):
+        chunked()({"condition_id": ids, "condition": X[:1]})
+    with pytest.raises(ValueError, match=r"`ids` must be in 0 \.\.\. 2"):
+        kh.ConditionEmbedding(K, 2)(ids)

@@ -7,7 +7,7 @@ from typing import Self, Unpack
 import keras
 
 from keras_hypernet.conditioning import capacity
-from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, check_ids, look_up
+from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch, as_ids, check_ids, look_up
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import CompositeLayer
@@ -36,7 +36,8 @@ class ConditionEmbedding(CompositeLayer):
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
-        ids: `(batch,)`, of an integer dtype: `keras.Input((), dtype="int32")` in a model.
+        ids: `(batch,)`, of an integer dtype: `keras.Input((), dtype="int32")` in a model. Also a
+            single integer, or a list of them.
 
     Returns:
         `(batch, size)`.
@@ -91,6 +92,7 @@ class ConditionEmbedding(CompositeLayer):
         self.watch = IdWatch(num_conditions, self.name)
 
     def __call__(self, ids, *args, **kwargs):
+        ids = as_ids(ids)
         check_ids(ids, self.num_conditions, self.unknown)
         return super().__call__(ids, *args, **kwargs)
 

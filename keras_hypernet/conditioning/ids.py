@@ -19,6 +19,27 @@ UNKNOWN = ("error", "mean")
 MEAN_HINT = "; with `unknown='mean'` other ids get the mean of all conditions"
 
 
+def as_ids(value):
+    """Ids `(batch,)` of a single integer or a list of integers; another value as it is."""
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
+    if entries and all(map(_is_integer, entries)):
+        found = np.array([int(entry) for entry in entries])
+        return found.astype("int32") if np.all(found == found.astype("int32")) else found
+    return value
+
+
+def _is_integer(value):
+    """Whether a value is an integer or an array without axes that has one."""
+    if isinstance(value, bool) or keras.utils.is_keras_tensor(value):
+        return False
+    if isinstance(value, (int, np.integer)):
+        return -(2**63) <= value < 2**63
+    if getattr(value, "shape", None) != () or not hasattr(value, "dtype"):
+        return False
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return keras.backend.is_int_dtype(dtype) and backend.is_concrete(value)
+
+
 def check_ids(ids, num_conditions, unknown="error", argument="ids", hint=MEAN_HINT):
     """Ids are integers `(batch,)`, in range where their values can be read."""
     checks.tensor(argument, ids)

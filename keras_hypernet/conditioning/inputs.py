@@ -7,7 +7,7 @@
 import keras
 from keras import ops
 
-from keras_hypernet.conditioning.ids import check_ids
+from keras_hypernet.conditioning.ids import as_ids, check_ids
 from keras_hypernet.utils import checks
 
 VECTORS = ("noise", "condition")  # in the order in which they are joined
@@ -16,6 +16,13 @@ VECTORS = ("noise", "condition")  # in the order in which they are joined
 def as_dict(conditioning):
     """Inputs (or their shapes) by name."""
     return dict(conditioning) if isinstance(conditioning, dict) else {"condition": conditioning}
+
+
+def with_ids(conditioning):
+    """Inputs with their ids as an array, where they are an integer or a list of integers."""
+    if not isinstance(conditioning, dict) or "condition_id" not in conditioning:
+        return conditioning
+    return {**conditioning, "condition_id": as_ids(conditioning["condition_id"])}
 
 
 def stand_in(name, shape, dtype):
@@ -139,7 +146,8 @@ def shapes_by_name(conditioning_shape):
 def by_name(conditioning):
     """Inputs by name: a tensor alone is ids where it has integers."""
     if isinstance(conditioning, dict):
-        return conditioning
+        return with_ids(conditioning)
+    conditioning = as_ids(conditioning)
     checks.tensor("conditioning", conditioning)
     dtype = keras.backend.standardize_dtype(conditioning.dtype)
     if keras.backend.is_int_dtype(dtype):

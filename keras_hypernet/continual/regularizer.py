@@ -7,6 +7,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_hypernet.conditioning.ids import as_ids
 from keras_hypernet.continual.generated_weights import GeneratedWeights
 from keras_hypernet.generators.hypernetwork import GROUPS, Hypernetwork
 from keras_hypernet.utils import checks
@@ -91,7 +92,7 @@ def output_regularizer(
         checks.boolean("training", training)
     seed = checks.seed("seed", seed, generator=True)
     total = hypernetwork.weight_spec.total
-    ids = ops.convert_to_tensor(ids)
+    ids = ops.convert_to_tensor(as_ids(ids))
     checks.int_tensor("ids", ids)
     checks.rank("ids", ids.shape, 1)
     count = ids.shape[0]

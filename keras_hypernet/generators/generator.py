@@ -150,6 +150,7 @@ class Generator(CompositeLayer):
             raise ValueError(
                 "There must be an input: at least one that tells the number of rows. Received: {}"
             )
+        conditioning = inputs.with_ids(conditioning)
         self.check_conditioning(conditioning)
         naming.check_paths()
         ids = inputs.as_dict(conditioning).get("condition_id")

@@ -65,10 +65,11 @@ class Hypernetwork(Generator):
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
-        conditioning: Ids `(rows,)`, of an integer dtype; or condition vectors `(rows, size)`; or a
-            dict of `condition_id` or `condition`, `noise (rows, noise_size)` and other inputs of
-            the generator. Each may have one row for all. Both id and vector only go to a
-            composed generator, where the id selects plain tensors and the vector feeds the parts.
+        conditioning: Ids `(rows,)`, of an integer dtype, an integer or a list of integers; or
+            condition vectors `(rows, size)`; or a dict of `condition_id` or `condition`,
+            `noise (rows, noise_size)` and other inputs of the generator. Each may have one row for
+            all. Both id and vector only go to a composed generator, where the id selects plain
+            tensors and the vector feeds the parts.
         variables: Dict of tensors to run with in place of variables: all `"unconditional"` or all
             `"conditional"` ones, flat `(1, total)` in the order of `unconditional_spec` and
             `conditional_spec`; or single ones by the names in these. A hypernetwork can so be the

@@ -3,6 +3,7 @@
 import keras
 from keras import ops, tree
 
+from keras_hypernet.conditioning.ids import as_ids
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.calls import Call, Entry, ModelCall, Value, filled, values_in
@@ -149,6 +150,8 @@ def conditions_of(graph, conditioning):
             f"`model` must have generated weights in its graph. Received: {graph.model!r}"
         )
     names = [symbol.name for symbol, _ in inputs]
+    if len(names) == 1 and keras.backend.is_int_dtype(inputs[0][0].dtype):
+        conditioning = as_ids(conditioning)
     if isinstance(conditioning, dict):
         given = dict(conditioning)
     else:
@@ -197,8 +200,9 @@ def check_rows(rows, number, name):
 
 
 def _tensor(symbol, given):
-    given = checks.array("conditioning", given)
-    if keras.backend.is_int_dtype(symbol.dtype):
+    takes_ids = keras.backend.is_int_dtype(symbol.dtype)
+    given = checks.array("conditioning", as_ids(given) if takes_ids else given)
+    if takes_ids:
         checks.int_tensor(symbol.name, given)
     shape = tuple(given.shape)
     if not checks.fits(shape, symbol.shape):

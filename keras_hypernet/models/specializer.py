@@ -30,7 +30,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
             hyper layers may sit in nested models.
         conditioning: Values of the inputs that the generated weights depend on, each with one
             row: an array where that is one input, else a list in the order of the model's inputs,
-            or a dict by input name.
+            or a dict by input name. An id may be an integer.
 
     Returns:
         A functional model of Keras' own layers with the inputs that remain, the model's outputs
