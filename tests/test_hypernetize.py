@@ -987,6 +987,93 @@ def test_a_subclassed_model_without_build(rng, tmp_path):
     assert_close(numpy_of(kh.specialize(hyper, z)(x)), expected)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class OfTwo(keras.Model):
+    """A model of two tensors: a list, a dict, or two arguments."""
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.one, self.two = layers.Dense(3, name="one"), layers.Dense(3, name="two")
+
+    def call(self, x, y=None):
+        x, y = {"list": lambda: x, "dict": lambda: (x["x"], x["y"]), "two": lambda: (x, y)}[
+            self.kind
+        ]()
+        return self.one(x) * self.two(y)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OfTwoWithBuild(OfTwo):
+    def build(self, x_shape, y_shape):
+        self.one.build(x_shape)
+        self.two.build(y_shape)
+
+
+def test_a_subclassed_model_of_arguments_that_keras_forgets(rng):
+    model = OfTwo("two")
+    model(floats(rng, 4, 5), floats(rng, 4, 2))
+    with pytest.raises(ValueError, match=r"`keras.Model\(inputs, model\(\*inputs\)\)`.*4, 5"):
+        kh.hypernetize(model, SIZE)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "two"])
+def test_a_subclassed_model_of_several_tensors(kind, rng, tmp_path):
+    make = OfTwoWithBuild if kind == "two" else OfTwo
+    model, x, y = make(kind), floats(rng, 4, 5), floats(rng, 4, 2)
+    given = {"list": [[x, y]], "dict": [{"x": x, "y": y}], "two": [x, y]}[kind]
+    expected = numpy_of(model(*given))
+    hyper, z = kh.hypernetize(model, SIZE, mode="delta"), floats(rng, 2, SIZE)
+    names = [tensor.name for tensor in hyper.inputs]
+    assert kind == "list" or names == ["conditioning", "x", "y"]
+    assert_close(numpy_of(hyper([z, x, y])), expected)
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    assert_close(numpy_of(loaded([z, x, y])), expected)
+    assert_close(numpy_of(kh.specialize(hyper, z[:1])([x, y])), expected)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Gated(layers.Layer):
+    """A layer of its own on a list."""
+
+    def build(self, shapes):
+        self.gate = self.add_weight(shapes[0][-1:], initializer="random_normal", name="gate")
+
+    def call(self, inputs):
+        x, y = inputs
+        return x * self.gate + y
+
+
+ON_LISTS = {
+    "attention": lambda: layers.Attention(use_scale=True),
+    "additive": lambda: layers.AdditiveAttention(use_scale=True),
+    "own": Gated,
+}
+
+
+@pytest.mark.parametrize("name", ON_LISTS)
+def test_layers_called_on_a_list(name, rng, tmp_path):
+    x = keras.Input((3, 4))
+    y = ON_LISTS[name]()([x, layers.Dense(4, name="dense")(x)])
+    model = settle(keras.Model(x, layers.Dense(2)(y)), rng)
+    z, data = floats(rng, 1, SIZE), floats(rng, 4, 3, 4)
+    expected = predict(model, data)
+    hyper = kh.hypernetize(model, SIZE, mode="delta", shared=True)
+    assert_close(numpy_of(hyper([z, data])), expected)
+    compiled(hyper).fit(Batches([z, data], floats(rng, 4, 3, 2)), verbose=0)
+    expected = numpy_of(hyper([z, data]))
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    assert_close(numpy_of(loaded([z, data])), expected)
+    assert_close(numpy_of(kh.specialize(hyper, z)(data)), expected)
+    with pytest.raises(ValueError, match="one row of weights"):
+        kh.hypernetize(model, SIZE, mode="delta")
+
+
 def test_several_inputs_of_a_generator(rng):
     ids, noise = keras.Input((), dtype="int32", name="ids"), keras.Input((2,), name="noise")
     hyper = kh.hypernetize(

@@ -245,14 +245,32 @@ def _functional(model):
     if keras_internals.functional(model) is not None:
         return model
     shapes = model.get_build_config() or {}
-    shape = shapes.get("input_shape")
-    if shape is None:
+    try:
+        if "shapes_dict" in shapes:
+            named = shapes["shapes_dict"].items()
+            inputs = _inputs({name.removesuffix("_shape"): shape for name, shape in named})
+            outputs = model(**inputs)
+        else:
+            inputs = _inputs(shapes["input_shape"])
+            outputs = model(inputs)
+    except Exception as error:
         raise ValueError(
-            "A subclassed `model` must take a single input here. Call it on its `keras.Input`s and "
-            f"give the functional model around it. Received: model={model!r}, built for {shapes}"
-        )
-    inputs = keras.Input(tuple(shape)[1:])
-    return keras.Model(inputs, model(inputs), name=model.name)
+            "A subclassed `model` must be one that can be called on what it was built for, of which "
+            "Keras keeps the shape of the first argument alone where it has no `build` of its own. "
+            "Call it on its `keras.Input`s, and give the functional model around it: "
+            "`keras.Model(inputs, model(*inputs))`. "
+            f"Received: model={model!r}, built for {shapes}"
+        ) from error
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _inputs(shapes, name=None):
+    """`keras.Input`s in place of a structure of shapes; those of a dict have its names."""
+    if isinstance(shapes, dict):
+        return {name: _inputs(shape, name) for name, shape in shapes.items()}
+    if tree.is_nested(shapes[0]):
+        return [_inputs(shape) for shape in shapes]
+    return keras.Input(tuple(shapes)[1:], name=name)
 
 
 def _conditioning(size, conditioning, taken):
