@@ -1074,6 +1074,77 @@ def test_layers_called_on_a_list(name, rng, tmp_path):
         kh.hypernetize(model, SIZE, mode="delta")
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Gate(layers.Layer):
+    """Takes what may be left out: an argument, or an entry of a list."""
+
+    def build(self, x_shape, other_shape=None):
+        size = x_shape[0][-1] if isinstance(x_shape[0], (tuple, list)) else x_shape[-1]
+        self.gate = self.add_weight((size,), initializer="random_normal", name="gate")
+
+    def call(self, x, other=None):
+        x, other = x if isinstance(x, (tuple, list)) else (x, other)
+        return x * self.gate if other is None else x * self.gate + other
+
+    def compute_output_shape(self, x_shape, other_shape=None):
+        return x_shape[0] if isinstance(x_shape[0], (tuple, list)) else x_shape
+
+
+def with_optional(kind):
+    x, other = keras.Input((4,), name="x"), keras.Input((4,), optional=True, name="other")
+    if kind == "nested":
+        inner = [keras.Input((4,), name="a"), keras.Input((4,), optional=True, name="b")]
+        y = keras.Model(inner, layers.Dense(4)(Gate()(*inner)))([x, other])
+    else:
+        y = Gate()([x, other]) if kind == "list" else Gate()(x, other)
+    return keras.Model([x, other], layers.Dense(2, name="head")(y))
+
+
+@pytest.mark.parametrize("kind", ["argument", "list", "nested"])
+def test_inputs_that_may_be_left_out(kind, rng, tmp_path):
+    model, x = with_optional(kind), floats(rng, 4, 4)
+    z = floats(rng, 1, SIZE)
+    hyper = kh.hypernetize(model, SIZE, mode="delta", shared=True)
+    rows = kh.hypernetize(model, SIZE, mode="delta", select="head")
+    for other in (None, x):
+        expected = numpy_of(model([x, other]))
+        assert_close(numpy_of(hyper([z, x, other])), expected)
+        assert_close(numpy_of(rows([floats(rng, 4, SIZE), x, other])), expected)
+    for v in hyper.trainable_variables:
+        v.assign(floats(rng, *v.shape))
+    hyper.save(tmp_path / "hyper.keras")
+    loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
+    plain, table = kh.specialize(hyper, z), kh.tabulate(hyper, z)
+    for other in (None, x):
+        expected = numpy_of(hyper([z, x, other]))
+        assert_close(numpy_of(loaded([z, x, other])), expected)
+        assert_close(numpy_of(plain([x, other])), expected)
+        assert_close(numpy_of(table([np.zeros(1, "int32"), x, other])), expected)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras has no sparse tensors on PyTorch")
+def test_sparse_inputs(rng):
+    x = keras.Input((6,), sparse=True)
+    model = keras.Model(x, layers.Dense(2, name="head")(layers.Dense(4, name="first")(x)))
+    data = np.eye(6, dtype="float32")[:4]
+    sparse = sparse_of(data)
+    hyper = kh.hypernetize(model, SIZE, select="head")
+    assert hyper.inputs[1].sparse
+    z = ops.convert_to_tensor(floats(rng, 4, SIZE))
+    expected = numpy_of(hyper([z, ops.convert_to_tensor(data)]))
+    assert_close(numpy_of(hyper([z, sparse])), expected)
+
+
+def sparse_of(array):
+    if BACKEND == "jax":
+        from jax.experimental import sparse
+
+        return sparse.BCOO.fromdense(array)
+    import tensorflow as tf
+
+    return tf.sparse.from_dense(array)
+
+
 def test_several_inputs_of_a_generator(rng):
     ids, noise = keras.Input((), dtype="int32", name="ids"), keras.Input((2,), name="noise")
     hyper = kh.hypernetize(

@@ -48,5 +48,10 @@ def cast_floats(nest, dtype):
 
 
 def each(function, nest):
-    """A function of each tensor of a structure, most often of one: walking takes time."""
-    return function(nest) if hasattr(nest, "dtype") else tree.map_structure(function, nest)
+    """A function of each tensor of a structure, most often of one: walking takes time.
+
+    A `None` in the structure, of an input that is left out, stays.
+    """
+    if hasattr(nest, "dtype"):
+        return function(nest)
+    return tree.map_structure(lambda x: None if x is None else function(x), nest)

@@ -142,10 +142,19 @@ class GraphWriter:
 
 
 def new_input(symbol, name=None):
-    """An input of a new model, of the shape, the dtype and the name of a KerasTensor."""
-    # Without a name, a tensor is called differently.
-    name = name or keras_internals.producer(symbol).name
-    return keras.Input(batch_shape=symbol.shape, dtype=symbol.dtype, name=name)
+    """An input of a new model like a KerasTensor: of its shape, dtype, kind and name.
+
+    It may be left out where the KerasTensor is such an input.
+    """
+    producer = keras_internals.producer(symbol)
+    return keras.Input(
+        batch_shape=symbol.shape,
+        dtype=symbol.dtype,
+        sparse=symbol.sparse,
+        ragged=symbol.ragged,
+        name=name or producer.name,  # without one, a tensor is called differently
+        optional=getattr(producer, "optional", False),
+    )
 
 
 def _numbered_input(symbol):
