@@ -229,19 +229,23 @@ ADAPTED |= {"float8": lambda model: model.quantize("float8"), "adapter": adapted
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("mode", ["low_rank", "delta"])
 @pytest.mark.parametrize(
     "name", ["int8", pytest.param("int4", marks=pytest.mark.slow), "float8", "adapter"]
 )
-def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
+def test_updates_over_quantized_kernels_and_adapters(name, mode, shared, rng):
     given = model_of(Twice(name="block"), rng)
     ADAPTED[name](given)
     z, x = data_of(rng)
     z = z[:1] if shared else z
     before = predict(given, x)
     message = r"'(block|head)' of class .*other variables.*`copy=False`"
+    select = None
+    if (name, mode) == ("adapter", "delta"):  # its factors take no rows
+        select = ["*/kernel", "*/bias"]
     with pytest.raises(ValueError, match=message):
-        kh.hypernetize(given, SIZE, mode="low_rank")
-    options = {"mode": "low_rank", "rank": 2, "freeze": "all", "shared": shared}
+        kh.hypernetize(given, SIZE, mode=mode, select=select)
+    options = {"mode": mode, "freeze": "all", "shared": shared, "select": select}
     hyper = kh.hypernetize(given, SIZE, copy=False, **options)
     assert kh.describe(hyper).kernels == (3, 3)
     assert_equal(predict(hyper, [z, x]), before)
@@ -259,12 +263,39 @@ def test_updates_over_quantized_kernels_and_adapters(name, shared, rng):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="quantized or has an adapter"):
         kh.target_weights(hyper, z)
+    table = kh.tabulate(hyper, z, copy=False)
+    found = predict(table, [np.arange(len(z), dtype="int32"), x])
+    assert_equal(found, predict(hyper, [z, x]))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("name", ["int8", "adapter"])
+def test_quantized_and_adapted_kernels_are_not_replaced(name, rng):
+    given = model_of(Twice(name="block"), rng)
+    ADAPTED[name](given)
+    every = [{}, {"shared": True}] if name == "int8" else []
+    for options in (*every, {"select": "*/kernel"}, {"select": "head/kernel"}):
+        with pytest.raises(ValueError, match="kernel.*'delta' or 'low_rank'"):
+            kh.hypernetize(given, SIZE, copy=False, **options)
+    z, x = data_of(rng)
+    hypers = [
+        kh.hypernetize(given, SIZE, copy=False, select="*/bias", shared=b) for b in (False, True)
+    ]
+    weights = kh.target_weights(hypers[0], z[:1])
+    for hyper in hypers:
+        hyper.set_weights(hypers[0].get_weights())
+    found = [predict(hyper, [z[:1], x[:1]]) for hyper in hypers]
+    for path, value in weights.items():
+        next(v for v in given.variables if v.path == path).assign(numpy_of(value)[0])
+    for outputs in found:  # those of the generated biases in place of the layers' own
+        assert_equal(outputs, predict(given, x[:1]))
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("kind", ["dense", "einsum", "embedding", "conv"])
 @pytest.mark.parametrize("name", ["int8", pytest.param("int4", marks=pytest.mark.slow), "adapter"])
-def test_an_update_enters_before_bias_and_activation(kind, name, rng, tmp_path):
+@pytest.mark.parametrize("mode", ["low_rank", "delta"])
+def test_an_update_enters_before_the_activation(mode, kind, name, rng, tmp_path):
     make, shape = {
         "dense": (lambda a: layers.Dense(6, activation=a), (3, 4)),
         "einsum": (
@@ -288,21 +319,29 @@ def test_an_update_enters_before_bias_and_activation(kind, name, rng, tmp_path):
         layer.enable_lora(2) if name == "adapter" else layer.quantize(name)
     if name != "adapter":
         linear.set_weights(model.get_weights())
-    options = {"rank": 2, "select": lambda v: v.name in ("kernel", "embeddings")}
-    hyper = kh.hypernetize(model, SIZE, mode="low_rank", copy=False, **options)
+    options = {"mode": mode, "select": lambda v: v.name in ("kernel", "embeddings")}
+    if mode == "low_rank":
+        options["rank"] = 2
+    elif not ids:
+        options["select"] = lambda v: v.name in ("kernel", "bias")
+    hyper = kh.hypernetize(model, SIZE, copy=False, **options)
     changed = next(x for x in hyper.layers if type(x).__name__ == "ChangedLayer")
     weights = 0.3 * floats(rng, 2, changed.generated_spec.total)
-    (plan,) = changed.generated
-    n = int(np.prod(plan.down))
     expected = []
     for row, x in zip(weights, np.split(data, 2)):
-        change = np.tensordot(row[:n].reshape(plan.down), row[n:].reshape(plan.up), 1)
-        y = numpy_of(linear(x)) + product(kind, x, change)
+        parts, bias = iter(changed.generated_spec.split(row).values()), 0
+        for plan in changed.generated:
+            if plan.local == "bias":
+                bias = next(parts)
+            else:
+                change = next(parts)
+                change = change if mode == "delta" else np.tensordot(change, next(parts), 1)
+        y = numpy_of(linear(x)) + product(kind, x, change) + bias
         expected.append(y if ids else numpy_of(keras.activations.gelu(ops.convert_to_tensor(y))))
     found = numpy_of(changed(ops.convert_to_tensor(data), weights))
     np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-4)
     if name != "adapter":  # a plain layer of Keras: its config says how it is quantized
-        copied = kh.hypernetize(model, SIZE, mode="low_rank", **options)
+        copied = kh.hypernetize(model, SIZE, **options)
         copied.save(tmp_path / "hyper.keras")
         loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=True)
         z = floats(rng, 4, SIZE)

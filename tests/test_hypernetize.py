@@ -486,10 +486,11 @@ def test_other_weights_of_changed_layers(make, rng):
     x = keras.Input((4,))
     model, data = settle(ending(x, make(x)), rng), floats(rng, 3, 4)
     z = floats(rng, 1, SIZE)
-    with pytest.raises(ValueError, match="`shared=True`"):
-        kh.hypernetize(model, SIZE, mode="delta", select="*/bias")
-    hyper = kh.hypernetize(model, SIZE, mode="delta", select="*/bias", shared=True)
-    assert_close(predict(hyper, [z, data]), predict(model, data))
+    for shared in (False, True):
+        hyper = kh.hypernetize(model, SIZE, mode="delta", select="*/bias", shared=shared)
+        assert_close(
+            predict(hyper, [np.tile(z, (1 if shared else 3, 1)), data]), predict(model, data)
+        )
 
 
 def largest_tensor(model, inputs, but):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.layers.hyper_layer import shapes_of
 from keras_hypernet.layers.planned_weights import PlannedWeights
@@ -187,9 +188,12 @@ class ChangedLayer(PlannedWeights, Hyper):
         if self._whole:
             return weights_shape
         rows, shapes = forms.row_count(weights_shape), {}
+        adapted = {p.name for p in self.inside().adapted}
         for plan in self.generated:
             if plan.mode == LOW_RANK:
                 shapes[plan.local] = plan.update_shapes(rows)
+            elif plan.local in adapted:
+                shapes[plan.local] = {"base": plan.shape, "change": (rows, *plan.shape)}
             elif forms.is_factored(weights_shape):
                 features = weights_shape["features"][1]
                 shapes[plan.local] = forms.factored_shapes(rows, features, plan.size)
@@ -201,7 +205,7 @@ class ChangedLayer(PlannedWeights, Hyper):
         pairs = self._entries(self._times_gates(generated))
         return {
             plan.name: self._multiplied(plan.local, entry)
-            if plan.mode == LOW_RANK
+            if named_weights.is_update(entry)
             else plan.full(entry)
             for plan, entry in pairs
         }
@@ -228,12 +232,15 @@ class ChangedLayer(PlannedWeights, Hyper):
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""
+        adapted = {id(p) for p in self.inside().adapted}
         for (plan, pieces), p in zip(self.pieces(changes), self.changed):
+            base = p.leaf.base() if id(p) in adapted else self._base(p)
             if plan.mode == LOW_RANK:
-                base = p.leaf.base() if p.leaf.adapted else self._base(p)
                 yield plan, plan.update(base, pieces, self._trained(plan))
+            elif id(p) in adapted:
+                yield plan, {"base": base, "change": plan.full(pieces[0])}
             else:
-                entry = forms.plus(pieces[0], ops.reshape(self._base(p), (-1,)))
+                entry = forms.plus(pieces[0], ops.reshape(base, (-1,)))
                 yield plan, entry if isinstance(entry, dict) else plan.full(entry)
 
     def _trained(self, plan):

@@ -273,10 +273,25 @@ class Hyper(HiddenLayer):
         self.orders().check(weights_shape, self.wrapped_layer())
         if inside.itself is not None:
             return
-        per_row = self._per_row(weights_shape) - set(inside.updatable)
-        own = [p for p in inside.parameters if p.name in per_row]
+        per_row = self._per_row(weights_shape)
+        self._check_adapted(per_row, weights_shape)
+        own = [p for p in inside.parameters if p.name in per_row - set(inside.updatable)]
         if own:
             raise error_without_rule([f"{self.name}/{p.name}" for p in own], own[0].owner)
+
+    def _check_adapted(self, per_row, weights_shape):
+        """Raises where weights per row would take the place of a quantized or adapted kernel."""
+        given = weights_shape if named_weights.is_named(weights_shape) else {}
+        found = [
+            f"{self.name}/{p.name}"
+            for p in self.inside().adapted
+            if p.name in per_row and not named_weights.is_update(given.get(p.name))
+        ]
+        if found:
+            raise ValueError(
+                f"{', '.join(found)}: a kernel that is quantized or has an adapter takes updates, "
+                "and no weights in its place. Use `kh.hypernetize(mode='delta')` or 'low_rank'."
+            )
 
     def _per_row(self, weights_shape):
         """Names of the tensors that may have more than one row."""
@@ -322,6 +337,7 @@ class Hyper(HiddenLayer):
             self.add_loss(named_weights.mean_over_rows(regularizer, tensor))
         if leaf:
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
+        tensors = self._over_adapted(tensors, per_row)
         if per_row:
             x = _divided(x, tensors[min(per_row)])
         return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs), per_row)
@@ -331,6 +347,20 @@ class Hyper(HiddenLayer):
         inside = self.inside()
         single = {*inside.shapes, *inside.updatable} - per_row
         return named_weights.tensors_of(weights, inside.shapes, single, self.orders().kernels)
+
+    def _over_adapted(self, tensors, per_row):
+        """What rules add to what adapted leaves make themselves, their own biases included."""
+        tensors, inside = dict(tensors), self.inside()
+        for kernel in inside.adapted:
+            own = [p for p in inside.of_leaf[id(kernel.leaf)] if p.name in tensors]
+            if not any(p.name in per_row or named_weights.is_update(tensors[p.name]) for p in own):
+                continue
+            tensors.setdefault(kernel.name, {"base": kernel.leaf.base()})
+            for p in own:
+                if p is not kernel:
+                    bias = tensors[p.name]
+                    tensors[p.name] = bias - ops.cast(p.own(), bias.dtype)
+        return tensors
 
     def run(self, tensors, function, per_row):
         """What a function that calls the layer returns, on tensors by name.
@@ -344,7 +374,8 @@ class Hyper(HiddenLayer):
             update, p = named_weights.is_update(tensor), inside.updatable.get(name)
             if update and name not in per_row and not _runs_updates(p.leaf):
                 tensor = self._multiplied(name, tensor)
-            if not isinstance(tensor, dict) and name not in per_row:
+            added = p is not None and p.leaf.adapted and self._has_update(p.leaf, tensors)
+            if not isinstance(tensor, dict) and name not in per_row and not added:
                 replaced.append((inside.by_name[name].variable, tensor[0]))
                 continue
             functions[id(p.leaf.layer)] = partial(self.run_leaf, p.leaf, tensors)
@@ -355,6 +386,10 @@ class Hyper(HiddenLayer):
             outputs = functional_call(self.wrapped_layer(), replaced, function, self, hidden)
         self._check_nothing_new()
         return outputs
+
+    def _has_update(self, leaf, tensors):
+        own = self.inside().of_leaf[id(leaf)]
+        return any(named_weights.is_update(tensors.get(p.name)) for p in own)
 
     def _check_nothing_new(self):
         known = self.inside().variable_ids
@@ -369,7 +404,8 @@ class Hyper(HiddenLayer):
     def run_leaf(self, leaf, tensors, *args, **kwargs):
         """What a leaf returns for its call arguments, on its own ones of tensors by name."""
         own, options = self.inside().of_leaf[id(leaf)], {}
-        tensors = {p.local: tensors[p.name] if p.name in tensors else p.own() for p in own}
+        given = [p for p in own if p.name in tensors or not leaf.adapted]
+        tensors = {p.local: tensors[p.name] if p.name in tensors else p.own() for p in given}
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):
                 x = leaf.data_of(args, kwargs)
@@ -475,8 +511,9 @@ def _divided(x, weights):
     """
     first, *others = tree.flatten(x)
     if isinstance(weights, dict):
-        names = named_weights.UPDATE[1:] if named_weights.is_update(weights) else ["features"]
-        weights = next(weights[n] for n in names if n in weights and not rows.is_shared(weights[n]))
+        update = named_weights.is_update(weights)
+        names = named_weights.rows_in(weights) if update else ["features"]
+        weights = next(weights[n] for n in names if not rows.is_shared(weights[n]))
     if None not in (first.shape[0], weights.shape[0]):  # checked already
         return x
     mask = keras_internals.mask_of(first)

@@ -22,7 +22,8 @@ class Leaf:
     """A layer with a rule, by its name in the layer around it: `""` if that is itself.
 
     `first` is the name of its first call argument, `takes_training` whether its rule takes that.
-    One that is quantized or has an adapter is `adapted`: its kernel takes updates alone.
+    One that is quantized or has an adapter is `adapted`: its rule adds updates of its kernel, and
+    changes of its bias, to what it makes itself.
     """
 
     name: str
@@ -106,9 +107,9 @@ class Inside:
         for leaf in _leaves(layer, ""):
             if id(leaf.layer) not in leaves:
                 leaves[id(leaf.layer)] = leaf
-                variables = {} if leaf.adapted else leaf.rule.variables(leaf.layer)
-                for local, variable in variables.items():
-                    of_leaves.setdefault(id(variable), (leaf, local))
+                for local, variable in leaf.rule.variables(leaf.layer).items():
+                    if local == "bias" or not leaf.adapted:
+                        of_leaves.setdefault(id(variable), (leaf, local))
         self.variable_ids = {id(variable) for variable in layer.variables}
         self.parameters = []
         for owner, variable in keras_internals.parameters(layer):
@@ -188,5 +189,7 @@ def run_leaf(leaf, tensors, *args, **kwargs):
     return cast_floats(outputs, dtype)
 
 
-def _in_training(update, training):
-    return {**update, "base": partial(update["base"], training=training)}
+def _in_training(entry, training):
+    if not named_weights.is_update(entry):
+        return entry
+    return {**entry, "base": partial(entry["base"], training=training)}

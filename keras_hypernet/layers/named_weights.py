@@ -3,8 +3,10 @@
 An entry is a tensor `(rows, *shape)`, where a single row serves the whole batch; or the factored
 weights of that tensor; or an update of low rank, `{"base": shape, "down": (rows, ..., rank),
 "up": (rows, rank, ...)}`, which means `base + down @ up` and is never multiplied out here. With a
-`"scale": (rows, rank)` it means `base + down @ diag(scale) @ up`. So some tensors of a layer may be
-generated for every row while others are ordinary weights.
+`"scale": (rows, rank)` it means `base + down @ diag(scale) @ up`. Over a kernel that is quantized or
+has an adapter, the base is a function of the data, and the update may be a whole tensor, `{"base":
+function, "change": (rows, *shape)}`. So some tensors of a layer may be generated for every row
+while others are ordinary weights.
 """
 
 import math
@@ -31,8 +33,13 @@ def is_factored(entry):
 
 
 def is_update(entry):
-    """Whether an entry (or its shapes) is an update of low rank."""
-    return isinstance(entry, dict) and {"down", "up"} <= set(entry)
+    """Whether an entry (or its shapes) is an update."""
+    return isinstance(entry, dict) and "base" in entry
+
+
+def rows_in(update):
+    """Names of what has rows in an update."""
+    return [name for name in (*UPDATE[1:], "change") if name in update]
 
 
 def is_single(entry):
@@ -106,7 +113,7 @@ def row_counts(shapes, names):
 
 def _row_counts(entry):
     if is_update(entry):
-        return [entry[factor][0] for factor in UPDATE[1:] if factor in entry]
+        return [entry[name][0] for name in rows_in(entry)]
     return [forms.row_count(entry)]
 
 
@@ -132,8 +139,7 @@ def tensors_of(weights, shapes, single=(), factored=()):
         stays = name in factored and name not in single and is_factored(piece)
         if is_update(piece):
             if name in single:
-                factors = {n: forms.one_row(piece[n]) for n in UPDATE[1:] if n in piece}
-                piece = {**piece, **factors}
+                piece = {**piece, **{n: forms.one_row(piece[n]) for n in rows_in(piece)}}
         elif not stays:
             piece = forms.materialize(piece)
             count = 1 if name in single else ops.shape(piece)[0]

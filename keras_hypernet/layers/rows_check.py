@@ -83,9 +83,13 @@ class Trial:
         for p, tensor in zip(self.inside.parameters, hyper.parameter_tensors()):
             count = _ROWS if p.name in per_row else 1
             self.tensors[p.name] = self._weights(tensor, count, p.variable.dtype)
-        self.updates = {p.name: self._update(p) for p in self.inside.adapted if p.name in per_row}
         updatable = self.inside.updatable
         self.leaves = {id(updatable[n].leaf): updatable[n].leaf for n in per_row & set(updatable)}
+        self.updates = {
+            p.name: self._update(p, p.name in per_row)
+            for p in self.inside.adapted
+            if id(p.leaf) in self.leaves
+        }
         dtypes = {each.compute_dtype for each in keras_internals.layers_in(self.layer)}
         self.tolerance = max(_TOLERANCES.get(dtype, 0) for dtype in dtypes)
 
@@ -97,11 +101,11 @@ class Trial:
             drawn = 0.5 * drawn + (tensor.role == "scale")
         return ops.convert_to_tensor(drawn, dtype)
 
-    def _update(self, p):
-        """An update of a kernel that is quantized or has an adapter."""
-        down, up = p.update_shapes(p.name, 1)
+    def _update(self, p, has_rows):
+        """An update, or none, of a kernel that is quantized or has an adapter."""
+        shapes = p.update_shapes(p.name, 1) if has_rows else ()
         dtype = p.leaf.layer.compute_dtype
-        factors = {"down": down, "up": up}
+        factors = dict(zip(("down", "up"), shapes))
         drawn = {n: self.rng.normal(size=(_ROWS, *shape)) for n, shape in factors.items()}
         return {
             "base": p.leaf.base(_values(p.leaf.layer.variables)),
@@ -115,8 +119,9 @@ class Trial:
             name: {n: x if callable(x) else x[row : row + 1] for n, x in update.items()}
             for name, update in self.updates.items()
         }
+        of_row = {n: t[row : row + 1] if len(t) > 1 else t for n, t in self.tensors.items()}
         plain = {
-            key: partial(self.hyper.run_leaf, leaf, updates)
+            key: partial(self.hyper.run_leaf, leaf, {**of_row, **updates})
             if leaf.adapted
             else partial(type(leaf.layer).call, leaf.layer)
             for key, leaf in self.leaves.items()

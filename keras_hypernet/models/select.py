@@ -56,7 +56,10 @@ class Parameters:
                 or of a nested model, a layer class, a function of a variable, or a list of these.
         """
         if select is None:
-            found = {id(v) for v in self.variables if v.trainable}
+            # A scale of float8 is trainable and yet no weight: Keras writes a value in its place.
+            weights = (v for v in self.variables if not v.overwrite_with_gradient)
+            found = {id(v) for v in weights if v.trainable}
+            found |= {id(p.variable) for p in self._quantized() if p.owner.trainable}
             if not found:
                 raise ValueError(
                     "`model` has no trainable weights, which `select=None` would select. Name "
@@ -90,6 +93,11 @@ class Parameters:
             "`select` must be a glob pattern on variable paths, the name of a layer, a layer class, "
             f"a function of a variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
         )
+
+    def _quantized(self):
+        """Kernels of integers, which are trained no more."""
+        every = [p for layer in self.layers for p in self.inside(layer).adapted]
+        return [p for p in every if not keras.backend.is_float_dtype(p.variable.dtype)]
 
     def _in_layers(self, is_chosen):
         """Ids of the variables in layers of a kind, layers inside others and nested models too."""

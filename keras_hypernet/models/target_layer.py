@@ -58,6 +58,7 @@ class TargetLayer:
         }
         self.weights = None
         if options.mode == "replace":
+            self._check_replaced(selected)
             plans = [self._plan(p, selected) for p in parameters.inside(layer).parameters]
             self.hyper = Hyper(layer, **arguments)
             self.planned = self.weights = self._layer_weights(plans, name)
@@ -82,25 +83,21 @@ class TargetLayer:
         return contracted or self.options.mode != "replace"
 
     def _selected(self, selected):
-        """The parameters that are changed; those that take no such change raise."""
+        """The parameters that are changed."""
         inside = self.parameters.inside(self.layer)
-        low_rank, found = self.options.mode == LOW_RANK, []
-        adapted = {id(p.variable): p for p in inside.adapted}
-        known = {id(p.variable): p for p in inside.parameters}
-        for _, variable in self.parameters.of(self.layer):
-            if id(variable) not in selected:
-                continue
-            if low_rank:
-                found.append(adapted.get(id(variable)) or known[id(variable)])
-            elif id(variable) in known:
-                found.append(known[id(variable)])
-            else:
-                raise ValueError(
-                    f"{self.parameters.path(variable)} is quantized: a change of it is of low "
-                    "rank. Use mode='low_rank', or leave it out with `select`. "
-                    f"Received: mode={self.options.mode!r}"
-                )
-        return found
+        found = {id(p.variable): p for p in (*inside.parameters, *inside.adapted)}
+        return [found[id(v)] for _, v in self.parameters.of(self.layer) if id(v) in selected]
+
+    def _check_replaced(self, selected):
+        """Raises where a kernel that is quantized or has an adapter would be replaced."""
+        adapted = self.parameters.inside(self.layer).adapted
+        paths = [self.parameters.path(p.variable) for p in adapted if id(p.variable) in selected]
+        if paths:
+            raise ValueError(
+                f"{', '.join(paths)}: a kernel that is quantized or has an adapter cannot be "
+                "replaced. Use mode='delta' or 'low_rank', or leave it out with `select`. "
+                "Received: mode='replace'"
+            )
 
     def _plan(self, p, selected):
         path, mode = self.parameters.path(p.variable), self.options.mode

@@ -13,23 +13,28 @@ def last_axis(shape, rank):
 
 
 def low_rank(x, update, whole, down, up, axis=-1):
-    """`whole(x, base) + up(scale * down(x))`.
+    """`whole(x, base) + up(scale * down(x))`, or `base(x) + whole(x, change)`.
 
     Args:
         x: The data.
         update: `{"base": tensor, "down": (rows, ...), "up": (rows, ...)}`, and `"scale": (rows,
             rank)` where the factors have one between them. A base that is no tensor is a function
-            of the data, with all that follows but the activation.
+            of the data, with all that follows but the activation; there may be a `"change": (rows,
+            ...)` in place of the factors, or nothing.
         whole, down, up: Functions of data and a tensor `(rows, ...)`: what the layer does with a
             kernel, with the first factor, and with the second one.
         axis: Of the rank in what `down` returns.
     """
+    base = update["base"]
+    product = base(x) if callable(base) else whole(x, ops.expand_dims(base, 0))
+    if "change" in update:
+        return product + whole(x, update["change"])
+    if "down" not in update:
+        return product
     narrow = down(x, update["down"])
     if "scale" in update:
         axis = axis % len(narrow.shape)
         narrow = rows.apply(ops.multiply, narrow, update["scale"], [axis])
-    base = update["base"]
-    product = base(x) if callable(base) else whole(x, ops.expand_dims(base, 0))
     return product + up(narrow, update["up"])
 
 
