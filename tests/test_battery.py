@@ -171,6 +171,23 @@ def test_saved_and_loaded(case, rng, tmp_path):
     np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
 
 
+@over([case for name, case in FIRST_ROWS.items() if name != "Hyper"])
+def test_quantized_saved_and_loaded(case, rng, tmp_path):
+    model, inputs, _ = model_data(case, 6, rng)
+    expected = numpy_of(model(inputs))
+    model.quantize("int8")
+    quantized = [x for x in keras_internals.layers_in(model) if x.quantization_mode]
+    outputs = numpy_of(model(inputs))
+    scale = max(np.abs(y).max() for y in tree.flatten(expected))
+    for y, e in zip(tree.flatten(outputs), tree.flatten(expected), strict=True):
+        np.testing.assert_allclose(y, e, atol=(0.15 if quantized else 1e-6) * scale)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    again = [x for x in keras_internals.layers_in(loaded) if x.quantization_mode]
+    assert len(again) == len(quantized)
+    assert_close(numpy_of(loaded(inputs)), outputs, rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, where a load fails
 @pytest.mark.parametrize("start", [kh.BiasHyperInit(seed=3), kh.BiasHyperInit()])
 def test_files_of_weights_are_for_their_base(start, rng, tmp_path):

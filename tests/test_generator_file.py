@@ -286,6 +286,19 @@ def test_a_float_generator_goes_onto_a_quantized_base(tmp_path):
     np.testing.assert_allclose(outputs(other), outputs(model), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("mode", ["replace", "low_rank"])
+def test_quantized_generators_are_refused(mode, tmp_path):
+    path, before = tmp_path / "generator", tmp_path / "before"
+    model = kh.hypernetize(numbered(cnn()), SIZE, mode=mode)
+    kh.save_generator(model, before)
+    model.quantize("int8")
+    with pytest.raises(ValueError, match=r"generators that are not quantized.*head"):
+        kh.save_generator(model, path)
+    assert not path.exists()
+    with pytest.raises(ValueError, match="generators that are not quantized"):
+        kh.load_generator(model, before)
+
+
 def test_another_frozen_base_is_refused(tmp_path):
     def made(mode="replace", **options):
         generator = lambda spec: kh.ChunkedWeightGenerator(spec, 10, name="chunks")  # noqa: E731

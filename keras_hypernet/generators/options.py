@@ -16,7 +16,7 @@ from keras_hypernet.utils.types import (
     RegularizerLike,
 )
 
-TRAINED = ("trainable", "trainable_parts")
+TRAINED = ("trainable", "trainable_parts", "quantized_parts")
 LAYER = ("name", "dtype", *TRAINED, "autocast", "activity_regularizer", "unknown")
 OF_OUTER = ("build_config", *TRAINED)
 OWN = (*LAYER, "initialization", "spec", "num_conditions", "factored")

@@ -94,6 +94,16 @@ class ChangedLayer(PlannedWeights, Hyper):
     def tensors_to_generate(self):
         return list(self.generated_spec)
 
+    def inside(self):
+        inside = super().inside()
+        if not inside.is_present():  # the layer was quantized since then
+            shapes = self.orders().built_shapes
+            self._read()
+            inside = super().inside()
+            if shapes is not None:
+                self.orders().build(*shapes)
+        return inside
+
     def generated_of(self, call):
         return call.weights
 
@@ -135,10 +145,11 @@ class ChangedLayer(PlannedWeights, Hyper):
         """
         found = {}
         for plan in self.generated:
-            if plan.regularizer is None:
+            # Keras, too, has no penalty of a quantized kernel.
+            if plan.regularizer is None or plan.local not in inside.by_name:
                 continue
             found[plan.local] = keras.regularizers.get(plan.regularizer)
-            if self._is_own and plan.local in inside.by_name:
+            if self._is_own:
                 inside.by_name[plan.local].variable.regularizer = None
         return found
 

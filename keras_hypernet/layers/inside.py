@@ -122,6 +122,10 @@ class Inside:
         self.leaves = list({id(p.leaf): p.leaf for p in self.updatable.values()}.values())
         self.itself = self.leaves[0] if self.leaves and has_own_rule(layer) else None
 
+    def is_present(self):
+        """Whether layers are quantized and have adapters as they had when this was read."""
+        return all(leaf.adapted == is_adapted(leaf.layer) for leaf in self.leaves)
+
     def rename(self, names):
         """Calls the parameters otherwise, in their order."""
         if len(names) != len(self.parameters):

@@ -16,11 +16,13 @@ import numpy as np
 from keras import ops
 
 from keras_hypernet.generators.generator import Generator
+from keras_hypernet.layers.held_layer import HeldLayer
 from keras_hypernet.layers.hidden_layer import HiddenLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.files import written_whole
 from keras_hypernet.utils.naming import named_layers, named_variables
+from keras_hypernet.utils.trainable_flags import CompositeLayer
 
 FORMAT = 1
 METADATA = "metadata"  # the name of an entry; the others begin with one of these:
@@ -133,7 +135,26 @@ def _places(model):
                 f"`.keras`. Received: {layer.name!r} of class {type(layer).__name__}, which has a "
                 "`save_own_variables` of its own"
             )
+    _check_not_quantized(model, places)
     return places
+
+
+def _check_not_quantized(model, places):
+    """Raises where a file would lack kernels of a generator, which are integers and not trained."""
+    found = [
+        inner.name
+        for _, layer in places
+        if isinstance(layer, CompositeLayer) and not isinstance(layer, (HiddenLayer, HeldLayer))
+        for inner in keras_internals.layers_in(layer)
+        if inner.quantization_mode
+    ]
+    if found:
+        raise ValueError(
+            "`model` must have generators that are not quantized: quantized kernels are trained no "
+            "more, and so in no file of what is trained. Save the model as a whole, as `.keras`; or "
+            "save it before `quantize`, and quantize after `kh.load_generator`. "
+            f"Received: {model.name!r} with {checks.few(list(dict.fromkeys(found)))}"
+        )
 
 
 def _with_hidden(layer, name=""):

@@ -76,15 +76,15 @@ def hypernetize(
             starts as ones is its distance from 1.
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), the
             name of a layer or of a nested model, a layer class, a function of a variable, or a list
-            of these. The name of a `Sequential`, which its paths begin with, may be left out. `None` is all that are trainable, or for
-            `"low_rank"` the kernels of all dense layers (`Dense`, `EinsumDense`) and of all
-            convolutions without groups, frozen or not. The others stay ordinary weights with their
-            values.
+            of these. The name of a `Sequential`, which its paths begin with, may be left out.
+            `None` is all that are trainable, quantized kernels too; or for `"low_rank"` the kernels
+            of all dense layers (`Dense`, `EinsumDense`) and of all convolutions without groups,
+            frozen or not. The others stay ordinary weights with their values.
         mode: `"replace"`: weights are generated from nothing. `"delta"`: trained value plus a
             generated change. `"low_rank"`: trained kernel plus a generated `down @ up` of a rank,
             which is never multiplied out per row, for Dense, EinsumDense, Embedding and
-            convolutions without groups, inside blocks too, and over quantized kernels and adapters.
-            In the last two modes the trained value is the layer's own variable, and the model
+            convolutions without groups, inside blocks too. In the last two modes the trained value
+            is the layer's own variable, quantized or with an adapter as it may be, and the model
             starts as the given one, for every condition.
         rank: Rank of `"low_rank"` updates. `None` is 4, or less where a kernel has less.
         generate: What of a `"low_rank"` update is generated: `"both"` factors; `"up"`, where

@@ -240,6 +240,16 @@ def flags(argument, value):
     return _by_name(argument, value, "booleans by name", boolean)
 
 
+def configs(argument, value):
+    """A dict of configs by name, or `None` for an empty one."""
+    return _by_name(argument, value, "configs by name", _config)
+
+
+def _config(argument, value):
+    require_kind(dict, argument, "be a dict", value)
+    return value
+
+
 def _by_name(argument, value, what, check):
     if value is None:
         return {}

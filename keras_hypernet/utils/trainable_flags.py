@@ -9,6 +9,7 @@ import keras
 
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.naming import named
+from keras_hypernet.utils.quantized_parts import quantization_of, quantize_parts
 from keras_hypernet.utils.types import Config, LayerArguments
 
 
@@ -44,13 +45,14 @@ def _walk(layer, prefix):
 
 
 class CompositeLayer(keras.layers.Layer):
-    """A layer of parts, whose config says which of them are trained.
+    """A layer of parts, whose config says which of them are trained, and which are quantized.
 
     Keras' own config has but the flag of the whole layer, so that a file would forget which
-    sublayers were frozen.
+    sublayers were frozen. `keras.Model.quantize` quantizes sublayers, of which it has nothing.
 
     Args:
         trainable_parts: What `flags_of` read of a layer with the same arguments.
+        quantized_parts: What `quantization_of` read of it.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
     """
 
@@ -59,19 +61,26 @@ class CompositeLayer(keras.layers.Layer):
         build = layer.build
 
         @functools.wraps(build)
-        def build_with_flags(*args, **kwargs):
+        def build_with_parts(*args, **kwargs):
             build(*args, **kwargs)
+            quantize_parts(layer, layer.quantized_parts)
+            layer.quantized_parts = {}
             if layer.trainable_parts or layer.starts_frozen:
                 set_flags(layer, layer.trainable_parts)
             layer.trainable_parts, layer.starts_frozen = {}, False
 
-        layer.build = build_with_flags
+        layer.build = build_with_parts
         return layer
 
     def __init__(
-        self, trainable_parts: dict[str, bool] | None = None, **kwargs: Unpack[LayerArguments]
+        self,
+        trainable_parts: dict[str, bool] | None = None,
+        quantized_parts: dict[str, Config] | None = None,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
+        quantized_parts = checks.configs("quantized_parts", quantized_parts)
         super().__init__(**kwargs)
+        self.quantized_parts = quantized_parts
         self.trainable_parts = checks.flags("trainable_parts", trainable_parts)
         self.starts_frozen = not self.trainable  # its parts, made later, do not know it
 
@@ -80,4 +89,9 @@ class CompositeLayer(keras.layers.Layer):
         if self.starts_frozen:
             flags = {name: flag for name, flag in flags.items() if not flag}
         flags |= self.trainable_parts
-        return {**super().get_config(), **({"trainable_parts": flags} if flags else {})}
+        quantized = quantization_of(self) | self.quantized_parts
+        return {
+            **super().get_config(),
+            **({"trainable_parts": flags} if flags else {}),
+            **({"quantized_parts": quantized} if quantized else {}),
+        }
