@@ -157,6 +157,15 @@ def test_targets_are_those_of_the_moment_the_task_begins(targets):
     np.testing.assert_allclose(numpy_of(model.retention_loss()), change, rtol=1e-3)
 
 
+def test_each_task_is_compiled_anew_though_a_function_of_before_is_kept():
+    model, kept = continual(), []
+    for name in "abc":
+        model.begin_task(name)
+        history = fit(model, tasks()[name], epochs=2)
+        kept.append(model.train_function)  # JAX takes one trace for equal functions
+        assert (history["retention_loss"][-1] > 0) == (name != "a")
+
+
 def test_a_frozen_copy_does_not_grow_with_the_tasks():
     def stored(targets, num_tasks):
         model = kh.ContinualModel(built(), num_tasks, targets=targets)

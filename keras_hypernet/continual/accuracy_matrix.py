@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import os
 
 import keras
@@ -112,11 +111,13 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def _stages(self):
         """`{label of a row: name of the task}`, in the order of training; then tasks to come."""
-        stages, times = {}, collections.Counter()
+        stages = {}
         for name in [*self.sequence, *(n for n in self.names if n not in self.sequence)]:
-            times[name] += 1
-            again = f" ({times[name]})" if times[name] > 1 else ""
-            stages[f"after {name}{again}"] = name
+            label, time = f"after {name}", 1
+            while label in stages:
+                time += 1
+                label = f"after {name} ({time})"
+            stages[label] = name
         return stages
 
     def _columns(self):

@@ -27,7 +27,7 @@ from keras_hypernet.continual.regularizer import output_regularizer
 from keras_hypernet.continual.task_inputs import TaskInputs
 from keras_hypernet.continual.task_state import TaskState
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
-from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils import backend, checks, keras_internals
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 from keras_hypernet.utils.types import Config, InitializerLike, Shape, Tensor
@@ -369,7 +369,8 @@ class ContinualModel(ModelOfTasks):
         self._check_outside("train")
         if self.train_function is None or force:
             self._freeze_rows()
-        return super().make_train_function(force)
+        with backend.own_step(self, "train_step"):
+            return super().make_train_function(force)
 
     def _freeze_rows(self):
         """Lets only the rows of some tasks be trained, in all that has a row per task."""

@@ -12,7 +12,7 @@ from keras import ops
 from keras_hypernet.continual.entropy import entropies_of
 from keras_hypernet.continual.heads import PADDING, heads_of_rows, padded
 from keras_hypernet.models.specializer import specialize
-from keras_hypernet.utils import checks
+from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.types import Tensor
 
 
@@ -238,17 +238,19 @@ class ModelOfTasks(keras.Model):
     # Keras keeps one compiled function, and tasks with another number of outputs need another.
 
     def make_test_function(self, force: bool = False) -> Tensor:
-        return self._made("test_function", super().make_test_function, force)
+        return self._made("test_function", "test_step", super().make_test_function, force)
 
     def make_predict_function(self, force: bool = False) -> Tensor:
-        return self._made("predict_function", super().make_predict_function, force)
+        make = super().make_predict_function
+        return self._made("predict_function", "predict_step", make, force)
 
-    def _made(self, attribute, make, force):
+    def _made(self, attribute, step, make, force):
         functions = self.compiled_functions[attribute]
         if force or getattr(self, attribute) is None:
             functions.clear()
         size = None if self.heads is None else len(self.heads[self.task_state.slot])
         setattr(self, attribute, functions.get(size))
-        make(force)
+        with backend.own_step(self, step):
+            make(force)
         functions[size] = getattr(self, attribute)
         return functions[size]
