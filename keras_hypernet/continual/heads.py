@@ -73,13 +73,6 @@ def heads_of_rows(outputs, heads, ids):
     return ops.where(wanted < 0, ops.cast(PADDING, found.dtype), found)
 
 
-def padded(outputs, size, value):
-    """Arrays of predictions `(..., outputs)` with a value in the outputs that are missing."""
-    missing = size - outputs.shape[-1]
-    width = [(0, 0)] * (outputs.ndim - 1) + [(0, missing)]
-    return np.pad(outputs, width, constant_values=value)
-
-
 def check_loss(loss, heads):
     """The loss of rows of several tasks must not see the padding of heads of unlike sizes."""
     if len(set(map(len, heads))) == 1:

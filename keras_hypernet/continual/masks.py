@@ -57,9 +57,9 @@ def head_masks(spec: SpecLike, heads: Sequence[int] | Sequence[Sequence[int]]) -
             "separable layer an output depends on the weights of others. "
             f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
         )
-    heads = check_heads(heads, outputs)
-    masks = np.ones((len(heads), spec.total), bool)
-    for mask, head in zip(masks, heads):
+    checked = check_heads(heads, outputs)
+    masks = np.ones((len(checked), spec.total), bool)
+    for mask, head in zip(masks, checked):
         wanted = np.isin(np.arange(outputs), head)
         for tensor in last:
             part = slice(tensor.offset, tensor.offset + tensor.size)

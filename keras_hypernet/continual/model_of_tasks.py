@@ -9,10 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.continual.entropy import entropies_of
-from keras_hypernet.continual.heads import PADDING, heads_of_rows, padded
+from keras_hypernet.continual.compiled_functions import CompiledFunctions
+from keras_hypernet.continual.entropy import surest
+from keras_hypernet.continual.heads import heads_of_rows
 from keras_hypernet.models.specializer import specialize
-from keras_hypernet.utils import backend, checks
+from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Tensor
 
 
@@ -24,10 +25,11 @@ class ModelOfTasks(keras.Model):
     active.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Tensor) -> None:
         super().__init__(**kwargs)
         self.task_sequence: tuple[str, ...] = ()
-        self.compiled_functions = {"test_function": {}, "predict_function": {}}
+        self.test_functions = CompiledFunctions("test")
+        self.predict_functions = CompiledFunctions("predict")
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -123,7 +125,7 @@ class ModelOfTasks(keras.Model):
         outputs = heads_of_rows(outputs, self.heads, ids)
         if self.inputs_of_tasks.has_ids(inputs):
             return outputs
-        return outputs[..., : len(self.heads[self.task_state.slot])]
+        return outputs[..., : self._head_size()]
 
     def fit(self, *args: Tensor, **kwargs: Tensor) -> keras.callbacks.History:
         """As `keras.Model.fit`, on rows of the present task, or each of the task that it names.
@@ -228,29 +230,18 @@ class ModelOfTasks(keras.Model):
         if not self.task_names:
             raise ValueError("There is no task to infer: call `begin_task(name)` first.")
         outputs = [self.predict(*args, task=name, **kwargs) for name in self.task_names]
-        entropies = np.stack([entropies_of(x, from_logits) for x in outputs], axis=1)
-        sizes = [x.shape[-1] for x in outputs]
-        at_random = np.log(np.maximum(sizes, 2))  # one output is one of two classes
-        missing = PADDING if from_logits else 0
-        outputs = np.stack([padded(x, max(sizes), missing) for x in outputs], axis=1)
-        return outputs, (entropies / at_random).argmin(axis=1), entropies
+        return surest(outputs, from_logits)
 
-    # Keras keeps one compiled function, and tasks with another number of outputs need another.
+    # Tasks with another number of outputs need another function.
 
     def make_test_function(self, force: bool = False) -> Tensor:
-        return self._made("test_function", "test_step", super().make_test_function, force)
+        make = super().make_test_function
+        return self.test_functions.make(self, self._head_size(), make, force)
 
     def make_predict_function(self, force: bool = False) -> Tensor:
         make = super().make_predict_function
-        return self._made("predict_function", "predict_step", make, force)
+        return self.predict_functions.make(self, self._head_size(), make, force)
 
-    def _made(self, attribute, step, make, force):
-        functions = self.compiled_functions[attribute]
-        if force or getattr(self, attribute) is None:
-            functions.clear()
-        size = None if self.heads is None else len(self.heads[self.task_state.slot])
-        setattr(self, attribute, functions.get(size))
-        with backend.own_step(self, step):
-            make(force)
-        functions[size] = getattr(self, attribute)
-        return functions[size]
+    def _head_size(self):
+        """Number of the active task's own outputs, where tasks have such."""
+        return None if self.heads is None else len(self.heads[self.task_state.slot])
