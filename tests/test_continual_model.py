@@ -541,11 +541,14 @@ def test_data_as_datasets_validation_and_callbacks():
             model(inputs)
 
 
-def test_exports(tmp_path):
+@pytest.mark.parametrize("heads", [None, [[0], [0, 1], [1]]])
+def test_exports(heads, tmp_path):
     # Keras exports any model to PyTorch's format with a batch of one.
-    model = continual()
-    learn(model, "ab")
+    model = continual(heads=heads)
+    for name in "ab":
+        model.begin_task(name)
     x = tasks()["a"][0][: 1 if BACKEND == "torch" else 4]
+    model(x)
     with model.at_task("a"):
         if BACKEND == "torch":
             import torch
