@@ -8,7 +8,8 @@ import keras_hypernet as kh
 from tests.backend import BACKEND, numpy_of
 from tests.continual_cases import built, continual, fit, hypernetized, learn, tasks, with_own_chunks
 
-every_kind = pytest.mark.parametrize("targets", ["weights", "copy"][BACKEND == "jax" :])
+COMPILES = BACKEND != "torch"  # for long, so once
+every_kind = pytest.mark.parametrize("targets", ["weights", "copy"][COMPILES:])
 
 
 def generated(model, ids=(0, 1, 2)):
@@ -22,7 +23,7 @@ def other_data(rows=40):
 
 
 @every_kind
-@pytest.mark.parametrize("per_call", [None, 1])
+@pytest.mark.parametrize("per_call", [None, 1][COMPILES:])
 def test_an_old_task_is_trained_and_all_others_are_kept(targets, per_call):
     changes = {}
     for beta in (0, 100):
@@ -62,7 +63,7 @@ def test_targets_are_those_of_the_others_and_later_the_new_ones(targets):
 
 
 @pytest.mark.parametrize(
-    "make", [built, with_own_chunks][BACKEND == "jax" :], ids=lambda make: make.__name__
+    "make", [built, with_own_chunks][COMPILES:], ids=lambda make: make.__name__
 )
 @pytest.mark.parametrize("hold", [True, False])
 def test_rows_of_the_task_are_trained_again(make, hold):
@@ -137,7 +138,7 @@ def test_the_present_task_may_be_continued_too():
     assert fit(model, tasks()["b"])["retention_loss"][0] >= 0
 
 
-@pytest.mark.parametrize("targets", ["weights", "copy"])
+@every_kind
 def test_a_file_in_the_middle_goes_on(targets, tmp_path):
     model = continual(hypernetized(normalized=True), targets=targets, tasks_per_step=1, seed=3)
     learn(model)
