@@ -89,6 +89,15 @@ def test_a_model_whose_rows_share_their_weights_is_refused(name):
         fit(model, ([np.zeros(len(x), "int32"), x], y))
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_first_fit_may_have_ids(number):
+    """Keras builds what is compiled with ids of its own."""
+    model = continual(num_tasks=number)
+    model.begin_task("a")
+    _, x, y = mixed()
+    assert np.isfinite(fit(model, ([np.zeros(len(x), "int32"), x], y))["loss"][0])
+
+
 def test_rows_of_the_present_task_train_as_without_ids():
     results = []
     for with_ids in (False, True):
@@ -272,7 +281,7 @@ LABELS = np.zeros(24, "int32")
 def test_mistakes(method):
     labels = [] if method == "predict" else [LABELS]
     for wrong in (LABELS + 2, LABELS - 1):  # "c" has not begun
-        with pytest.raises(ValueError, match=r"`inputs\['conditioning'\]` must be in 0 ... 1.*'b'"):
+        with pytest.raises(ValueError, match=r"`inputs\['conditioning'\]` must be indices.*'b'"):
             run(method, wrong, *labels)
     with pytest.raises(TypeError, match=r"`inputs\['conditioning'\]` must have an integer dtype"):
         run(method, np.ones((24, 4), "float32"), *labels)

@@ -143,6 +143,7 @@ class ModelOfTasks(keras.Model):
         if not isinstance(x, (dict, list, tuple)):  # a dataset is not read
             return
         self._check_ids(x)
+        self.inputs_of_tasks.check_begun(x, self.task_names)
         if task is not None and self.inputs_of_tasks.has_ids(x):
             raise ValueError(
                 "Either `task` says which task it is, or each row has an id of its own. Received: "
@@ -150,7 +151,7 @@ class ModelOfTasks(keras.Model):
             )
 
     def _check_ids(self, inputs):
-        self.inputs_of_tasks.check_ids(inputs, self.task_names, self.task_state.statistics)
+        self.inputs_of_tasks.check_ids(inputs, self.task_state.statistics)
 
     def evaluate(self, *args: Tensor, task: str | None = None, **kwargs: Tensor) -> Tensor:
         """As `keras.Model.evaluate`, for a named task; `None` is the active one.

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_hypernet.conditioning.ids import check_ids
 from keras_hypernet.utils import checks
 
 
@@ -46,17 +45,32 @@ class TaskInputs:
         """Whether each row has a task of its own."""
         return self.condition in self.named(inputs)
 
-    def check_ids(self, inputs, task_names, statistics):
-        """Refuses ids of tasks that have not begun, and any where tasks have statistics."""
+    def check_ids(self, inputs, statistics):
+        """Refuses ids that are none, and any where tasks have statistics of their own."""
         if not self.has_ids(inputs):
             return
-        hint = f": indices into the names of tasks {checks.few(task_names)}"
         ids = self.named(inputs)[self.condition]
         argument = f"inputs[{self.condition!r}]"
-        check_ids(ids, max(len(task_names), 1), argument=argument, hint=hint)
+        checks.tensor(argument, ids)
+        checks.int_tensor(argument, ids)
+        checks.rank(argument, ids.shape, 1)
         if statistics:
             raise ValueError(
                 "Rows of several tasks need `task_statistics=False`, or a model without moving "
                 "statistics: a batch has one mean for all of its rows. Received: "
                 f"task_statistics=True, and ids of tasks as {self.condition!r}"
+            )
+
+    def check_begun(self, inputs, task_names):
+        """Refuses ids of tasks that have not begun: of data, not of what stands for data.
+
+        Keras builds a model on PyTorch with ids of 1.
+        """
+        if not self.has_ids(inputs):
+            return
+        ids = ops.convert_to_numpy(self.named(inputs)[self.condition])
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(task_names):
+            raise ValueError(
+                f"`inputs[{self.condition!r}]` must be indices into the names of tasks that have "
+                f"begun: {checks.few(task_names)}. Received: ids from {ids.min()} to {ids.max()}"
             )
