@@ -334,7 +334,7 @@ CONTINUAL = {
     "targets": ["copy"],
     "tasks_per_step": [1],
     "tasks_per_call": [1, 2],
-    "heads": [[[0], [1], [0]], [[0, 1]] * 3],
+    "heads": [[[0], [1], [0]], [[0, 1]] * 3, [[0], [1, 0], [1]]],
     "task_statistics": [False],
     "keep_optimizer": [True],
     "seed": [1],
@@ -353,17 +353,20 @@ def continual_case(draw):
     model.compile(optimizer, "mse", run_eagerly=True)
     names = [str(i) for i in range(draw.named("tasks", [0, 1, 2, 3]))]
     x = draw.floats(BATCH, 3)
-    width = model(x).shape[-1]
-    targets = {name: draw.floats(BATCH, width) for name in names}
+    heads = model.heads or [range(model(x).shape[-1])] * 3
+    targets = {name: draw.floats(BATCH, len(head)) for name, head in zip(names, heads)}
     fit = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
     for name in names:
         model.begin_task(name)
         model.fit(x, targets[name], epochs=draw.integer(1, 2), **fit)
+    if names and draw.named("goes on", [False, True]):
+        model.continue_task(names[0])
+        model.fit(x, targets[names[0]], **fit)
     path = draw.folder / "continual.keras"
     model.save(path)
     loaded = keras.saving.load_model(path, safe_mode=True)
     path.unlink()
-    assert loaded.task_names == model.task_names
+    assert loaded.task_sequence == model.task_sequence
     assert flags(loaded) == flags(model), "other trainable flags"
     for name in names:
         assert_close(
@@ -373,10 +376,11 @@ def continual_case(draw):
             [call(model.specialize(name), [x])[0]], [model.predict(x, task=name, verbose=0)], 1e-4
         )
     if names:
-        histories = [m.fit(x, targets[names[-1]], **fit).history["loss"] for m in (model, loaded)]
+        histories = [m.fit(x, targets[model.task], **fit).history["loss"] for m in (model, loaded)]
         assert_close([np.array(histories[1])], [np.array(histories[0])], 1e-5)
     if 0 < len(names) < 3:
+        next_targets = draw.floats(BATCH, len(heads[len(names)]))
         for each in (model, loaded):
             each.begin_task("next")
-            each.fit(x, targets[names[0]] + 1, **fit)
+            each.fit(x, next_targets, **fit)
         assert_close([loaded.predict(x, verbose=0)], [model.predict(x, verbose=0)], 1e-5)

@@ -463,6 +463,7 @@ WRONG_INSIDE = {
     "a name of an initializer": lambda x: kh.BiasHyperInit({x: "ones"}),
     "a name of a number": lambda x: kh.HyperFanIn(target_variances={x: 1.0}),
     "a task": lambda x: continual().begin_task(x),
+    "a task to go on with": lambda x: continual().continue_task(x),
     "a task of a run": lambda x: list(kh.ContinualCheckpoint("a.keras").tasks(continual(), [x])),
 }
 

@@ -56,6 +56,15 @@ def test_numbers_before_the_end(matrix):
     assert np.isnan(matrix.initial).all()
 
 
+def test_a_task_that_was_trained_without_it_is_left_out(matrix):
+    del matrix.rows["after b"]
+    assert np.isnan(matrix.accuracies[1]).all()
+    assert matrix.average_accuracy == pytest.approx((0.7 + 0.9) / 2)
+    assert matrix.forgetting == pytest.approx(0.9 - 0.7)
+    assert matrix.backward_transfer == pytest.approx(0.7 - 0.9)
+    assert matrix.forward_transfer == pytest.approx(0.55 - 0.6)
+
+
 def test_table(matrix):
     assert str(matrix) == (
         "  accuracy in %  a      b      c\n"

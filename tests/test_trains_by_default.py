@@ -77,6 +77,13 @@ def test_conditions_that_lie_together():
     learns(model, ([c, x], y))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 24])
+def test_one_condition_in_all_rows_is_no_warning(rows):
+    """The mean of equal numbers is another number, by rounding."""
+    for c in np.random.default_rng(3).normal(size=(10, 2)).astype("float32"):
+        kh.build(2, 1, sizes(2))([np.repeat(c[None], rows, axis=0), np.ones((rows, 1), "float32")])
+
+
 def test_a_sine_network():
     keras.utils.set_random_seed(5)
     learns(kh.build(2, 1, sizes(4), activation=kh.sine(6.0)), problem())

@@ -112,7 +112,8 @@ class RunningScale(keras.layers.Layer):
         self._looked = True
         values = ops.convert_to_numpy(ops.cast(x, "float32"))
         size = float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-        spread = float(np.max(np.std(values, axis=0))) if values.size else 0.0
+        # From one row, not from a mean, which is rounded: 0 of one condition in all rows.
+        spread = float(np.max(np.std(values - values[:1], axis=0))) if values.size else 0.0
         if 0 < spread < TOGETHER * size:
             warnings.warn(
                 f"{self.name}: conditions differ by {spread:.2g} only, about values of size "

@@ -65,6 +65,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         self.verbose = _checked_verbose(verbose)
         self.evaluate = {"verbose": 0, **evaluate}
         self.names = tuple(self.data)
+        self.sequence = ()
         self.rows = {}
 
     @property
@@ -74,46 +75,63 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     @property
     def accuracies(self) -> np.ndarray:
-        """`(tasks, tasks)`: row `i` after task `i`; NaN where it has not been trained."""
+        """`(tasks, tasks)`: row `i` after task `i`; NaN where it has not been trained.
+
+        Rows are in the order of training: a task that was continued has one more for each time.
+        """
         nothing = [np.nan] * len(self.names)
-        return np.array([self.rows.get(f"after {name}", nothing) for name in self.names])
+        return np.array([self.rows.get(label, nothing) for label in self._stages()])
 
     @property
     def trained(self) -> int:
         """Number of tasks that have been trained."""
-        return int(np.sum(~np.isnan(self.accuracies[:, 0])))
+        return len(self._columns())
 
     @property
     def average_accuracy(self) -> float:
         """Mean over the trained tasks, now."""
-        return float(np.mean(self._last())) if self.trained else np.nan
+        return _mean([column[-1] for column, _ in self._columns().values()])
 
     @property
     def forgetting(self) -> float:
         """Mean over all tasks but the last: the best accuracy it ever had, minus that of now."""
-        if self.trained < 2:
-            return np.nan
-        before = self.accuracies[: self.trained - 1, : self.trained - 1]
-        best = np.nanmax(np.where(np.tril(np.ones_like(before)), before, np.nan), axis=0)
-        return float(np.mean(best - self._last()[:-1]))
+        return _mean([column[at[0] : -1].max() - column[-1] for column, at in self._old()])
 
     @property
     def backward_transfer(self) -> float:
         """Mean over all tasks but the last: accuracy now, minus that when it had been learned."""
-        if self.trained < 2:
-            return np.nan
-        return float(np.mean((self._last() - np.diag(self.accuracies)[: self.trained])[:-1]))
+        return _mean([column[-1] - column[at[-1]] for column, at in self._old()])
 
     @property
     def forward_transfer(self) -> float:
         """Mean over all tasks but the first: accuracy just before it, minus that at the start."""
-        if self.trained < 2:
-            return np.nan
-        before = np.diag(self.accuracies, k=1)[: self.trained - 1]
-        return float(np.mean(before - self.initial[1 : self.trained]))
+        start = dict(zip(self.names, self.initial))
+        columns = self._columns().items()
+        return _mean([column[at[0] - 1] - start[name] for name, (column, at) in columns if at[0]])
 
-    def _last(self):
-        return self.accuracies[self.trained - 1, : self.trained]
+    def _stages(self):
+        """`{label of a row: name of the task}`, in the order of training; then tasks to come."""
+        stages = {}
+        for name in [*self.sequence, *(n for n in self.names if n not in self.sequence)]:
+            label, time = f"after {name}", 1
+            while label in stages:
+                time += 1
+                label = f"after {name} ({time})"
+            stages[label] = name
+        return stages
+
+    def _columns(self):
+        """`{trained task: (its accuracy in each row, numbers of the rows after it)}`."""
+        known = {label: name for label, name in self._stages().items() if label in self.rows}
+        columns = dict(zip(self.names, np.array([self.rows[label] for label in known]).T))
+        rows = {name: [] for name in known.values()}
+        for row, name in enumerate(known.values()):
+            rows[name].append(row)
+        return {name: (columns[name], at) for name, at in rows.items()}
+
+    def _old(self):
+        """The columns of all tasks but the one of the last row."""
+        return [(x, at) for x, at in self._columns().values() if at[-1] < len(x) - 1]
 
     def set_model(self, model):
         super().set_model(checks.instance("model", model, ContinualModel))
@@ -130,6 +148,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
                 "`data` must be in the order in which tasks are learned: "
                 f"{list(model.task_names)}. Received: {list(self.names)}"
             )
+        self.sequence = model.task_sequence
         self.rows = dict(model.scores.get(self.metric, {}))
 
     def on_train_begin(self, logs=None):
@@ -137,9 +156,10 @@ class AccuracyMatrix(keras.callbacks.Callback):
             self._record("initial")
 
     def on_train_end(self, logs=None):
-        self._record(f"after {self.model.task}")
+        label = list(self._stages())[len(self.sequence) - 1]
+        self._record(label)
         if self.verbose:
-            print(self.row(f"after {self.model.task}"))
+            print(self.row(label))
 
     def _record(self, label):
         row = []
@@ -166,11 +186,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
 
     def __str__(self):
-        labels = [
-            label
-            for label in ["initial", *(f"after {n}" for n in self.names)]
-            if label in self.rows
-        ]
+        labels = [label for label in ["initial", *self._stages()] if label in self.rows]
         table = [["accuracy in %", *self.names]]
         table += [[label, *(f"{100 * x:.2f}" for x in self.rows[label])] for label in labels]
         summary = {
@@ -190,13 +206,14 @@ class AccuracyMatrix(keras.callbacks.Callback):
         """
         from matplotlib.figure import Figure
 
-        size = 2 + 0.6 * len(self.names)
-        figure = Figure(figsize=(size + 1, size), layout="constrained")
+        rows, columns = self.accuracies.shape
+        figure = Figure(figsize=(3 + 0.6 * columns, 2 + 0.6 * rows), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(100 * self.accuracies, cmap="Blues", vmax=100)
         shade: Tensor = image.norm
         axes.set_xticks(range(len(self.names)), self.names, rotation=45, ha="right")
-        axes.set_yticks(range(len(self.names)), self.names)
+        stages = [label.removeprefix("after ") for label in self._stages()]
+        axes.set_yticks(range(len(stages)), stages)
         axes.set(xlabel="accuracy of", ylabel="after")
         for (i, j), value in np.ndenumerate(self.accuracies):
             if not np.isnan(value):
@@ -204,6 +221,10 @@ class AccuracyMatrix(keras.callbacks.Callback):
                 axes.text(j, i, f"{100 * value:.1f}", ha="center", va="center", color=ink)
         figure.colorbar(image, label="accuracy in %")
         figure.savefig(path, dpi=120)
+
+
+def _mean(values):
+    return float(np.mean(values)) if values else np.nan
 
 
 def _checked_verbose(verbose):

@@ -69,7 +69,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
 
         Args:
             model: The `ContinualModel`, new or loaded.
-            names: Names of all tasks, in order.
+            names: Names of all tasks, in order. A name that comes again goes on with its task.
 
         Yields:
             `(name, epochs of it that are done)`, for the tasks that are not over.
@@ -79,16 +79,18 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         """
         if isinstance(names, str):
             raise TypeError(f"`names` must be a list of names. Received: names={names!r}")
-        names, begun = list(names), list(_checked(model).task_names)
+        names, begun = list(names), list(_checked(model).task_sequence)
         checks.names("names", names)
         if names[: len(begun)] != begun:
             raise ValueError(
                 f"`names` must begin with the model's tasks {begun}. Received: names={names}"
             )
-        for name in names[max(len(begun) - 1, 0) :]:
-            if name not in model.task_names:
-                model.begin_task(name)
-                self.save(model)
+        if begun:
+            yield model.task, model.epochs_done
+        for name in names[len(begun) :]:
+            start = model.continue_task if name in model.task_names else model.begin_task
+            start(name)
+            self.save(model)
             yield name, model.epochs_done
 
     def save(self, model: keras.Model) -> None:

@@ -18,14 +18,16 @@ from keras_hypernet.continual.generated_weights import (
     conditioning_of,
     is_float,
 )
+from keras_hypernet.continual.heads import check_loss, heads_of_model
 from keras_hypernet.continual.initial_optimizer import InitialOptimizer
-from keras_hypernet.continual.masks import heads_of_model, masks_of_model
+from keras_hypernet.continual.masks import masks_of_model
 from keras_hypernet.continual.memory import FrozenCopy, StoredTargets
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
 from keras_hypernet.continual.regularizer import output_regularizer
+from keras_hypernet.continual.task_inputs import TaskInputs
 from keras_hypernet.continual.task_state import TaskState
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
-from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils import backend, checks, keras_internals
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 from keras_hypernet.utils.types import Config, InitializerLike, Shape, Tensor
@@ -45,7 +47,7 @@ OPTIONS = (
     "hold_conditions",
     "seed",
 )
-PROGRESS = ("task_names", "epochs_done", "scores")
+PROGRESS = ("task_sequence", "epochs_done", "scores")
 
 
 @keras.saving.register_keras_serializable(package="keras_hypernet")
@@ -53,9 +55,9 @@ class ContinualModel(ModelOfTasks):
     """Learns tasks one after another; a hypernetwork remembers the weights of each.
 
     `loss = task_loss + beta * retention_loss`, where the retention loss is `output_regularizer`
-    over the tasks before the present one; `fit` reports all three. Each task has a vector of its
-    own; the hypernetwork maps it to the weights of the target, and is kept from changing those of
-    old tasks. An evaluation has no retention loss (it says 0), and its loss is that of the task.
+    over all tasks so far but the present one; `fit` reports all three. Each task has a vector of
+    its own; the hypernetwork maps it to the weights of the target, and is kept from changing those
+    of old tasks. An evaluation has no retention loss (it says 0), and its loss is that of the task.
 
     `beta` weighs unlike numbers. The task loss is what `compile` is given, in Keras a mean over the
     batch. The retention loss is the mean over old tasks of the squared change of their weights,
@@ -80,9 +82,10 @@ class ContinualModel(ModelOfTasks):
         tasks_per_step: Number of old tasks that are drawn for a step; `None` is all.
         tasks_per_call: At most so many of them go through the generator at once; see
             `output_regularizer`.
-        heads: For each task, a list of the outputs that are its own, as many for all. The model
-            then returns these, and labels count from 0 in each task. `None`: all outputs are the
-            task's.
+        heads: For each task, a list of the outputs that are its own, or the number of them, which
+            then follow those of the tasks before: `[2, 5, 3]` is for tasks of 2, 5 and 3 classes
+            and a model of 10 outputs. The model then returns these, and labels count from 0 in
+            each task. `None`: all outputs are the task's.
         task_statistics: Whether each task has its own moving statistics of the target (of batch
             normalization). If not, all tasks move the same ones.
         keep_optimizer: Whether the optimizer keeps its state where a task begins, instead of
@@ -95,11 +98,16 @@ class ContinualModel(ModelOfTasks):
         **kwargs: `name` and `dtype`.
 
     Call arguments:
-        inputs: The model's other inputs: a tensor, a list in their order, or a dict by name.
+        inputs: The model's other inputs: a tensor, a list in their order, or a dict by name. Or all
+            of its inputs, with ids `(rows,)` in place of the one that stands for the task: each row
+            is then of the task that it names, an index into `task_names`. So `fit` takes batches of
+            several tasks (see there), if weights are not shared by all rows (`shared=True`).
         training: As in any model.
 
     Returns:
         What `model` returns with the weights of the active task, or its head `(batch, outputs)`.
+        With heads of unlike sizes, rows with ids have the outputs of the largest one, and -30000
+        for those that their own task lacks.
 
     Raises:
         ValueError: if the model's weights depend on no or several inputs, trained weights are not
@@ -131,7 +139,7 @@ class ContinualModel(ModelOfTasks):
         targets: str = "weights",
         tasks_per_step: int | None = None,
         tasks_per_call: int | None = None,
-        heads: Sequence[Sequence[int]] | None = None,
+        heads: Sequence[int] | Sequence[Sequence[int]] | None = None,
         task_statistics: bool = True,
         keep_optimizer: bool = False,
         hold_conditions: bool | None = None,
@@ -187,11 +195,9 @@ class ContinualModel(ModelOfTasks):
             "embeddings_initializer", embeddings_initializer
         )
         self.seed = seed
-        self.task_names: tuple[str, ...] = ()
         self.epochs_done = 0
         self.scores = {}
-        self.data_names = tuple(x.name for x in data)
-        self.condition_name = condition.name
+        self.inputs_of_tasks = TaskInputs([x.name for x in model.inputs], condition.name)
 
         self.embedding = None
         if len(condition.shape) > 1:
@@ -223,8 +229,7 @@ class ContinualModel(ModelOfTasks):
     def begin_task(self, name: str) -> None:
         """Remembers the tasks so far, and makes the next slot the one that is trained.
 
-        A fresh optimizer has the learning rate of `compile`. A task that is over is not trained
-        again.
+        A fresh optimizer has the learning rate of `compile`. `continue_task` goes on with a task.
 
         Args:
             name: Name of the task, a string that no other task has.
@@ -236,24 +241,64 @@ class ContinualModel(ModelOfTasks):
         checks.name("name", name)
         self._check_outside("begin a task")
         if name in self.task_names:
-            raise ValueError(f"`name` must be new: there is a task {name!r} already.")
-        count = len(self.task_names)
-        if count == self.num_tasks:
+            raise ValueError(
+                f"`name` must be new: there is a task {name!r} already. `continue_task(name)` goes "
+                "on with it."
+            )
+        if len(self.task_names) == self.num_tasks:
             raise ValueError(
                 f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. "
                 f"Received: name={name!r}"
             )
+        self._start(name)
+
+    def continue_task(self, name: str) -> None:
+        """Remembers the other tasks, and makes an old one the one that is trained, again.
+
+        As where a task begins, the optimizer is fresh. The task's weights and vector may change;
+        those of all others are kept, later tasks too. Its statistics move on from where they were.
+
+        Args:
+            name: Name of a task that has begun.
+
+        Raises:
+            TypeError, ValueError: if there is no such task, or another one is active in `at_task`.
+                The model is then as it was.
+
+        Example:
+
+        >>> model = kh.ContinualModel(kh.build(4, 2, [(2, 1)]), num_tasks=2)
+        >>> model.begin_task("first")
+        >>> model.begin_task("second")
+        >>> model.continue_task("first")
+        >>> model.task, model.task_names, model.task_sequence
+        ('first', ('first', 'second'), ('first', 'second', 'first'))
+        """
+        checks.name("name", name)
+        self._check_outside("continue a task")
+        if name not in self.task_names:
+            raise ValueError(
+                f"`name` must be one of the tasks {list(self.task_names)}: `begin_task(name)` "
+                f"begins another. Received: name={name!r}"
+            )
+        self._start(name)
+
+    def _start(self, name):
+        sequence = (*self.task_sequence, name)
+        names = list(dict.fromkeys(sequence))
+        slot = names.index(name)
         fresh = []  # what may fail comes first
         if self.initial_optimizer is not None and not self.keep_optimizer:
             fresh = self.initial_optimizer.values(self.optimizer, self.trainable_variables)
-        if count and self.memory is not None:
-            self.memory.remember(self.generated, count, self.tasks_per_call)
+        others = _others(names, slot)
+        if others and self.memory is not None:
+            self.memory.remember(self.generated, others, self.tasks_per_call)
         for variable, value in fresh:
             variable.assign(value)
-        self.task_state.activate(count)
-        self.task_names = (*self.task_names, name)
+        self.task_state.activate(slot)
+        self.task_sequence = sequence
         self.epochs_done = 0
-        self.train_function = None  # it was compiled for another number of old tasks
+        self.train_function = None  # it was compiled for other old tasks
 
     # The network and its losses.
 
@@ -268,6 +313,8 @@ class ContinualModel(ModelOfTasks):
         return [v for v in others if is_float(v)]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.heads is not None and self.inputs_of_tasks.has_ids(x):
+            check_loss(self.loss, self.heads)
         task_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         rows = ops.shape(keras.tree.flatten(x)[0])[0]
         self.task_loss_tracker.update_state(task_loss, sample_weight=rows)
@@ -278,19 +325,19 @@ class ContinualModel(ModelOfTasks):
         return task_loss + self.beta * ops.cast(retention_loss, task_loss.dtype)
 
     def retention_loss(self, training: bool | None = None) -> Tensor:
-        """`output_regularizer` over the tasks before the present one; 0 for the first.
+        """`output_regularizer` over all tasks so far but the present one; 0 for the first.
 
         Override it to call that with other arguments, such as an importance of weights.
         """
-        count = len(self.task_names) - 1
-        if self.memory is None or count < 1:
+        others = _others(self.task_names, self._slot(None))
+        if self.memory is None or not others:
             return ops.zeros(())
         return output_regularizer(
             self.generated,
-            ops.arange(count, dtype="int32"),
-            **self.memory.arguments(count),
+            np.array(others, "int32"),
+            **self.memory.arguments(len(others)),
             tasks_per_step=self.tasks_per_step,
-            mask=None if self.masks is None else self.masks[:count],
+            mask=None if self.masks is None else self.masks[others],
             hold_conditions=self.hold_conditions,
             tasks_per_call=self.tasks_per_call,
             training=training,
@@ -322,16 +369,16 @@ class ContinualModel(ModelOfTasks):
         self._check_outside("train")
         if self.train_function is None or force:
             self._freeze_rows()
-        return super().make_train_function(force)
+        with backend.own_step(self, "train_step"):
+            return super().make_train_function(force)
 
     def _freeze_rows(self):
         """Lets only the rows of some tasks be trained, in all that has a row per task."""
-        present = len(self.task_names) - 1
-        first = present if self.hold_conditions else 0
+        present = self._slot(None)
+        others = [] if self.hold_conditions else _others(self.task_names, present)
         pairs = zip(self.generated.conditional_variables, self.given_constraints)
         for variable, constraint in pairs:
-            rows = np.arange(variable.shape[0])
-            trained = (first <= rows) & (rows <= present)
+            trained = np.isin(np.arange(variable.shape[0]), [present, *others])
             variable.constraint = FrozenRows(variable, trained, constraint)
 
     # Saving.
@@ -339,17 +386,26 @@ class ContinualModel(ModelOfTasks):
     def save_own_variables(self, store):
         self._check_outside("save")
         store["tasks"] = np.array(len(self.task_names))
+        store["present"] = np.array(self._slot(None))
         # Keras saves no state of random generators: a loaded model would draw other numbers.
         for i, state in enumerate(self._seeds()):
             store[f"seed_{i}"] = state
 
     def load_own_variables(self, store):
+        self._check_outside("load weights")
         saved, here = int(store["tasks"][()]), len(self.task_names)
         if saved != here:
             raise ValueError(
                 f"The weights are of a model with {saved} tasks, and this one has {here}. Weights "
                 "have no names of tasks: load the whole model from a `.keras` file, or begin the "
                 "same tasks first."
+            )
+        present = self._slot(None)
+        if "present" in store and int(store["present"][()]) != present:  # not in older files
+            raise ValueError(
+                f"The weights are of a model that trains its task {int(store['present'][()])}, "
+                f"and this one trains its task {present}. Load the whole model from a `.keras` "
+                "file, or call `continue_task` first."
             )
         for i, state in enumerate(self._seeds()):
             state.assign(store[f"seed_{i}"])
@@ -382,10 +438,17 @@ class ContinualModel(ModelOfTasks):
         model = cls(**config)
         model.trainable = trainable
         set_flags(model, flags["all"])
-        model.task_names = tuple(progress["task_names"])
+        sequence = progress.get("task_sequence") or progress.get("task_names", ())  # older files
+        model.task_sequence = tuple(sequence)
+        model.task_state.activate(model._slot(None))
         model.epochs_done = progress["epochs_done"]
         model.scores = dict(progress["scores"])
         return model
+
+
+def _others(names, slot):
+    """Ids of all tasks but one."""
+    return [i for i in range(len(names)) if i != slot]
 
 
 def _embedding(condition, num_tasks, initializer):

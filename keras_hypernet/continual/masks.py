@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from keras_hypernet.continual.heads import check_heads
 from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.models.calls import made_by, values_in
-from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Tensor
 from keras_hypernet.weights.spec import WeightSpec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keras_hypernet.weights.spec import SpecLike
 
 
-def head_masks(spec: SpecLike, heads: Sequence[Sequence[int]] | None) -> Tensor:
+def head_masks(spec: SpecLike, heads: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
     """Marks, for each task, the weights that its outputs (its head) depend on.
 
     All weights but those of the last layer, and of these the ones that lead to the task's outputs.
@@ -27,7 +27,8 @@ def head_masks(spec: SpecLike, heads: Sequence[Sequence[int]] | None) -> Tensor:
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes. Its last layer is the output's:
             a kernel, `(..., outputs)` or as its layout says, and a bias `(outputs,)` or none.
-        heads: For each task, a list of the indices of its outputs.
+        heads: For each task, a list of the indices of its outputs; or the number of its outputs,
+            which then follow those of the tasks before.
 
     Returns:
         Array `(tasks, total)` of bools.
@@ -56,9 +57,9 @@ def head_masks(spec: SpecLike, heads: Sequence[Sequence[int]] | None) -> Tensor:
             "separable layer an output depends on the weights of others. "
             f"Received: {[(t.name, t.shape, t.layout) for t in last]}"
         )
-    heads = check_heads(heads, outputs)
-    masks = np.ones((len(heads), spec.total), bool)
-    for mask, head in zip(masks, heads):
+    checked = check_heads(heads, outputs)
+    masks = np.ones((len(checked), spec.total), bool)
+    for mask, head in zip(masks, checked):
         wanted = np.isin(np.arange(outputs), head)
         for tensor in last:
             part = slice(tensor.offset, tensor.offset + tensor.size)
@@ -71,35 +72,6 @@ def _along_outputs(values, tensor):  # (outputs,) -> shape of the tensor
     axes = [axis % rank for axis in tensor.output_axes]
     shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
     return np.broadcast_to(values.reshape(shape), tensor.shape)
-
-
-def check_heads(heads, outputs):
-    """Lists of indices of outputs, one per task, as tuples."""
-    found = []
-    for i, head in enumerate(checks.non_empty_list("heads", heads)):
-        head = checks.non_empty_list(f"heads[{i}]", head)
-        head = tuple(checks.count(f"heads[{i}]", index) for index in head)
-        if len(set(head)) < len(head) or max(head) >= outputs:
-            raise ValueError(
-                f"`heads[{i}]` must have different indices of the {outputs} outputs. "
-                f"Received: {list(head)}"
-            )
-        found.append(head)
-    return tuple(found)
-
-
-def heads_of_model(heads, num_tasks, model):
-    """Heads of the tasks that a model with one output has room for, all of one length."""
-    if len(model.outputs) != 1:
-        raise ValueError(f"`heads` are of a model with one output. Received: {len(model.outputs)}")
-    heads = check_heads(heads, model.outputs[0].shape[-1])
-    sizes = {len(head) for head in heads}
-    if len(heads) != num_tasks or len(sizes) > 1:
-        raise ValueError(
-            f"`heads` must have one list for each of the {num_tasks} tasks, all of one length. "
-            f"Received: {len(heads)} of the lengths {sorted(sizes)}"
-        )
-    return heads
 
 
 def masks_of_model(spec, heads, graph):

@@ -9,7 +9,7 @@ from keras_hypernet.utils.naming import unique_name
 
 
 class StoredTargets(keras.layers.Layer):
-    """The weights that were generated for each old task: memory for `num_tasks - 1` targets.
+    """The weights that were generated for the other tasks: memory for `num_tasks - 1` targets.
 
     Args:
         generated: The `GeneratedWeights` to remember.
@@ -24,17 +24,18 @@ class StoredTargets(keras.layers.Layer):
         )
         self.built = True
 
-    def remember(self, generated, count, tasks_per_call):
+    def remember(self, generated, ids, tasks_per_call):
+        """Stores the weights of tasks, in the order of their ids."""
         values = value_of(self.targets)
-        per_call = tasks_per_call or count
-        for start in range(0, count, per_call):
-            ids = np.arange(start, min(start + per_call, count), dtype="int32")
-            new = generated(ops.convert_to_tensor(ids), training=False)
-            values[ids] = ops.convert_to_numpy(ops.cast(new, "float32"))
+        per_call = tasks_per_call or len(ids)
+        for start in range(0, len(ids), per_call):
+            part = np.array(ids[start : start + per_call], "int32")
+            new = generated(ops.convert_to_tensor(part), training=False)
+            values[start : start + len(part)] = ops.convert_to_numpy(ops.cast(new, "float32"))
         self.targets.assign(values)
 
     def arguments(self, count):
-        """What `output_regularizer` is given for the first tasks."""
+        """What `output_regularizer` is given for the tasks that were remembered."""
         return {"targets": self.targets[:count]}
 
 
@@ -58,13 +59,13 @@ class FrozenCopy(keras.layers.Layer):
         ]
         self.built = True
 
-    def remember(self, generated, count, tasks_per_call):
+    def remember(self, generated, ids, tasks_per_call):
         values = [value_of(v) for v in _variables(generated)]
         for copy, value in zip(self.copies, values):
             copy.assign(value)
 
     def arguments(self, count):
-        """What `output_regularizer` is given for the first tasks."""
+        """What `output_regularizer` is given for the tasks that were remembered."""
         return {"frozen": dict(zip(self.names, self.copies))}
 
 

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_hypernet.continual.entropy import entropies_of
+from keras_hypernet.continual.compiled_functions import CompiledFunctions
+from keras_hypernet.continual.entropy import surest
+from keras_hypernet.continual.heads import heads_of_rows
 from keras_hypernet.models.specializer import specialize
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Tensor
@@ -18,15 +20,26 @@ from keras_hypernet.utils.types import Tensor
 class ModelOfTasks(keras.Model):
     """The base of `ContinualModel`: the use of the tasks that it has learned.
 
-    A subclass has a `model` with inputs `condition_name` and `data_names`, an `embedding` of tasks
-    (or `None`), the `heads` of its outputs (or `None`), the `task_names`, and the `task_state` that
-    says which of them is active.
+    A subclass has a `model`, the `inputs_of_tasks` that this takes, an `embedding` of tasks (or
+    `None`), the `heads` of its outputs (or `None`), and the `task_state` that says which task is
+    active.
     """
+
+    def __init__(self, **kwargs: Tensor) -> None:
+        super().__init__(**kwargs)
+        self.task_sequence: tuple[str, ...] = ()
+        self.test_functions = CompiledFunctions("test")
+        self.predict_functions = CompiledFunctions("predict")
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of their slots."""
+        return tuple(dict.fromkeys(self.task_sequence))
 
     @property
     def task(self) -> str | None:
         """Name of the present task, the one that `fit` trains; `None` before the first."""
-        return self.task_names[-1] if self.task_names else None
+        return self.task_sequence[-1] if self.task_sequence else None
 
     @contextlib.contextmanager
     def at_task(self, name: str | None) -> Iterator[None]:
@@ -48,7 +61,7 @@ class ModelOfTasks(keras.Model):
     @contextlib.contextmanager
     def at_slot(self, slot):
         """As `at_task`, by number: also a slot that no task has taken."""
-        before = self.task_state.task
+        before = self.task_state.slot
         self.task_state.activate(slot)
         try:
             yield
@@ -56,15 +69,16 @@ class ModelOfTasks(keras.Model):
             self.task_state.activate(before)
 
     def _check_outside(self, what):
-        if self.task_state.task != self._slot(None):
+        if self.task_state.slot != self._slot(None):
             raise ValueError(
                 f"To {what}, leave `at_task` first: the active task is not the present one, "
                 f"{self.task!r}."
             )
 
     def _slot(self, name):
-        if name is None:
-            return max(len(self.task_names) - 1, 0)
+        if name is None and not self.task_names:
+            return 0
+        name = self.task if name is None else name
         if name not in self.task_names:
             raise ValueError(
                 f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
@@ -98,39 +112,54 @@ class ModelOfTasks(keras.Model):
     # Use.
 
     def call(self, inputs, training=None):
-        values = self._by_name(inputs)
-        ids = ops.reshape(self.task_state.active, (1,))
-        values[self.condition_name] = ids if self.embedding is None else self.embedding(ids)
+        self._check_ids(inputs)
+        values = self.inputs_of_tasks.tensors(inputs)
+        condition = self.inputs_of_tasks.condition
+        ids = values.get(condition, ops.reshape(self.task_state.active, (1,)))
+        values[condition] = ids if self.embedding is None else self.embedding(ids)
         if not isinstance(self.model.input, dict):
             values = [values[x.name] for x in self.model.inputs]
         outputs = self.model(values, training=training)
         if self.heads is None:
             return outputs
-        head = ops.take(ops.convert_to_tensor(self.heads), self.task_state.active, axis=0)
-        return ops.take(outputs, head, axis=-1)
+        outputs = heads_of_rows(outputs, self.heads, ids)
+        if self.inputs_of_tasks.has_ids(inputs):
+            return outputs
+        return outputs[..., : self._head_size()]
 
-    def _by_name(self, inputs):
-        """`{name: tensor}` of the data."""
-        if isinstance(inputs, dict):
-            values = dict(inputs)
-        else:
-            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            names = self.data_names if len(inputs) == len(self.data_names) else ()
-            values = dict(zip(names, inputs))
-        if set(values) != set(self.data_names):
-            shapes = keras.tree.map_structure(lambda x: getattr(x, "shape", x), inputs)
+    def fit(self, *args: Tensor, **kwargs: Tensor) -> keras.callbacks.History:
+        """As `keras.Model.fit`, on rows of the present task, or each of the task that it names.
+
+        `fit([ids, x], y)` trains on rows of several tasks, such as the present one and a memory of
+        old ones: ids are indices into `task_names`, in the place of the input of `model` that
+        stands for the task. The retention loss is that of the present task.
+        """
+        self._check_given(args, kwargs)
+        return super().fit(*args, **kwargs)
+
+    def _check_given(self, args, kwargs, task=None):
+        """Refuses ids of rows, as far as arrays say them, before anything runs."""
+        x = args[0] if args else kwargs.get("x")
+        if not isinstance(x, (dict, list, tuple)):  # a dataset is not read
+            return
+        self._check_ids(x)
+        self.inputs_of_tasks.check_begun(x, self.task_names)
+        if task is not None and self.inputs_of_tasks.has_ids(x):
             raise ValueError(
-                f"`inputs` must be the data {list(self.data_names)}: a tensor, a list in this "
-                f"order or a dict. Received: {shapes}"
+                "Either `task` says which task it is, or each row has an id of its own. Received: "
+                f"task={task!r}, and ids of rows"
             )
-        # Without compilation JAX is given arrays, which must not stand beside tensors.
-        return {name: ops.convert_to_tensor(value) for name, value in values.items()}
+
+    def _check_ids(self, inputs):
+        self.inputs_of_tasks.check_ids(inputs, self.task_state.statistics)
 
     def evaluate(self, *args: Tensor, task: str | None = None, **kwargs: Tensor) -> Tensor:
         """As `keras.Model.evaluate`, for a named task; `None` is the active one.
 
-        The loss is that of the task alone: the retention loss is no part of an evaluation.
+        The loss is that of the task alone: the retention loss is no part of an evaluation. Rows may
+        have tasks of their own, as in `fit`.
         """
+        self._check_given(args, kwargs, task)
         with self._chosen(task):
             return super().evaluate(*args, **kwargs)
 
@@ -145,7 +174,9 @@ class ModelOfTasks(keras.Model):
         """As `keras.Model.predict`, for a named task; `None` is the active one.
 
         With `infer_task=True` each row has the prediction of the task that the method `infer_task`
-        finds for it, which takes `from_logits`, too.
+        finds for it, which takes `from_logits`, too. `predict([ids, x])` is for rows of several
+        tasks, as in `fit`. Where tasks have unlike many outputs, both have the most of a task; the
+        ones that a row's own task lacks are -30000, or 0 among probabilities of inferred tasks.
         """
         if not checks.boolean("infer_task", infer_task):
             if not checks.boolean("from_logits", from_logits):
@@ -153,6 +184,7 @@ class ModelOfTasks(keras.Model):
                     "`from_logits` is for inferred tasks, with `infer_task=True`. "
                     "Received: from_logits=False, infer_task=False"
                 )
+            self._check_given(args, kwargs, task)
             with self._chosen(task):
                 return super().predict(*args, **kwargs)
         if task is not None:
@@ -171,7 +203,8 @@ class ModelOfTasks(keras.Model):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Finds the task of each row, where it is not known: the one with the surest prediction.
 
-        Every task predicts, and the prediction of least entropy is the surest. It is for models
+        Every task predicts, and the prediction of least entropy is the surest; where tasks have
+        unlike many classes, of least entropy beside that of its classes at random. It is for models
         with one output, of classes. `predict(x, infer_task=True)` are the predictions.
 
         Args:
@@ -198,6 +231,18 @@ class ModelOfTasks(keras.Model):
         if not self.task_names:
             raise ValueError("There is no task to infer: call `begin_task(name)` first.")
         outputs = [self.predict(*args, task=name, **kwargs) for name in self.task_names]
-        outputs = np.stack(outputs, axis=1)
-        entropies = entropies_of(outputs, from_logits)
-        return outputs, entropies.argmin(axis=1), entropies
+        return surest(outputs, from_logits)
+
+    # Tasks with another number of outputs need another function.
+
+    def make_test_function(self, force: bool = False) -> Tensor:
+        make = super().make_test_function
+        return self.test_functions.make(self, self._head_size(), make, force)
+
+    def make_predict_function(self, force: bool = False) -> Tensor:
+        make = super().make_predict_function
+        return self.predict_functions.make(self, self._head_size(), make, force)
+
+    def _head_size(self):
+        """Number of the active task's own outputs, where tasks have such."""
+        return None if self.heads is None else len(self.heads[self.task_state.slot])

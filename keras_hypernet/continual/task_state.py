@@ -19,6 +19,7 @@ class TaskState(keras.layers.Layer):
 
     def __init__(self, num_tasks, variables):
         super().__init__(name=unique_name("task_state"))
+        self.slot = 0  # the value of `active`, for Python
         self.find = lambda: variables  # not an attribute: they are saved where they belong
         self.active = self.add_weight(
             (), initializer="zeros", trainable=False, name="active", dtype="int32"
@@ -38,11 +39,8 @@ class TaskState(keras.layers.Layer):
         """Keeps the statistics of the active task, and puts those of another in their place."""
         for table, variable in zip(self.statistics, self.find()):
             values = value_of(table)
-            values[self.task] = ops.convert_to_numpy(variable)
+            values[self.slot] = ops.convert_to_numpy(variable)
             table.assign(values)
             variable.assign(values[task])
         self.active.assign(task)
-
-    @property
-    def task(self):
-        return int(ops.convert_to_numpy(self.active))
+        self.slot = task

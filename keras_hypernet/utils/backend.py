@@ -1,6 +1,7 @@
 """What is done another way on one backend than on others; an unknown backend uses `keras.ops`."""
 
 import contextlib
+import functools
 
 import keras
 from keras import ops
@@ -222,6 +223,20 @@ def _sum_in_turn_tensorflow(function, values, state, number):
 
     made, *state = total(*values)
     return made, state
+
+
+@contextlib.contextmanager
+def own_step(model, name):
+    """Within it, a step of a model is a function of its own, to be compiled.
+
+    JAX has one trace for equal functions as long as one of them lives, and the same method is
+    equal: what a step reads of the model beside its tensors would be that of before.
+    """
+    vars(model)[name] = functools.partial(getattr(model, name))
+    try:
+        yield
+    finally:
+        del vars(model)[name]
 
 
 def take_per_row(tables, ids):
