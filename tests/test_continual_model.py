@@ -657,12 +657,20 @@ def weights_of_others(path):
     [
         (lambda model: model.begin_task("c"), "To begin a task, leave `at_task`"),
         (lambda model: fit(model, tasks()["a"]), "To train, leave `at_task`"),
-        (lambda model: model.save("never.keras"), "To save, leave `at_task`"),
     ],
 )
 def test_another_task_is_active_for_use_alone(action, message):
     with pytest.raises(ValueError, match=message):
         inside(action)
+
+
+def test_a_model_that_cannot_be_saved_leaves_the_file_that_there_is(tmp_path):
+    for name, save in {"a.keras": "save", "a.weights.h5": "save_weights"}.items():
+        path = tmp_path / name
+        path.write_text("what was there")
+        with pytest.raises(ValueError, match="To save, leave `at_task`"):
+            inside(lambda model, path=path, save=save: getattr(model, save)(path))
+        assert path.read_text() == "what was there"
 
 
 def test_weights_without_names_are_those_of_as_many_tasks(tmp_path):

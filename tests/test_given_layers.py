@@ -403,7 +403,7 @@ def test_nested_models_and_names_that_are_not_their_own(rng):
     assert_equal(predict(hyper, [z, data]), predict(plain, data))
     deep = keras.Model(inside, shared(layers.Dense(4, name="dense")(inside)), name="deep")
     both = settle(keras.Model(x, layers.Dense(4, name="dense")(shared(deep(x)))), rng)
-    with pytest.raises(ValueError, match=r"`copy=False` needs layers with names of.*dense"):
+    with pytest.raises(ValueError, match=r"not copied must have a name of its own.*dense"):
         kh.hypernetize(both, SIZE, mode="low_rank", copy=False, select="shared/kernel")
 
 

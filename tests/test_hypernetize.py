@@ -1123,6 +1123,81 @@ def test_inputs_that_may_be_left_out(kind, rng, tmp_path):
         assert_close(numpy_of(table([np.zeros(1, "int32"), x, other])), expected)
 
 
+class NoConfig(layers.Layer):
+    """A layer without variables that no config makes anew."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+class Sines(keras.Operation):
+    """An operation of one's own, with an argument that no file has."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+PYTHON = {
+    "lambda layer": lambda: layers.Lambda(lambda x: x + 1),
+    "activation layer": lambda: layers.Activation(lambda x: 2 * x),
+    "activation of a layer": lambda: layers.Dense(4, activation=lambda x: ops.sin(x)),
+    "initializer": lambda: layers.Dense(4, kernel_initializer=lambda s, dtype: ops.ones(s, dtype)),
+    "layer without a config": lambda: NoConfig(lambda x: x * 3),
+    "operation": lambda: Sines(ops.sin),
+    "operations": lambda: lambda x: ops.reshape(ops.sin(x) + 0.5 * x, (-1, 4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+@pytest.mark.parametrize("where", ["graph", "nested"])
+@pytest.mark.parametrize("name", PYTHON)
+def test_parts_that_no_config_makes_anew(name, where, rng, tmp_path):
+    x = keras.Input((4,))
+    part = PYTHON[name]()
+    if where == "nested":
+        inside = keras.Input((4,))
+        part = keras.Model(inside, layers.Dense(4)(part(inside)), name="inner")
+    model = keras.Model(x, layers.Dense(2, name="head")(part(x)))
+    data, z = floats(rng, 4, 4), floats(rng, 4, SIZE)
+    expected = predict(model, data)
+    for options in ({"mode": "delta"}, {"mode": "delta", "select": "head", "freeze": "all"}):
+        hyper = kh.hypernetize(model, SIZE, **options)
+        assert_close(numpy_of(hyper([z, data])), expected)
+        for v in hyper.trainable_variables:
+            v.assign(v + 0.1)
+        outputs = numpy_of(hyper([z, data]))
+        plain, table = kh.specialize(hyper, z[:1]), kh.tabulate(hyper, z)
+        assert_close(numpy_of(plain(data[:1])), outputs[:1])
+        assert_close(numpy_of(table([np.arange(4, dtype="int32"), data])), outputs)
+    compiled(hyper).fit(Batches([z, data], floats(rng, 4, 2)), verbose=0)
+    assert_close(predict(model, data), expected, rtol=0, atol=0)
+    if "lambda" in name:  # as of Keras' own
+        outputs = numpy_of(hyper([z, data]))
+        hyper.save(tmp_path / "hyper.keras")
+        loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=False)
+        assert_close(numpy_of(loaded([z, data])), outputs)
+        with pytest.raises(ValueError, match="safe_mode=False"):
+            keras.saving.load_model(tmp_path / "hyper.keras")
+
+
+def test_a_regularizer_that_no_config_has_is_refused():
+    dense = layers.Dense(2, kernel_regularizer=lambda w: ops.sum(w), name="dense")
+    model = keras.Sequential([keras.Input((4,)), dense])
+    with pytest.raises(ValueError, match=r"dense/kernel has a regularizer .*register"):
+        kh.hypernetize(model, SIZE)
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no sparse tensors on PyTorch")
 def test_sparse_inputs(rng):
     x = keras.Input((6,), sparse=True)

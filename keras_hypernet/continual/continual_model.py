@@ -383,6 +383,16 @@ class ContinualModel(ModelOfTasks):
 
     # Saving.
 
+    def save(self, *args: Tensor, **kwargs: Tensor) -> None:
+        """As `keras.Model.save`. No task but the present one may be active."""
+        self._check_outside("save")  # before there is a file
+        super().save(*args, **kwargs)
+
+    def save_weights(self, *args: Tensor, **kwargs: Tensor) -> None:
+        """As `keras.Model.save_weights`. No task but the present one may be active."""
+        self._check_outside("save")
+        super().save_weights(*args, **kwargs)
+
     def save_own_variables(self, store):
         self._check_outside("save")
         store["tasks"] = np.array(len(self.task_names))

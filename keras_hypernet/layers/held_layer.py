@@ -10,6 +10,8 @@ from keras_hypernet.utils.copying import (
     build_of,
     copy_built,
     copy_of,
+    copy_or_itself,
+    layer_of,
     without_build,
 )
 from keras_hypernet.utils.naming import give_unique_path
@@ -35,6 +37,9 @@ class HeldLayer(CompositeLayer):
         self.supports_masking = layer.supports_masking
         self.autocast = layer.autocast
 
+    def wrapped_layer(self):
+        return self.layer
+
     def build(self, *shapes, **named_shapes):
         self.layer.trainable = self.trainable
 
@@ -54,7 +59,7 @@ class HeldLayer(CompositeLayer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        layer = layer_of(config.pop("layer"))
         give_unique_path(layer)
         build_as(layer, config.pop("layer_build"))
         return cls(layer, **config)
@@ -63,7 +68,7 @@ class HeldLayer(CompositeLayer):
 def freezable_copy(operation):
     """A copy of a layer or operation; once it is frozen, it is so in files and copies too."""
     forgets = isinstance(operation, keras.layers.Layer) and _forgets(operation)
-    return HeldLayer(copy_built(operation)) if forgets else copy_of(operation)
+    return HeldLayer(copy_built(operation)) if forgets else copy_or_itself(operation)
 
 
 def freezable(operation):

@@ -18,6 +18,7 @@ from keras_hypernet.utils.copying import (
     copy_built,
     copy_of,
     copy_values,
+    layer_of,
     without_build,
 )
 from keras_hypernet.utils.naming import give_unique_path
@@ -156,7 +157,7 @@ class HiddenLayer(HyperLayer):
     @classmethod
     def from_config(cls, config: Config) -> HiddenLayer:
         config = dict(config)
-        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        layer = layer_of(config.pop("layer"))
         build, trainable = config.pop("layer_build"), config.pop("layer_trainable")
         layer.name = config.pop("layer_name")
         give_unique_path(layer)  # its state keeps its path, and may be loaded twice

@@ -7,7 +7,7 @@ from keras_hypernet.layers.held_layer import layer_inside
 from keras_hypernet.models.calls import ModelCall, filled
 from keras_hypernet.models.graph_reader import before, everything
 from keras_hypernet.utils import keras_internals
-from keras_hypernet.utils.copying import copy_of, copy_values
+from keras_hypernet.utils.copying import copy_or_itself, copy_values
 from keras_hypernet.utils.naming import session_name
 
 
@@ -115,7 +115,7 @@ class GraphWriter:
     # What a subclass may say.
 
     def new_copy(self, operation):
-        return copy_of(operation)
+        return copy_or_itself(operation)
 
     def taken_by(self, call):
         """What a call takes that is written."""
@@ -130,6 +130,14 @@ class GraphWriter:
 
     def rewrites(self, call):
         """Whether a nested model is written anew, rather than copied as a whole."""
+        return True
+
+    def is_copied(self, model):
+        """Whether a nested model can be copied as a whole."""
+        try:
+            self.copy(model)
+        except ValueError:
+            return False
         return True
 
     def key_of(self, call):

@@ -6,7 +6,7 @@ from keras_hypernet.layers.held_layer import freezable, freezable_copy
 from keras_hypernet.models.calls import Entry, filled
 from keras_hypernet.models.graph_writer import GraphWriter
 from keras_hypernet.utils import keras_internals, keras_saving
-from keras_hypernet.utils.copying import USE_ITSELF, copy_of
+from keras_hypernet.utils.copying import USE_ITSELF, copy_or_itself
 from keras_hypernet.utils.naming import free_name
 
 
@@ -58,9 +58,11 @@ class HyperWriter(GraphWriter):
         if not self.copied:
             return self._given(operation, name)
         try:
-            copy = freezable_copy(operation) if self.frozen else copy_of(operation)
+            copy = freezable_copy(operation) if self.frozen else copy_or_itself(operation)
         except ValueError as error:
             raise ValueError(f"{error}. {USE_ITSELF}") from error
+        if copy is operation:
+            return self._given(operation, name)
         copy.name = name
         return copy
 
@@ -68,7 +70,7 @@ class HyperWriter(GraphWriter):
         """A layer of the given model itself."""
         if name != operation.name:
             raise ValueError(
-                "`copy=False` needs layers with names of their own, where nested models share "
+                "A layer that is not copied must have a name of its own, where nested models share "
                 f"layers with the rest of `model`. Received: {operation.name!r} more than once"
             )
         return freezable(operation) if self.frozen else operation

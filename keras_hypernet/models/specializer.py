@@ -17,7 +17,7 @@ from keras_hypernet.models.graph_reader import (
     run,
 )
 from keras_hypernet.models.graph_writer import GraphWriter
-from keras_hypernet.utils.copying import assign_parts, copy_of
+from keras_hypernet.utils.copying import assign_parts, copy_or_itself
 from keras_hypernet.utils.naming import HYPER
 from keras_hypernet.utils.types import Nest
 
@@ -103,13 +103,13 @@ class PlainWriter(GraphWriter):
         return without_weights(call) if hyper else everything(call)
 
     def new_copy(self, operation):
-        return copy_of(layer_inside(operation))
+        return copy_or_itself(layer_inside(operation))
 
     def name_of(self, place):
         return self.name
 
     def rewrites(self, call):
-        return id(call.model) in self.hyper_models
+        return id(call.model) in self.hyper_models or not self.is_copied(call.model)
 
     def key_of(self, call):
         """The model, and what it generates its weights from."""

@@ -120,7 +120,7 @@ class TargetLayer:
             p.name,
             mode=mode,
             **(self._update(p, path) if mode == LOW_RANK else {}),
-            regularizer=regularizer and keras.regularizers.serialize(regularizer),
+            regularizer=regularizer and _config_of(regularizer, path),
             constraint=constraint and keras.constraints.serialize(constraint),
             trainable=p.variable.trainable and not (self.options.freeze == "all" and mode is None),
         )
@@ -173,6 +173,20 @@ class TargetLayer:
         elif self.options.copy:
             kept = self._kept(self.weights.plans)
             self.weights.assign({name: value_of(v) for name, v in kept.items()})
+
+
+def _config_of(regularizer, path):
+    """The config of a regularizer, which a hyper layer makes it anew from."""
+    try:
+        config = keras.regularizers.serialize(regularizer)
+        keras.regularizers.get(config)
+    except Exception as error:
+        raise ValueError(
+            f"{path} has a regularizer that no config makes anew, such as a lambda: register it "
+            "with `keras.saving.register_keras_serializable`, or leave the weight out with "
+            f"`select`. Received: {regularizer!r}"
+        ) from error
+    return config
 
 
 def check_updatable(p, path):

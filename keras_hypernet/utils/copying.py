@@ -1,6 +1,7 @@
 """Copies of layers: a new one from a config, built and with the values of the given one."""
 
 import inspect
+import warnings
 
 import keras
 import numpy as np
@@ -14,14 +15,66 @@ USE_ITSELF = "`copy=False` uses the layer itself."
 
 
 def copy_of(operation):
-    """A new layer or operation with the same config; its variables are drawn anew."""
+    """A new layer or operation with the same config; its variables are drawn anew.
+
+    What is called and no file could hold, such as an activation of one's own, is the given one's.
+    """
     try:
-        return operation.__class__.from_config(without_build(operation.get_config()))
+        with warnings.catch_warnings():
+            # Keras warns of what a file would have of a lambda, and this is no file.
+            warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+            config = without_build(operation.get_config())
+        return _made_anew(operation, config)
     except Exception as error:
         raise ValueError(
             f"`model` must have layers that their config can make anew. {operation.name!r} of "
             f"class {type(operation).__name__} cannot: {error}"
         ) from error
+
+
+def _made_anew(operation, config):
+    """A layer or operation from its config, or else from what that is the config of."""
+    kind = type(operation)
+    try:
+        return kind.from_config(dict(config))
+    except Exception:
+        inside = operation.wrapped_layer() if hasattr(operation, "wrapped_layer") else None
+        found = {name: getattr(operation, name, None) for name in config}
+        found = {**found, **({"layer": inside} if inside is not None else {})}
+        parts = {name: _part(value) for name, value in found.items() if _is_part(value)}
+        if not parts:
+            raise
+        if any(isinstance(part, keras.layers.Layer) for part in parts.values()) and not inside:
+            return kind(**{**config, **parts})  # a wrapper of Keras takes no layer in a config
+        return kind.from_config({**config, **parts})
+
+
+def _is_part(value):
+    """Whether a value is a layer, or is called, and no class or method."""
+    return callable(value) and not isinstance(value, type) and not inspect.ismethod(value)
+
+
+def _part(value):
+    return copy_of(value) if isinstance(value, keras.layers.Layer) else value
+
+
+def layer_of(config):
+    """A layer from its config, or as it is."""
+    made = isinstance(config, keras.layers.Layer)
+    return config if made else keras.saving.deserialize_keras_object(config)
+
+
+def copy_or_itself(operation):
+    """A copy; or a layer or operation itself that no config makes anew and that has no variables.
+
+    What has no state does the same in two models.
+    """
+    try:
+        return copy_of(operation)
+    except ValueError:
+        if getattr(operation, "variables", ()):
+            raise
+        return operation
 
 
 def without_build(config):
