@@ -72,6 +72,11 @@ def entries_from_config(config):
 
 def check_registered(argument, function):
     """A function that a config can name."""
+    if isinstance(function, type) or not hasattr(function, "__name__"):
+        raise TypeError(
+            f"`{argument}` must be a function, where it is no dict. "
+            f"Received: {function!r} of type {type(function).__name__}"
+        )
     registered = keras.saving.get_registered_object(keras.saving.get_registered_name(function))
     if registered is not function:
         raise ValueError(
@@ -115,15 +120,16 @@ def _check_entry(tensor, entry, sources):
         fits = len(set(rest)) == 1
     if not fits:
         raise ValueError(
-            f"The pieces of {tensor.name!r} must have its shape {tensor.shape} but for axis "
-            f"{axis}, along which they are joined. Received: {dict(zip(entry['join'], shapes))}"
+            f"In `assembly` the pieces of {tensor.name!r} must have its shape {tensor.shape} but "
+            f"for axis {axis}, along which they are joined. "
+            f"Received: {dict(zip(entry['join'], shapes))}"
         )
     given, wanted = sum(shape[axis] for shape in shapes), tensor.shape[axis]
     if given != wanted:
         fault = "do not cover it" if given < wanted else "overlap"
         raise ValueError(
-            f"The pieces of {tensor.name!r} {fault}: they have {given} of its {wanted} entries "
-            f"on axis {axis}. Received: {dict(zip(entry['join'], shapes))}"
+            f"In `assembly` the pieces of {tensor.name!r} {fault}: they have {given} of its "
+            f"{wanted} entries on axis {axis}. Received: {dict(zip(entry['join'], shapes))}"
         )
 
 

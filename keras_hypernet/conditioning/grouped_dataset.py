@@ -65,7 +65,7 @@ class GroupedDataset(keras.utils.PyDataset):
             OPTIONS[name](name, value)
         arrays = {"conditioning": conditioning, "data": data, "y": y}
         arrays["sample_weight"] = sample_weight
-        arrays = {k: None if a is None else np.asarray(a) for k, a in arrays.items()}
+        arrays = {k: None if a is None else checks.numpy_array(k, a) for k, a in arrays.items()}
         rows = {k: len(a) if a.ndim else 0 for k, a in arrays.items() if a is not None}
         if not rows.get("conditioning") or not rows.get("data"):
             raise ValueError(f"`conditioning` and `data` must have rows. Received: {rows}")
@@ -73,6 +73,10 @@ class GroupedDataset(keras.utils.PyDataset):
             raise ValueError(
                 "The rows of `conditioning` must divide the rows of `data`. "
                 f"Received: {rows['conditioning']} and {rows['data']}"
+            )
+        if y is None and sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` weighs the losses of `y`: give both, or none. Received: y=None"
             )
         for name in ("y", "sample_weight"):
             if rows.get(name, rows["data"]) != rows["data"]:

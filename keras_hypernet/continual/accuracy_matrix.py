@@ -59,6 +59,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         checks.names("data", checks.instance("data", data, dict))
+        checks.require(data, "data", "have a task or more", data)
         checks.known_keys("evaluate", evaluate, EVALUATE)
         self.data = dict(data)
         self.metric = checks.name("metric", metric)
@@ -162,6 +163,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def row(self, label: str) -> str:
         """One row of the table."""
+        checks.choice("label", label, tuple(self.rows))
         known = zip(self.names, self.rows[label])
         return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
 
@@ -188,6 +190,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         Args:
             path: Path of the picture, such as `accuracy.png`.
         """
+        path = checks.path("path", path)
         from matplotlib.figure import Figure
 
         size = 2 + 0.6 * len(self.names)

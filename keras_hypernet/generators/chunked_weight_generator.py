@@ -12,7 +12,7 @@ from keras import ops
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators import options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
-from keras_hypernet.generators.generator import check_inside, conditions_around
+from keras_hypernet.generators.generator import check_inside, conditions_around, made_of
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import (
@@ -206,8 +206,7 @@ def check_chunk_size(argument, size, spec):
 
 def _of_a_chunk(generator, size):
     """The generator of one chunk, from a function of its spec or from itself."""
-    if callable(generator) and not isinstance(generator, keras.layers.Layer):
-        generator = generator(WeightSpec.of([(size,)]))
+    generator = made_of(generator, WeightSpec.of([(size,)]))
     check_inside(generator)
     if generator.built or generator.spec.total != size:
         raise ValueError(

@@ -97,6 +97,7 @@ class ApplyGeneratedWeights(HyperLayer):
             forms.check_weights(each)
 
     def check_shapes(self, x_shape, weights_shape):
+        checks.data_axes("x", x_shape)
         checks.last_axis("x", x_shape, self.target_layer_sizes[0][0])
         shapes = self._per_layer(weights_shape)
         for layer, sizes, shape in zip(self.dense_layers, self.target_layer_sizes, shapes):

@@ -12,6 +12,7 @@ from keras_hypernet.layers.loaded_rows import LoadedRows
 from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
+    check_finite,
     check_functional,
     check_rows,
     conditions_of,
@@ -153,6 +154,7 @@ class MergedCondition(LoadedCondition):
 
     def load(self, given, conditioning):
         weights = target_weights(self.model, conditioning)
+        check_finite(weights)
         shapes = {name: array.shape[1:] for name, array in weights.items()}
         self.variables = variables_at(self.target, shapes)
         check_mergeable(self.target, self.variables)
@@ -185,6 +187,7 @@ class ConditionPerRow(LoadedCondition):
         for call in calls:
             weights = materialize(filled(call.weights, tensors))
             check_rows(weights.shape[0], number_of(given), call.name)
+            check_finite(weights)
             changes.update(call.operation.changes(weights))
         shapes = {p.name: p.shape for call in calls for p in call.operation.generated}
         self.variables = variables_at(self.target, shapes)

@@ -187,6 +187,16 @@ def number_of(conditions):
     return rows.pop()[0]
 
 
+def check_finite(weights):
+    """Raises on weights that are not finite, such as those of a condition with NaN."""
+    for tensor in tree.flatten(weights):
+        if not ops.convert_to_numpy(ops.all(ops.isfinite(tensor))):
+            raise ValueError(
+                "`conditioning` must be one for which `model` generates finite weights. "
+                f"Received: NaN or infinity among weights of the shape {tuple(tensor.shape)}"
+            )
+
+
 def check_rows(rows, number, name):
     """Raises where a layer gets another number of rows of weights than there are conditions."""
     if rows != number:
@@ -198,8 +208,13 @@ def check_rows(rows, number, name):
 
 def _tensor(symbol, given):
     given = checks.array("conditioning", given)
+    if keras.utils.is_keras_tensor(given):
+        raise TypeError(
+            "`conditioning` must be an array, for the values of weights are read. Received: the "
+            f"KerasTensor {given}"
+        )
     if keras.backend.is_int_dtype(symbol.dtype):
-        checks.int_tensor(symbol.name, given)
+        checks.int_tensor("conditioning", given)
     shape = tuple(given.shape)
     if not checks.fits(shape, symbol.shape):
         raise ValueError(

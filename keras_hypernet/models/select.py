@@ -7,7 +7,7 @@ from collections import Counter
 import keras
 
 from keras_hypernet.layers.inside import Inside
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils import checks, keras_internals
 
 
 class Parameters:
@@ -92,6 +92,7 @@ class Parameters:
             }
             return chosen & known
         if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
+            checks.takes("select", choice, "a variable")
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(
             "`select` must be a glob pattern on variable paths, a layer class, a function of a "
