@@ -124,7 +124,7 @@ class ModelOfTasks(keras.Model):
                 f"order or a dict. Received: {shapes}"
             )
         # Without compilation JAX is given arrays, which must not stand beside tensors.
-        return {name: checks.array("inputs", value) for name, value in values.items()}
+        return {name: ops.convert_to_tensor(value) for name, value in values.items()}
 
     def evaluate(self, *args: Tensor, task: str | None = None, **kwargs: Tensor) -> Tensor:
         """As `keras.Model.evaluate`, for a named task; `None` is the active one.

@@ -199,7 +199,7 @@ def check_chunk_size(argument, size, spec):
     if size > total:
         raise ValueError(
             f"`{argument}` must not be more than the target's number of weights ({total}). "
-            f"Received: {argument}={size}"
+            f"Received: {size} weights in a chunk"
         )
     return size
 

@@ -214,7 +214,7 @@ def _tensor(symbol, given):
             f"KerasTensor {given}"
         )
     if keras.backend.is_int_dtype(symbol.dtype):
-        checks.int_tensor("conditioning", given)
+        checks.int_tensor(f"conditioning[{symbol.name!r}]", given)
     shape = tuple(given.shape)
     if not checks.fits(shape, symbol.shape):
         raise ValueError(

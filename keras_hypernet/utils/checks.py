@@ -322,12 +322,16 @@ def array(argument, value):
     if keras.utils.is_keras_tensor(value):
         return value
     try:
-        return keras.ops.convert_to_tensor(value)
+        found = keras.ops.convert_to_tensor(value)
+        made = not keras.ops.is_tensor(value)
+        if made and keras.backend.standardize_dtype(found.dtype) == "string":  # on TensorFlow
+            raise TypeError("The array has strings.")
     except (ValueError, TypeError) as error:
         raise TypeError(
             f"`{argument}` must be a tensor or an array of numbers. "
             f"Received: {type(value).__name__}"
         ) from error
+    return found
 
 
 def numpy_array(argument, value):
