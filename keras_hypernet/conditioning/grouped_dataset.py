@@ -36,7 +36,7 @@ class GroupedDataset(keras.utils.PyDataset):
 
     Raises:
         ValueError: if the rows of `data` are no multiple of those of `conditioning`, or `y` or
-            `sample_weight` have other rows than `data`.
+            `sample_weight` have other rows than `data`, or there is no `y` to weigh.
 
     Example:
 

@@ -31,7 +31,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         **evaluate: Further arguments of `evaluate`, such as `batch_size`.
 
     Raises:
-        ValueError: if the model has no such metric, or a task has no data.
+        ValueError: if the model has no such metric, or a task has no data, or there is none.
         TypeError: if it is given to the `fit` of another model.
 
     Example:

@@ -56,6 +56,9 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         """The model of the file, compiled as it was; `None` where there is no file.
 
         Own losses and layers must be registered, or in a `keras.saving.custom_object_scope`.
+
+        Raises:
+            ValueError: if the file is damaged, or no `.keras` file.
         """
         if not self.filepath.exists():
             return None
@@ -74,7 +77,8 @@ class ContinualCheckpoint(keras.callbacks.Callback):
             `(name, epochs of it that are done)`, for the tasks that are not over.
 
         Raises:
-            ValueError: if the model's tasks are not the first ones of `names`.
+            ValueError: if the model's tasks are not the first ones of `names`, a name is there
+                twice, or there are more than the model has room for.
         """
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise TypeError(f"`names` must be a list of names. Received: names={names!r}")

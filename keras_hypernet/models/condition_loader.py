@@ -64,8 +64,9 @@ def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) 
     Raises:
         ValueError: if `target` has not each path once, in the same shape, or other values than
             `model` in what is not generated; if a weight to be merged is quantized or has an
-            adapter; `conditioning` does not fit; several conditions are given to a model that
-            generates whole weights; or a `with` block holds another condition in `target`.
+            adapter; `conditioning` does not fit, or its weights are not finite; several conditions
+            are given to a model that generates whole weights; or a `with` block holds another
+            condition in `target`.
         TypeError: on arguments of other types.
 
     Example:

@@ -37,7 +37,7 @@ class HyperModel(keras.Model):
         Tensors in the structure of the outputs.
 
     Raises:
-        ValueError: as `keras.Model` does.
+        ValueError: as `keras.Model` does, and on unknown arguments.
 
     Example:
 

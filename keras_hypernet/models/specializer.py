@@ -38,7 +38,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
 
     Raises:
         ValueError: if the model is not functional, has no generated weights, or `conditioning` does
-            not fit its inputs or has more than one row.
+            not fit its inputs or has more than one row, or its weights are not finite.
 
     Example:
 

@@ -43,7 +43,8 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
 
     Raises:
         ValueError: if the model is not functional, has no generated weights, `conditioning` does
-            not fit its inputs or has no or unequal rows, or layers cannot be copied.
+            not fit its inputs or has no or unequal rows, its weights are not finite, or layers
+            cannot be copied.
         TypeError: on arguments of other types.
 
     Example:

@@ -340,7 +340,7 @@ def numpy_array(argument, value):
         found = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise type(error)(
-            f"`{argument}` must be an array of values. Received: {type(value).__name__}"
+            f"`{argument}` must be an array. Received: {type(value).__name__}, {error}"
         ) from error
     strings = found.dtype != object or all(isinstance(x, (str, bytes)) for x in found.flat)
     require(strings, argument, "be an array of numbers or strings", value, TypeError)
@@ -370,12 +370,11 @@ def int_tensor(argument, tensor):
 
 
 def _dtype(argument, tensor):
-    try:
-        return keras.backend.standardize_dtype(tensor.dtype)
-    except ValueError as error:
+    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "OSUMm":  # which Keras has not
         raise TypeError(
             f"`{argument}` must have a dtype of numbers. Received: dtype={tensor.dtype}"
-        ) from error
+        )
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def rank(argument, received, expected, hint=""):

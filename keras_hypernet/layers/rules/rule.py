@@ -119,7 +119,8 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule | type[Rule]
         rule: A `kh.Rule`, or a class of them.
 
     Raises:
-        TypeError: if `layer_class` is not a class of layers, or `rule` not a rule.
+        TypeError: if `layer_class` is not a class of layers, or `rule` not a rule with an
+            `apply`.
         ValueError: if the class has a rule.
 
     Example:
