@@ -220,6 +220,11 @@ def run(names):
     return list(checkpoint("new.keras").tasks(learner(), names))
 
 
+def saved_inside():
+    with learner().at_slot(1):
+        learner().save(folder() / "new.keras")
+
+
 def save_lora(**arguments):
     given = {"model": adapted(), "conditioning": Z[:1], "backbone": plain()}
     return kh.save_lora(**{"path": folder() / "new.lora.h5", **given, **arguments})
@@ -267,6 +272,8 @@ BAD = {
         ("weights", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X, FLAT[:, :15])),
         ("weights", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X, [KERNELS, BIASES])),
         ("weights", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X, {"features": X, "base": X})),
+        ("weights", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X, [])),
+        ("weights", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X, np.float32(1.0))),
         ("x", lambda: kh.ApplyGeneratedWeights([(3, 4)])(X[:, :2], FLAT)),
         ("x", lambda: kh.ApplyGeneratedWeights([(3, 4)])(keras.Input(()), FLAT)),
         ("x", lambda: kh.ApplyGeneratedWeights([(3, 4)])(None, FLAT)),
@@ -414,6 +421,7 @@ BAD = {
         ("task", lambda: learner().predict(X, task="b", verbose=0)),
         ("task", lambda: learner().predict(X, task=0, verbose=0)),
         ("task", lambda: learner().predict(X, task=["a"], verbose=0)),
+        ("task", lambda: learner().predict(X, task=np.array(["a", "b"]), verbose=0)),
         ("task", lambda: learner().predict(X, task="a", infer_task=True, verbose=0)),
         ("task", lambda: learner().evaluate(X, X[:, :2], task="A", verbose=0)),
         ("task", lambda: learner().at_task("b").__enter__()),
@@ -421,6 +429,7 @@ BAD = {
         ("task", lambda: learner().task_conditioning(3)),
         ("inputs", lambda: learner()({"x": X})),
         ("inputs", lambda: learner()([X, X])),
+        ("at_task", lambda: saved_inside()),
         ("begin_task(name)", lambda: continual(model=cases.built(3)).infer_task(X)),
     ],
     "DeconvWeightGenerator": [
@@ -516,6 +525,7 @@ BAD = {
         ("once_per_condition", lambda: kh.Hypernetwork(generator(), 3, once_per_condition="no")),
         ("initialization", lambda: kh.Hypernetwork(generator(), 3, initialization={})),
         ("conditioning", lambda: ids()("first")),
+        ("conditioning", lambda: ids()(np.array(["first"]))),
         ("conditioning", lambda: ids()({})),
         ("condition_id", lambda: ids()(np.array([0, 3]))),
         ("condition_id", lambda: ids()(np.array([[0, 1]]))),
@@ -548,6 +558,7 @@ BAD = {
     "RunningScale": [
         ("momentum", lambda: kh.RunningScale(momentum=0.9)),
         ("x", lambda: kh.RunningScale()("z")),
+        ("x", lambda: kh.RunningScale()(np.float32(2.0))),
     ],
     "StructuredWeightGenerator": [
         ("plan", lambda: kh.StructuredWeightGenerator(SPEC)),
@@ -631,6 +642,7 @@ BAD = {
         ("arrays", lambda: SPEC.pack({"a/kernel": KERNELS})),
         ("arrays", lambda: SPEC.pack([BIASES, KERNELS])),
         ("arrays", lambda: SPEC.pack([KERNELS, BIASES[:1]])),
+        ("arrays", lambda: SPEC.pack([[[1, 2], [3]], BIASES])),
         ("arrays", lambda: SPEC.pack_layers([FLAT])),
         ("arrays", lambda: SPEC.pack_layers({"b": FLAT})),
         ("arrays['a']", lambda: SPEC.pack_layers({"a": FLAT[:, :3]})),

@@ -141,7 +141,7 @@ def by_name(conditioning):
     if isinstance(conditioning, dict):
         return conditioning
     checks.tensor("conditioning", conditioning)
-    dtype = keras.backend.standardize_dtype(conditioning.dtype)
+    dtype = checks.dtype_of("conditioning", conditioning)
     if keras.backend.is_int_dtype(dtype):
         return {"condition_id": conditioning}
     if len(conditioning.shape) == 1:

@@ -336,6 +336,11 @@ class ContinualModel(ModelOfTasks):
 
     # Saving.
 
+    def save(self, *args: Tensor, **kwargs: Tensor) -> None:
+        """As `keras.Model.save`, of the present task: leave `at_task` first."""
+        self._check_outside("save")
+        super().save(*args, **kwargs)
+
     def save_own_variables(self, store):
         self._check_outside("save")
         store["tasks"] = np.array(len(self.task_names))

@@ -65,7 +65,7 @@ class ModelOfTasks(keras.Model):
     def _slot(self, name):
         if name is None:
             return max(len(self.task_names) - 1, 0)
-        if name not in self.task_names:
+        if not isinstance(name, str) or name not in self.task_names:
             raise ValueError(
                 f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
             )

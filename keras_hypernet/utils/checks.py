@@ -357,19 +357,20 @@ def tensor(argument, value):
 
 def float_tensor(argument, tensor, hint=""):
     """A tensor (or array) of a floating dtype."""
-    dtype = _dtype(argument, tensor)
+    dtype = dtype_of(argument, tensor)
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
 
 
 def int_tensor(argument, tensor):
     """A tensor (or array) of an integer dtype."""
-    dtype = _dtype(argument, tensor)
+    dtype = dtype_of(argument, tensor)
     if not keras.backend.is_int_dtype(dtype):
         raise TypeError(f"`{argument}` must have an integer dtype. Received: dtype={dtype}")
 
 
-def _dtype(argument, tensor):
+def dtype_of(argument, tensor):
+    """The dtype of a tensor (or array), in words."""
     if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "OSUMm":  # which Keras has not
         raise TypeError(
             f"`{argument}` must have a dtype of numbers. Received: dtype={tensor.dtype}"

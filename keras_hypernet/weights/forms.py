@@ -54,7 +54,7 @@ def shapes_of(weights):
     """Static shapes of weights in any form, or of a list of them."""
     if isinstance(weights, dict):
         return {name: shapes_of(tensor) for name, tensor in weights.items()}
-    if isinstance(weights, list):
+    if isinstance(weights, (list, tuple)):
         return [shapes_of(tensor) for tensor in weights]
     return tuple(weights.shape)
 

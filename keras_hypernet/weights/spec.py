@@ -296,7 +296,8 @@ class WeightSpec:
                 f"Received: {len(tensors)}"
             )
         for tensor, value in zip(self, tensors):
-            received = tuple(np.shape(value) if not hasattr(value, "shape") else value.shape)
+            has_shape = hasattr(value, "shape")
+            received = tuple((value if has_shape else checks.numpy_array(argument, value)).shape)
             if received[len(received) - len(tensor.shape) :] != tensor.shape:
                 raise ValueError(
                     f"`{argument}` must end in the shapes of the spec: {tensor.name} is "
