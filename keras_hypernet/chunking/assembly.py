@@ -92,13 +92,17 @@ def _normalized(target, entry):
         return {"join": [entry], "axis": 0}
     if isinstance(entry, dict):
         checks.known_keys(f"assembly[{target!r}]", entry, ("join", "axis"))
-    valid = isinstance(entry, dict) and entry.get("join")
-    if not valid or not isinstance(entry["join"], (list, tuple)):
+    pieces = entry.get("join") if isinstance(entry, dict) else None
+    if not isinstance(pieces, (list, tuple)) or not pieces or not _are_names(pieces):
         raise ValueError(
             "An entry of `assembly` must be a piece's name or "
             f'{{"join": [pieces], "axis": axis}}. Received for {target!r}: {entry!r}'
         )
-    return {"join": list(entry["join"]), "axis": checks.integer("axis", entry.get("axis", 0))}
+    return {"join": list(pieces), "axis": checks.integer("axis", entry.get("axis", 0))}
+
+
+def _are_names(pieces):
+    return all(isinstance(piece, str) for piece in pieces)
 
 
 def _check_entry(tensor, entry, sources):

@@ -231,9 +231,9 @@ def _drawing(mean, stddev, initializer, rng):
 
 def _of_function(function, which, condition, shape):
     if which == "conditions":
-        made = np.asarray(function(condition))
+        made = _numbers(function(condition))
     else:
-        made = np.stack([np.asarray(function(chunk, condition)) for chunk in range(shape[0])])
+        made = np.stack([_numbers(function(chunk, condition)) for chunk in range(shape[0])])
     if made.shape != shape:
         raise ValueError(
             f"`function` must give embeddings of the shape {shape[-1:]}. "
@@ -242,3 +242,12 @@ def _of_function(function, which, condition, shape):
     if not np.isfinite(made).all():
         raise ValueError(f"`function` must give finite embeddings. Received: {made!r}")
     return made
+
+
+def _numbers(made):
+    try:
+        return np.asarray(made, "float64")
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"`function` must give arrays of numbers. Received: {type(made).__name__}, {error}"
+        ) from error
