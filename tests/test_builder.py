@@ -334,7 +334,7 @@ def test_numpy_integers_are_sizes():
         (
             lambda z, x, w: kh.apply_generated_weights(z, [w], [(3, 2)]),
             ValueError,
-            "`x` must have 3 entries",
+            "`data_input` must have 3 entries",
         ),
         (
             lambda z, x, w: kh.apply_generated_weights(x, [w], [(3, 2)], activation="no"),

@@ -81,7 +81,7 @@ def test_float_ids_are_refused():
     ids, x = keras.Input((), dtype="int32", name="ids"), keras.Input((3,))
     weights = kh.TaskWeights(kh.WeightGenerator([(3, 3), (3,)]), 4)(ids)
     model = keras.Model([ids, x], kh.Hyper(keras.layers.Dense(3))(x, weights))
-    with pytest.raises(TypeError, match="`ids` must have an integer dtype"):
+    with pytest.raises(TypeError, match=r"ids.* must have an integer dtype"):
         kh.target_weights(model, np.array([0.0, 1.7]))
 
 

@@ -72,6 +72,11 @@ def entries_from_config(config):
 
 def check_registered(argument, function):
     """A function that a config can name."""
+    if isinstance(function, type) or not hasattr(function, "__name__"):
+        raise TypeError(
+            f"`{argument}` must be a function, where it is no dict. "
+            f"Received: {function!r} of type {type(function).__name__}"
+        )
     registered = keras.saving.get_registered_object(keras.saving.get_registered_name(function))
     if registered is not function:
         raise ValueError(
@@ -87,13 +92,17 @@ def _normalized(target, entry):
         return {"join": [entry], "axis": 0}
     if isinstance(entry, dict):
         checks.known_keys(f"assembly[{target!r}]", entry, ("join", "axis"))
-    valid = isinstance(entry, dict) and entry.get("join")
-    if not valid or not isinstance(entry["join"], (list, tuple)):
+    pieces = entry.get("join") if isinstance(entry, dict) else None
+    if not isinstance(pieces, (list, tuple)) or not pieces or not _are_names(pieces):
         raise ValueError(
             "An entry of `assembly` must be a piece's name or "
             f'{{"join": [pieces], "axis": axis}}. Received for {target!r}: {entry!r}'
         )
-    return {"join": list(entry["join"]), "axis": checks.integer("axis", entry.get("axis", 0))}
+    return {"join": list(pieces), "axis": checks.integer("axis", entry.get("axis", 0))}
+
+
+def _are_names(pieces):
+    return all(isinstance(piece, str) for piece in pieces)
 
 
 def _check_entry(tensor, entry, sources):
@@ -115,15 +124,16 @@ def _check_entry(tensor, entry, sources):
         fits = len(set(rest)) == 1
     if not fits:
         raise ValueError(
-            f"The pieces of {tensor.name!r} must have its shape {tensor.shape} but for axis "
-            f"{axis}, along which they are joined. Received: {dict(zip(entry['join'], shapes))}"
+            f"In `assembly` the pieces of {tensor.name!r} must have its shape {tensor.shape} but "
+            f"for axis {axis}, along which they are joined. "
+            f"Received: {dict(zip(entry['join'], shapes))}"
         )
     given, wanted = sum(shape[axis] for shape in shapes), tensor.shape[axis]
     if given != wanted:
         fault = "do not cover it" if given < wanted else "overlap"
         raise ValueError(
-            f"The pieces of {tensor.name!r} {fault}: they have {given} of its {wanted} entries "
-            f"on axis {axis}. Received: {dict(zip(entry['join'], shapes))}"
+            f"In `assembly` the pieces of {tensor.name!r} {fault}: they have {given} of its "
+            f"{wanted} entries on axis {axis}. Received: {dict(zip(entry['join'], shapes))}"
         )
 
 

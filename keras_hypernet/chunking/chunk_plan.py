@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from keras_hypernet.weights.spec import SpecLike
 
 
+PARTS = ("spec", "kinds", "assembly")
+
+
 @dataclasses.dataclass(frozen=True)
 class ChunkKind:
     """A kind of chunk: its tensors, how many there are, and the width of their embeddings."""
@@ -97,6 +100,8 @@ class ChunkPlan:
 
         Returns `[(start, stop)]` of all chunks in order, or `None` where runs overlap.
         """
+        checks.choice("kind", kind, tuple(self.kinds))
+        checks.choice("tensor", tensor, tuple(self.kinds[kind].spec.names))
         own = {r[2:] for runs in self.runs.values() for r in runs if r[:2] == (kind, tensor)}
         cuts, end = [], 0
         for start, stop in sorted(own):
@@ -206,8 +211,8 @@ class ChunkPlan:
         """A plan from a plan or its config."""
         if isinstance(plan, cls):
             return plan
-        if isinstance(plan, dict) and {"spec", "kinds", "assembly"} <= set(plan):
-            checks.known_keys("plan", plan, ("spec", "kinds", "assembly"))
+        if isinstance(plan, dict) and set(PARTS) <= set(plan):
+            checks.known_keys("plan", plan, PARTS)
             return cls.from_config(plan)
         raise TypeError(f"`plan` must be a `ChunkPlan`. Received: plan={plan!r}")
 
@@ -227,6 +232,7 @@ class ChunkPlan:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
+        checks.config_keys("config", config, PARTS)
         return cls(**{**config, "assembly": entries_from_config(config["assembly"])})
 
     def __eq__(self, other):

@@ -9,7 +9,7 @@ from keras_hypernet.weights.spec import WeightSpec
 def spec_of(argument, target):
     """The `WeightSpec` of a built model or layer, or what is one already."""
     if isinstance(target, keras.Layer):
-        return WeightSpec.from_layer(target)
+        return WeightSpec.from_layer(target, argument)
     if isinstance(target, WeightSpec):
         return target
     raise TypeError(

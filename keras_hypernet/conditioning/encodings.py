@@ -33,11 +33,8 @@ class _CircleEncoding(keras.layers.Layer):
         return super().__call__(inputs, *args, **kwargs)
 
     def _check_shape(self, shape):
-        if len(shape) < 2:
-            raise ValueError(
-                "`inputs` must have two or more axes, (rows, ..., size); scalars `(rows,)` become "
-                f"`(rows, 1)` by `inputs[:, None]`. Received: shape {tuple(shape)}"
-            )
+        hint = "; scalars `(rows,)` become `(rows, 1)` by `inputs[:, None]`"
+        checks.data_axes("inputs", shape, hint)
         checks.last_axis("inputs", shape, self.inputs_size)
 
     def build(self, input_shape):

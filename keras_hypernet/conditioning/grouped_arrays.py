@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_hypernet.utils import checks
+
 
 def arrays(argument, value):
     """A nest of NumPy arrays: dicts and tuples. A list of numbers is an array, not a nest."""
@@ -12,10 +14,8 @@ def arrays(argument, value):
     if isinstance(value, (list, tuple)) and any(map(_has_axes, tree.flatten(value))):
         # TensorFlow makes one tensor of a list in a batch.
         return tuple(arrays(f"{argument}[{i}]", entry) for i, entry in enumerate(value))
-    try:
-        return ops.convert_to_numpy(value) if ops.is_tensor(value) else np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"`{argument}` must be an array or a nest of arrays. {error}") from error
+    value = ops.convert_to_numpy(value) if ops.is_tensor(value) else value
+    return checks.numpy_array(argument, value)
 
 
 def count_rows(argument, nest):

@@ -149,7 +149,7 @@ def by_name(conditioning):
         return with_ids(conditioning)
     conditioning = as_ids(conditioning)
     checks.tensor("conditioning", conditioning)
-    dtype = keras.backend.standardize_dtype(conditioning.dtype)
+    dtype = checks.dtype_of("conditioning", conditioning)
     if keras.backend.is_int_dtype(dtype):
         return {"condition_id": conditioning}
     if len(conditioning.shape) == 1:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_hypernet.utils import checks
+
 
 class RowGroups:
     """Groups of data rows, one for each condition that has any.
@@ -84,7 +86,7 @@ def _of_ids(conditions, rows, condition_ids):
 
 
 def _integers(argument, value, count, other):
-    found = np.asarray(value)
+    found = checks.numpy_array(argument, value)
     if found.dtype.kind not in "iu":
         raise TypeError(f"`{argument}` must be integers. Received: dtype={found.dtype}")
     if found.shape != (count,):

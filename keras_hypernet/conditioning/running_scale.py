@@ -76,6 +76,7 @@ class RunningScale(keras.layers.Layer):
     def __call__(self, x, *args, **kwargs):
         checks.tensor("x", x)
         checks.float_tensor("x", x, " Ids go to `ConditionEmbedding`.")
+        checks.data_axes("x", x.shape)
         return super().__call__(x, *args, **kwargs)
 
     def build(self, x_shape: Shape) -> None:

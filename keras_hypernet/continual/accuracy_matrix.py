@@ -31,7 +31,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         **evaluate: Further arguments of `evaluate`, such as `batch_size`.
 
     Raises:
-        ValueError: if the model has no such metric, or a task has no data.
+        ValueError: if the model has no such metric, or a task has no data, or there is none.
         TypeError: if it is given to the `fit` of another model.
 
     Example:
@@ -59,6 +59,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         checks.names("data", checks.instance("data", data, dict))
+        checks.require(data, "data", "have a task or more", data)
         checks.known_keys("evaluate", evaluate, EVALUATE)
         self.data = dict(data)
         self.metric = checks.name("metric", metric)
@@ -182,6 +183,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
     def row(self, label: str) -> str:
         """One row of the table."""
+        checks.choice("label", label, tuple(self.rows))
         known = zip(self.names, self.rows[label])
         return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
 
@@ -204,6 +206,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         Args:
             path: Path of the picture, such as `accuracy.png`.
         """
+        path = checks.path("path", path)
         from matplotlib.figure import Figure
 
         rows, columns = self.accuracies.shape

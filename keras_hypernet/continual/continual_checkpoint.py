@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 
 from keras_hypernet.continual.continual_model import ContinualModel
 from keras_hypernet.utils import checks
-from keras_hypernet.utils.files import written_whole
+from keras_hypernet.utils.files import is_whole_zip, written_whole
 
 
 class ContinualCheckpoint(keras.callbacks.Callback):
@@ -57,10 +56,13 @@ class ContinualCheckpoint(keras.callbacks.Callback):
         """The model of the file, compiled as it was; `None` where there is no file.
 
         Own losses and layers must be registered, or in a `keras.saving.custom_object_scope`.
+
+        Raises:
+            ValueError: if the file is damaged, or no `.keras` file.
         """
         if not self.filepath.exists():
             return None
-        if not zipfile.is_zipfile(self.filepath):
+        if not is_whole_zip(self.filepath, "config.json"):
             raise ValueError(f"`filepath` is not a whole `.keras` file: {str(self.filepath)!r}")
         return _checked(keras.saving.load_model(self.filepath))
 
@@ -75,12 +77,18 @@ class ContinualCheckpoint(keras.callbacks.Callback):
             `(name, epochs of it that are done)`, for the tasks that are not over.
 
         Raises:
-            ValueError: if the model's tasks are not the first ones of `names`.
+            ValueError: if the model's tasks are not the first ones of `names`, a name is there
+                twice, or there are more than the model has room for.
         """
-        if isinstance(names, str):
+        if isinstance(names, str) or not isinstance(names, Iterable):
             raise TypeError(f"`names` must be a list of names. Received: names={names!r}")
         names, begun = list(names), list(_checked(model).task_sequence)
         checks.names("names", names)
+        if len(set(names)) < len(names) or len(names) > model.num_tasks:
+            raise ValueError(
+                "`names` must be different ones, at most as many as the model has room for "
+                f"(num_tasks={model.num_tasks}). Received: names={names}"
+            )
         if names[: len(begun)] != begun:
             raise ValueError(
                 f"`names` must begin with the model's tasks {begun}. Received: names={names}"
@@ -96,7 +104,7 @@ class ContinualCheckpoint(keras.callbacks.Callback):
     def save(self, model: keras.Model) -> None:
         """Writes the file: all of it, or nothing."""
         with written_whole(self.filepath) as partial:
-            model.save(partial)
+            _checked(model).save(partial)
 
     def set_model(self, model):
         super().set_model(_checked(model))

@@ -79,7 +79,7 @@ class ModelOfTasks(keras.Model):
         if name is None and not self.task_names:
             return 0
         name = self.task if name is None else name
-        if name not in self.task_names:
+        if not isinstance(name, str) or name not in self.task_names:
             raise ValueError(
                 f"`task` must be one of the tasks {list(self.task_names)}. Received: {name!r}"
             )

@@ -92,7 +92,7 @@ def output_regularizer(
         checks.boolean("training", training)
     seed = checks.seed("seed", seed, generator=True)
     total = hypernetwork.weight_spec.total
-    ids = ops.convert_to_tensor(as_ids(ids))
+    ids = checks.array("ids", as_ids(ids))
     checks.int_tensor("ids", ids)
     checks.rank("ids", ids.shape, 1)
     count = ids.shape[0]
@@ -123,7 +123,7 @@ def output_regularizer(
         given = {id(v): tensor for v, tensor in present}
         vectors = [(v, given.get(id(v), v.value)) for v in groups["conditional"]]
         present = present + [(v, ops.stop_gradient(tensor)) for v, tensor in vectors]
-    past = None if frozen is None else replacements(_values(frozen), groups, named)
+    past = None if frozen is None else replacements(_values(frozen), groups, named, "frozen")
 
     def flat(ids, training):
         return materialize(hypernetwork(ids, training=training))
@@ -169,12 +169,15 @@ def _values(frozen):
     """Tensors, where there may be variables, which calls in a loop must not read."""
     if not isinstance(frozen, dict):
         return frozen  # refused later
-    return {name: ops.copy(value) for name, value in frozen.items()}
+    arrays = {name: checks.array(f"frozen[{name!r}]", value) for name, value in frozen.items()}
+    return {name: ops.copy(array) for name, array in arrays.items()}
 
 
 def _perturbed(perturbation, groups, named):
     """`[(variable, its value plus the perturbation)]`."""
-    pairs = [] if perturbation is None else replacements(perturbation, groups, named)
+    if perturbation is None:
+        return []
+    pairs = replacements(perturbation, groups, named, "perturbation")
     return [(v, v.value + ops.cast(change, v.dtype)) for v, change in pairs]
 
 
@@ -198,7 +201,7 @@ def _checked(argument, value, shape):
     """A tensor of a shape, or `None`."""
     if value is None:
         return None
-    tensor = ops.convert_to_tensor(value)
+    tensor = checks.array(argument, value)
     if tuple(tensor.shape) != shape:
         raise ValueError(
             f"`{argument}` must have the shape {shape}. Received: shape {tuple(tensor.shape)}"

@@ -82,7 +82,7 @@ class ChunkedDeconvWeightGenerator(ChunkedWeightGenerator):
         **kwargs: Unpack[DeconvArguments],
     ) -> None:
         image_shape = image_plan.image_shape_of(image_shape)
-        chunk_size = check_chunk_size("pixels of `image_shape`", math.prod(image_shape), spec)
+        chunk_size = check_chunk_size("image_shape", math.prod(image_shape), spec)
         layer, arguments = options.of_layer(kwargs, DeconvWeightGenerator)
         arguments |= {"kernel_size": kernel_size, "attention": attention}
         super().__init__(

@@ -12,7 +12,7 @@ from keras import ops
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.generators import options
 from keras_hypernet.generators.chunked_generator import ChunkedGenerator
-from keras_hypernet.generators.generator import check_inside, conditions_around
+from keras_hypernet.generators.generator import check_inside, conditions_around, made_of
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import (
@@ -199,15 +199,14 @@ def check_chunk_size(argument, size, spec):
     if size > total:
         raise ValueError(
             f"`{argument}` must not be more than the target's number of weights ({total}). "
-            f"Received: {argument}={size}"
+            f"Received: {size} weights in a chunk"
         )
     return size
 
 
 def _of_a_chunk(generator, size):
     """The generator of one chunk, from a function of its spec or from itself."""
-    if callable(generator) and not isinstance(generator, keras.layers.Layer):
-        generator = generator(WeightSpec.of([(size,)]))
+    generator = made_of(generator, WeightSpec.of([(size,)]))
     check_inside(generator)
     if generator.built or generator.spec.total != size:
         raise ValueError(

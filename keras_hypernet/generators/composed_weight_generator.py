@@ -123,12 +123,15 @@ class ComposedWeightGenerator(Generator):
                 "There must be `generators`, `shared` or `conditional` tensors. Received: none"
             )
         regularizers = {"shared": shared_regularizer, "conditional": conditional_regularizer}
-        check_plain({"shared": shared, "conditional": conditional}, regularizers, initializers)
+        start = BiasHyperInit(initializers)
+        check_plain(
+            {"shared": shared, "conditional": conditional}, regularizers, start.initializers
+        )
         num_conditions = common_num_conditions(num_conditions, generators, conditional)
         if any(generator.unknown == "mean" for generator in generators.values()):
             kwargs = {"unknown": "mean", **kwargs}
         super().__init__(spec, num_conditions=num_conditions, **kwargs)
-        self.plain_initialization = BiasHyperInit(initializers)
+        self.plain_initialization = start
         self.generators = generators
         self.plain = {}
         for name, tensors in zip(PLAIN, (shared, conditional)):

@@ -19,7 +19,7 @@ def check_generators(generators):
         check_inside(generator, f"generators[{part!r}]")
         if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
             raise ValueError(
-                "A part's name must be a string without a slash, other than "
+                "Names in `generators` must be strings without a slash, other than "
                 f"{PLAIN}. Received: {part!r}"
             )
     return dict(generators)

@@ -56,7 +56,7 @@ def initialize_embeddings(
     if conditions is not None:
         conditions = [checks.count("conditions", c) for c in _listed("conditions", conditions)]
     seed = checks.seed("seed", seed)
-    _check_makers(mean, stddev, seed, initializer, function)
+    _check_makers(mean, stddev, seed, initializer, function, which)
     mean = checks.number("mean", 0.0 if mean is None else mean)
     stddev = checks.not_negative("stddev", 1.0 if stddev is None else stddev)
     tables = list(_tables(layer, which))
@@ -149,6 +149,7 @@ def perturb_unconditional(
         changes = dict(zip(variables, changes))
     checks.exact_keys("changes", changes, variables)
     for name, change in changes.items():
+        checks.tensor(f"changes[{name!r}]", change)
         if tuple(change.shape) != tuple(variables[name].shape):
             raise ValueError(
                 f"`changes` must have the shapes of the variables: {name} is "
@@ -200,15 +201,16 @@ def _chosen(conditions, count):
     return conditions
 
 
-def _check_makers(mean, stddev, seed, initializer, function):
+def _check_makers(mean, stddev, seed, initializer, function, which):
     """One of three ways to make embeddings."""
     if initializer is not None and function is not None:
         raise ValueError("Either `initializer` or `function` makes embeddings: give one of them.")
-    if function is not None and not callable(function):
-        raise TypeError(
-            "`function` must be a function of the ids that gives an array. "
-            f"Received: function={function!r}"
-        )
+    if function is not None:
+        fits = callable(function) and not isinstance(function, (type, keras.layers.Layer))
+        rule = "be a function of the ids that gives an array"
+        checks.require(fits, "function", rule, function, TypeError)
+        given = ["the id of a condition"] if which == "conditions" else ["a chunk", "a condition"]
+        checks.takes("function", function, *given)
     if initializer is None and function is None:
         return
     maker = "function" if initializer is None else "initializer"
@@ -229,12 +231,23 @@ def _drawing(mean, stddev, initializer, rng):
 
 def _of_function(function, which, condition, shape):
     if which == "conditions":
-        made = np.asarray(function(condition))
+        made = _numbers(function(condition))
     else:
-        made = np.stack([np.asarray(function(chunk, condition)) for chunk in range(shape[0])])
+        made = np.stack([_numbers(function(chunk, condition)) for chunk in range(shape[0])])
     if made.shape != shape:
         raise ValueError(
             f"`function` must give embeddings of the shape {shape[-1:]}. "
             f"Received: shape {made.shape}"
         )
+    if not np.isfinite(made).all():
+        raise ValueError(f"`function` must give finite embeddings. Received: {made!r}")
     return made
+
+
+def _numbers(made):
+    try:
+        return np.asarray(made, "float64")
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"`function` must give arrays of numbers. Received: {type(made).__name__}, {error}"
+        ) from error

@@ -148,7 +148,7 @@ class Generator(CompositeLayer):
     def __call__(self, conditioning, *args, **kwargs):
         if not self.owned and not inputs.as_dict(conditioning):
             raise ValueError(
-                "There must be an input: at least one that tells the number of rows. Received: {}"
+                "There must be an input in `conditioning`, for the number of rows. Received: {}"
             )
         conditioning = inputs.with_ids(conditioning)
         self.check_conditioning(conditioning)
@@ -262,6 +262,18 @@ class Generator(CompositeLayer):
             "initialization": initializations.serialize(self.initialization),
             **({} if self.num_conditions is None else {"unknown": self.unknown}),
         }
+
+
+def made_of(generator, spec, argument="generator"):
+    """What a function of a spec returns, or what is no function, as it is."""
+    if isinstance(generator, keras.layers.Layer) or not callable(generator):
+        return generator
+    if isinstance(generator, type):
+        is_class = issubclass(generator, Generator)
+        rule = "be a generator, a class of these or a function of a `WeightSpec`"
+        checks.require(is_class, argument, rule, generator, TypeError)
+    checks.takes(argument, generator, "a `WeightSpec`")
+    return generator(spec)
 
 
 def check_inside(generator, argument="generator"):

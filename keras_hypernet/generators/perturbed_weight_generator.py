@@ -167,7 +167,13 @@ class PerturbedWeightGenerator(Generator):
         elif self.noise_size:
             inside["noise"] = (rows, self.noise_size)
         if self.output_layer is not None and not self.output_layer.built:
-            self.output_layer.build([(rows, self.spec.total), noise_shape])
+            try:
+                self.output_layer.build([(rows, self.spec.total), noise_shape])
+            except (TypeError, ValueError) as error:
+                raise type(error)(
+                    "`output_layer` must take a list of the weights and the noise. Received: "
+                    f"{self.output_layer.name!r}, which does not: {error}"
+                ) from error
         if not self.generator.built:
             self.generator.build(inside)
 

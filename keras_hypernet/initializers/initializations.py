@@ -92,7 +92,10 @@ def get(identifier):
     if identifier is None or isinstance(identifier, Initialization):
         return identifier
     if isinstance(identifier, dict):
-        return keras.saving.deserialize_keras_object(identifier)
+        made = keras.saving.deserialize_keras_object(identifier)
+        rule = f"be an initialization, its config or one of {tuple(INITIALIZATIONS)}"
+        checks.require_kind(Initialization, "initialization", rule, made)
+        return made
     return INITIALIZATIONS[checks.choice("initialization", identifier, tuple(INITIALIZATIONS))]()
 
 

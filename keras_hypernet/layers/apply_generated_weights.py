@@ -93,10 +93,13 @@ class ApplyGeneratedWeights(HyperLayer):
         return [inputs * outputs + outputs for inputs, outputs in self.target_layer_sizes]
 
     def check_weights(self, weights):
+        if isinstance(weights, (list, tuple)):
+            self._check_number(weights)
         for each in weights if isinstance(weights, (list, tuple)) else [weights]:
             forms.check_weights(each)
 
     def check_shapes(self, x_shape, weights_shape):
+        checks.data_axes("x", x_shape)
         checks.last_axis("x", x_shape, self.target_layer_sizes[0][0])
         shapes = self._per_layer(weights_shape)
         for layer, sizes, shape in zip(self.dense_layers, self.target_layer_sizes, shapes):
@@ -155,15 +158,16 @@ class ApplyGeneratedWeights(HyperLayer):
 
     def _per_layer(self, weights_shape):
         """Shapes of the weights of each layer."""
-        one_for_all = isinstance(weights_shape, dict) or not isinstance(
-            weights_shape[-1], (dict, list, tuple)
-        )
-        if one_for_all:
+        shared = isinstance(weights_shape, dict) or not weights_shape
+        if shared or not isinstance(weights_shape[-1], (dict, list, tuple)):
             forms.check_shapes(weights_shape, sum(self.totals))
             return forms.layer_shapes(weights_shape, self.totals)
-        if len(weights_shape) != len(self.target_layer_sizes):
+        self._check_number(weights_shape)
+        return weights_shape
+
+    def _check_number(self, entries):
+        if len(entries) != len(self.target_layer_sizes):
             raise ValueError(
                 "`weights` must have one entry per target layer "
-                f"({len(self.target_layer_sizes)}). Received: {len(weights_shape)}"
+                f"({len(self.target_layer_sizes)}). Received: {len(entries)}"
             )
-        return weights_shape

@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_hypernet.layers import named_weights
 from keras_hypernet.layers.hyper import Hyper
-from keras_hypernet.layers.hyper_layer import shapes_of
 from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.layers.tensor_plan import LOW_RANK
 from keras_hypernet.utils.copying import copy_built
@@ -175,7 +174,7 @@ class ChangedLayer(PlannedWeights, Hyper):
 
     def check_weights(self, weights):
         forms.check_weights(weights)
-        forms.check_shapes(shapes_of(weights), self.generated_spec.total)
+        forms.check_shapes(forms.shapes_of(weights), self.generated_spec.total)
 
     def check_forms(self, weights_shape):
         pass  # `entry_shapes` made them

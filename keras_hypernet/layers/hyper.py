@@ -12,7 +12,7 @@ from keras import ops, tree
 from keras_hypernet.layers import named_weights, rows_check
 from keras_hypernet.layers.dense_orders import DenseOrders
 from keras_hypernet.layers.hidden_layer import HiddenLayer, check_parts
-from keras_hypernet.layers.hyper_layer import Untracked, shapes_of
+from keras_hypernet.layers.hyper_layer import Untracked
 from keras_hypernet.layers.inside import Inside, error_without_rule, run_leaf
 from keras_hypernet.layers.rules import has_own_rule
 from keras_hypernet.layers.scope import Scope, make_scoped
@@ -215,7 +215,7 @@ class Hyper(HiddenLayer):
         try:
             self._build_layer(x, *args, **kwargs)
             self.check_weights(weights)
-            x_shape, weights_shape = each(shape_of, x), self.entry_shapes(shapes_of(weights))
+            x_shape, weights_shape = each(shape_of, x), self.entry_shapes(forms.shapes_of(weights))
             self.check_shapes(x_shape, weights_shape)
             if self.check_rows and not has_own_rule(layer):
                 self._check_rows(self._per_row(weights_shape), (x, *args), kwargs)
@@ -326,7 +326,7 @@ class Hyper(HiddenLayer):
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
         leaf = self.inside().itself
-        per_row = self._per_row(self.entry_shapes(shapes_of(weights)))
+        per_row = self._per_row(self.entry_shapes(forms.shapes_of(weights)))
         weights = self.entries(weights)
         whole = leaf and leaf.rule.takes_whole and not named_weights.is_named(weights)
         if whole and not self.orders().penalized:
@@ -409,12 +409,14 @@ class Hyper(HiddenLayer):
         for name in leaf.rule.contracts:
             if named_weights.is_factored(tensors.get(name)):
                 x = leaf.data_of(args, kwargs)
-                options["order"] = self.orders().order(leaf, x.shape, shapes_of(tensors[name]))
+                options["order"] = self.orders().order(
+                    leaf, x.shape, forms.shapes_of(tensors[name])
+                )
         return run_leaf(leaf, tensors, *args, **options, **kwargs)
 
     def _run_whole(self, leaf, x, weights):
         weights = forms.one_row(weights) if self.shared else weights
-        order = self.orders().order(leaf, x.shape, shapes_of(weights))
+        order = self.orders().order(leaf, x.shape, forms.shapes_of(weights))
         y = leaf.rule.apply_whole(leaf.layer, x, weights, order)
         return cast_floats(y, leaf.layer.compute_dtype)
 

@@ -44,7 +44,7 @@ class HyperLayer(CompositeLayer):
     def check_call(self, x, weights, *args, **kwargs):
         """Raises on call arguments that do not fit."""
         self.check_weights(weights)
-        self.check_shapes(tuple(x.shape), shapes_of(weights))
+        self.check_shapes(tuple(x.shape), forms.shapes_of(weights))
 
     def check_tensors(self, x):
         """Raises on data that are no tensors."""
@@ -110,12 +110,3 @@ def check_row_counts(batch, counts):
 def _known(counts):
     # Not `is not None`: while torch exports, a dynamic size is a symbol.
     return {rows for rows in counts if isinstance(rows, int)}
-
-
-def shapes_of(weights):
-    """Static shapes of weights in any form, or of a list of them."""
-    if isinstance(weights, dict):
-        return {name: shapes_of(tensor) for name, tensor in weights.items()}
-    if isinstance(weights, list):
-        return [shapes_of(tensor) for tensor in weights]
-    return tuple(weights.shape)

@@ -22,10 +22,22 @@ def symbols_of_shapes(*shapes, **named):
     """Positional and named call arguments with KerasTensors in place of shapes."""
 
     def symbol(shape):
-        return shape if keras.utils.is_keras_tensor(shape) else keras.KerasTensor(shape)
+        if keras.utils.is_keras_tensor(shape):
+            return shape
+        if not isinstance(shape, (tuple, list)) or not all(map(_is_size, shape)):
+            raise TypeError(
+                "Shapes, such as `x_shape`, must be tuples of integers or None, in the structure "
+                f"of the call's arguments. Received: {shape!r}"
+            )
+        return keras.KerasTensor(shape)
 
     named = {name.removesuffix("_shape"): shape for name, shape in named.items()}
-    return tree.map_shape_structure(symbol, shapes), tree.map_shape_structure(symbol, named)
+    args = tuple(tree.map_shape_structure(symbol, shape) for shape in shapes)
+    return args, {name: tree.map_shape_structure(symbol, x) for name, x in named.items()}
+
+
+def _is_size(size):
+    return size is None or hasattr(size, "__index__")
 
 
 def symbols(nest):

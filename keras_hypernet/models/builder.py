@@ -257,8 +257,13 @@ def apply_generated_weights(
             f"Received: {len(weight_generators)}"
         )
     tensors: list[Tensor] = list(weight_generators)
-    for weights in tensors:
-        _check_symbolic("weight_generators", weights)
+    for i, (weights, (inputs_of, outputs)) in enumerate(zip(tensors, sizes)):
+        _check_symbolic(f"weight_generators[{i}]", weights)
+        checks.rank(f"weight_generators[{i}]", weights.shape, 2)
+        total = inputs_of * outputs + outputs
+        checks.last_axis(f"weight_generators[{i}]", weights.shape, total)
+    checks.data_axes("data_input", data_input.shape)
+    checks.last_axis("data_input", data_input.shape, sizes[0][0])
     rows = {weights.shape[0] for weights in tensors}
     options = {"shared": rows == {1}, **options}
     apply = ApplyGeneratedWeights(sizes, activation=activation, **options)
@@ -285,10 +290,7 @@ def _input_shape(tensor_argument, tensor, size_argument, size):
             )
         return shape
     _check_symbolic(tensor_argument, tensor)
-    if len(tensor.shape) < 2:
-        raise ValueError(
-            f"`{tensor_argument}` must have two or more axes. Received: shape {tensor.shape}"
-        )
+    checks.data_axes(tensor_argument, tensor.shape)
     if size is not None and not _agree(shape, tuple(tensor.shape[1:])[-len(shape) :]):
         raise ValueError(
             f"`{size_argument}` must be the last axis of `{tensor_argument}`, or its last axes, "
@@ -307,8 +309,8 @@ def _agree(shape, other):
 def _check_first_layer(sizes, data_size):
     if sizes[0][0] != data_size:
         raise ValueError(
-            "The first layer of `target_layer_sizes` must take `input_size` inputs. "
-            f"Received: target_layer_sizes[0]={sizes[0]}, input_size={data_size}"
+            "The first layer of `target_layer_sizes` must take `input_size` inputs, the last axis "
+            f"of `data_input`. Received: target_layer_sizes[0]={sizes[0]}, input_size={data_size}"
         )
 
 

@@ -12,6 +12,7 @@ from keras_hypernet.layers.loaded_rows import LoadedRows
 from keras_hypernet.models.calls import filled, origin, values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
+    check_finite,
     check_functional,
     check_rows,
     conditions_of,
@@ -63,8 +64,9 @@ def load_condition(target: keras.Model, model: keras.Model, conditioning: Nest) 
     Raises:
         ValueError: if `target` has not each path once, in the same shape, or other values than
             `model` in what is not generated; if a weight to be merged is quantized or has an
-            adapter; `conditioning` does not fit; several conditions are given to a model that
-            generates whole weights; or a `with` block holds another condition in `target`.
+            adapter; `conditioning` does not fit, or its weights are not finite; several conditions
+            are given to a model that generates whole weights; or a `with` block holds another
+            condition in `target`.
         TypeError: on arguments of other types.
 
     Example:
@@ -153,6 +155,7 @@ class MergedCondition(LoadedCondition):
 
     def load(self, given, conditioning):
         weights = target_weights(self.model, conditioning)
+        check_finite(weights)
         shapes = {name: array.shape[1:] for name, array in weights.items()}
         self.variables = variables_at(self.target, shapes)
         check_mergeable(self.target, self.variables)
@@ -185,6 +188,7 @@ class ConditionPerRow(LoadedCondition):
         for call in calls:
             weights = materialize(filled(call.weights, tensors))
             check_rows(weights.shape[0], number_of(given), call.name)
+            check_finite(weights)
             changes.update(call.operation.changes(weights))
         shapes = {p.name: p.shape for call in calls for p in call.operation.generated}
         self.variables = variables_at(self.target, shapes)

@@ -190,6 +190,16 @@ def number_of(conditions):
     return rows.pop()[0]
 
 
+def check_finite(weights):
+    """Raises on weights that are not finite, such as those of a condition with NaN."""
+    for tensor in tree.flatten(weights):
+        if not ops.convert_to_numpy(ops.all(ops.isfinite(tensor))):
+            raise ValueError(
+                "`conditioning` must be one for which `model` generates finite weights. "
+                f"Received: NaN or infinity among weights of the shape {tuple(tensor.shape)}"
+            )
+
+
 def check_rows(rows, number, name):
     """Raises where a layer gets another number of rows of weights than there are conditions."""
     if rows != number:
@@ -202,8 +212,13 @@ def check_rows(rows, number, name):
 def _tensor(symbol, given):
     takes_ids = keras.backend.is_int_dtype(symbol.dtype)
     given = checks.array("conditioning", as_ids(given) if takes_ids else given)
+    if keras.utils.is_keras_tensor(given):
+        raise TypeError(
+            "`conditioning` must be an array, for the values of weights are read. Received: the "
+            f"KerasTensor {given}"
+        )
     if takes_ids:
-        checks.int_tensor(symbol.name, given)
+        checks.int_tensor(f"conditioning[{symbol.name!r}]", given)
     shape = tuple(given.shape)
     if not checks.fits(shape, symbol.shape):
         raise ValueError(

@@ -40,7 +40,7 @@ class HyperModel(keras.Model):
         Tensors in the structure of the outputs.
 
     Raises:
-        ValueError: as `keras.Model` does.
+        ValueError: as `keras.Model` does, and on unknown arguments.
 
     Example:
 
@@ -58,6 +58,7 @@ class HyperModel(keras.Model):
         self, inputs: Nest, outputs: Nest, name: str | None = None, **kwargs: bool
     ) -> None:
         name = name if name is None else checks.name("name", name)
+        checks.known_keys("kwargs", kwargs, ("trainable",))
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._once = Untracked(None)
 
@@ -70,6 +71,8 @@ class HyperModel(keras.Model):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> Nest:
         """As `keras.Model.predict`, with one run of the generator per condition."""
+        if batch_size is not None:
+            batch_size = checks.count("batch_size", batch_size)
         if steps is None and not callbacks:
             outputs = self._with_weights_once(x, batch_size=batch_size or 32, verbose=verbose)
             if outputs is not None:

@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
 from keras_hypernet.generators.conditioning_features import ConditioningFeatures
-from keras_hypernet.generators.generator import Generator
+from keras_hypernet.generators.generator import Generator, made_of
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initializations
 from keras_hypernet.initializers.bias_hyper_init import BiasHyperInit
@@ -350,9 +350,7 @@ def _joined(target_layers):
 def _given(conditioning, target_layers, generator, initialization, mode, taken):
     """A given generator, its weights cut for the layers."""
     spec = _joined(target_layers)
-    if not isinstance(generator, Generator):
-        made_by_function = callable(generator) and not isinstance(generator, keras.layers.Layer)
-        generator = generator(spec) if made_by_function else generator
+    generator = made_of(generator, spec)
     if not isinstance(generator, Generator):
         raise TypeError(
             "`generator` must be a generator of this package, such as `kh.WeightGenerator`, or a "

@@ -117,7 +117,10 @@ def _chosen(graph, names):
             f"them: {numbers}. Received: layers=None"
         )
     names = numbers if names is None else names
-    if not isinstance(names, (list, tuple, dict)) or not names or set(names) - set(numbers):
+    known = isinstance(names, (list, tuple, dict)) and all(
+        isinstance(name, str) and name in numbers for name in names
+    )
+    if not known or not names:
         raise ValueError(
             f"`layers` must be a list of names of layers with conditions, among {list(numbers)}. "
             f"Received: layers={names!r}"

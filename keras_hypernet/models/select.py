@@ -7,7 +7,7 @@ from collections import Counter
 import keras
 
 from keras_hypernet.layers.inside import Inside
-from keras_hypernet.utils import keras_internals
+from keras_hypernet.utils import checks, keras_internals
 
 
 class Parameters:
@@ -88,6 +88,7 @@ class Parameters:
         if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
             return self._in_layers(lambda layer: isinstance(layer, choice))
         if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
+            checks.takes("select", choice, "a variable")
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(
             "`select` must be a glob pattern on variable paths, the name of a layer, a layer class, "

@@ -11,6 +11,7 @@ from keras_hypernet.models.calls import filled, made_by, values_in, without_weig
 from keras_hypernet.models.graph_reader import (
     CallGraph,
     before,
+    check_finite,
     check_functional,
     condition_of,
     everything,
@@ -39,7 +40,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
 
     Raises:
         ValueError: if the model is not functional, has no generated weights, or `conditioning` does
-            not fit its inputs or has more than one row.
+            not fit its inputs or has more than one row, or its weights are not finite.
 
     Example:
 
@@ -53,6 +54,7 @@ def specialize(model: keras.Model, conditioning: Nest) -> keras.Model:
     given = condition_of(graph, conditioning)
     weights = [call.weights for call in graph.calls_of(HyperLayer)]
     baked = run(graph.calls_before(weights), given, training=False)
+    check_finite(filled(weights, baked))
     plain, *_ = PlainWriter(graph, baked, graph).write(graph, {})
     return plain
 

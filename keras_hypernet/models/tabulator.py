@@ -8,6 +8,7 @@ from keras_hypernet.models.backbone_layers import hand_on_backbone
 from keras_hypernet.models.given_layers_model import GivenLayersModel
 from keras_hypernet.models.graph_reader import (
     CallGraph,
+    check_finite,
     check_functional,
     check_rows,
     conditions_of,
@@ -42,7 +43,8 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
 
     Raises:
         ValueError: if the model is not functional, has no generated weights, `conditioning` does
-            not fit its inputs or has no or unequal rows, or layers cannot be copied.
+            not fit its inputs or has no or unequal rows, its weights are not finite, or layers
+            cannot be copied.
         TypeError: on arguments of other types.
 
     Example:
@@ -62,6 +64,7 @@ def tabulate(model: keras.Model, conditioning: Nest, copy: bool = True) -> keras
     stored = writer.stored(given)
     for table, rows in stored.items():
         check_rows(rows.shape[0], number, table.layer.name)
+        check_finite(rows)
     symbols, remaining = keras_internals.functional(model).inputs, writer.remaining_inputs(graph)
     left_out = [symbol for i, symbol in enumerate(symbols) if i not in remaining]
     taken = {operation.name for operation in model.operations}

@@ -1,6 +1,7 @@
 """Argument checks: each names the argument, the rule and what was received."""
 
 import difflib
+import inspect
 import itertools
 import math
 import numbers
@@ -86,6 +87,8 @@ def path(argument, value):
     require_kind((str, os.PathLike), argument, "be a path of a file", value)
     found = pathlib.Path(value)
     require(found.name and not found.is_dir(), argument, "be a path of a file, not a folder", value)
+    in_folder = not any(parent.is_file() for parent in found.parents)
+    require(in_folder, argument, "be a path in a folder, not in a file", value)
     return found
 
 
@@ -136,6 +139,7 @@ def layer_sizes(argument, values):
 
 def exact_keys(argument, received, expected):
     """A dict with the given keys and no others."""
+    require_kind(dict, argument, "be a dict", received)
     if set(received) != set(expected):
         missing = sorted(set(expected) - set(received))
         unknown = sorted(set(received) - set(expected), key=str)
@@ -155,6 +159,14 @@ def known_keys(argument, received, known):
             f"`{argument}` must have only the keys {known}. "
             f"Received: {unknown}.{nearest(unknown[0], known)}"
         )
+
+
+def config_keys(argument, received, expected):
+    """A config: a dict with these keys."""
+    require_kind(dict, argument, "be a dict, as `get_config` returns it", received)
+    known_keys(argument, received, expected)
+    missing = [key for key in expected if key not in received]
+    require(not missing, argument, f"have the keys {list(expected)}", received)
 
 
 def few(entries):
@@ -260,23 +272,24 @@ def _by_name(argument, value, what, check):
 
 def activation(argument, value):
     """A Keras activation from its name, a callable or `None`."""
+    rule = "be a Keras activation's name, a callable that is no class, or None"
+    require(not isinstance(value, type), argument, rule, value, TypeError)
     try:
-        return keras.activations.get(value)
+        found = keras.activations.get(value)
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"`{argument}` must be a Keras activation's name, a callable or None. "
-            f"Received: {argument}={value!r}"
-        ) from error
+        raise ValueError(f"`{argument}` must {rule}. Received: {argument}={value!r}") from error
+    takes(argument, found, "a tensor")
+    return found
 
 
 def initializer(argument, value):
     """A Keras initializer from its name, config or itself; `None` stays."""
-    return _from_keras(argument, value, keras.initializers)
+    return _from_keras(argument, value, keras.initializers, "a shape", dtype="float32")
 
 
 def regularizer(argument, value):
     """A Keras regularizer from its name, config or itself; `None` stays."""
-    return _from_keras(argument, value, keras.regularizers)
+    return _from_keras(argument, value, keras.regularizers, "a tensor")
 
 
 def from_keras(**arguments):
@@ -285,15 +298,33 @@ def from_keras(**arguments):
     return {name: kinds[name.rpartition("_")[2]](name, x) for name, x in arguments.items()}
 
 
-def _from_keras(argument, value, module):
+def _from_keras(argument, value, module, *given, **named):
+    kind = module.__name__.rpartition(".")[2].removesuffix("s")
+    rule = f"be a Keras {kind}, its name or its config"
     try:
-        return module.get(value)
+        found = module.get(value)
     except (ValueError, TypeError) as error:
-        kind = module.__name__.rpartition(".")[2].removesuffix("s")
-        raise type(error)(
-            f"`{argument}` must be a Keras {kind}, its name or its config. "
-            f"Received: {argument}={value!r}"
+        raise type(error)(f"`{argument}` must {rule}. Received: {argument}={value!r}") from error
+    # Keras takes all that can be called, and an object of every class.
+    if found is not None:
+        fits = callable(found) and not isinstance(found, keras.layers.Layer)
+        require(fits, argument, rule, value, TypeError)
+        takes(argument, found, *given, **named)
+    return found
+
+
+def takes(argument, function, *given, **named):
+    """A function that can be called with these arguments, of which words say the ones by place."""
+    try:
+        inspect.signature(function).bind(*given, **named)
+    except TypeError as error:
+        words = " and ".join([*given, *(f"`{name}`" for name in named)])
+        raise TypeError(
+            f"`{argument}` must be a function of {words}. "
+            f"Received: {argument}={function!r}, {error}"
         ) from error
+    except ValueError:  # some that are built in do not say it
+        pass
 
 
 def array(argument, value):
@@ -301,12 +332,29 @@ def array(argument, value):
     if keras.utils.is_keras_tensor(value):
         return value
     try:
-        return keras.ops.convert_to_tensor(value)
+        found = keras.ops.convert_to_tensor(value)
+        made = not keras.ops.is_tensor(value)
+        if made and keras.backend.standardize_dtype(found.dtype) == "string":  # on TensorFlow
+            raise TypeError("The array has strings.")
     except (ValueError, TypeError) as error:
         raise TypeError(
             f"`{argument}` must be a tensor or an array of numbers. "
             f"Received: {type(value).__name__}"
         ) from error
+    return found
+
+
+def numpy_array(argument, value):
+    """A NumPy array of numbers or strings, from an array in any form."""
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(
+            f"`{argument}` must be an array. Received: {type(value).__name__}, {error}"
+        ) from error
+    strings = found.dtype != object or all(isinstance(x, (str, bytes)) for x in found.flat)
+    require(strings, argument, "be an array of numbers or strings", value, TypeError)
+    return found
 
 
 def tensor(argument, value):
@@ -319,16 +367,25 @@ def tensor(argument, value):
 
 def float_tensor(argument, tensor, hint=""):
     """A tensor (or array) of a floating dtype."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    dtype = dtype_of(argument, tensor)
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(f"`{argument}` must have a floating dtype. Received: dtype={dtype}.{hint}")
 
 
 def int_tensor(argument, tensor):
     """A tensor (or array) of an integer dtype."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    dtype = dtype_of(argument, tensor)
     if not keras.backend.is_int_dtype(dtype):
         raise TypeError(f"`{argument}` must have an integer dtype. Received: dtype={dtype}")
+
+
+def dtype_of(argument, tensor):
+    """The dtype of a tensor (or array), in words."""
+    if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "OSUMm":  # which Keras has not
+        raise TypeError(
+            f"`{argument}` must have a dtype of numbers. Received: dtype={tensor.dtype}"
+        )
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def rank(argument, received, expected, hint=""):
@@ -337,6 +394,15 @@ def rank(argument, received, expected, hint=""):
         raise ValueError(
             f"`{argument}` must have {expected} ax{'i' if expected == 1 else 'e'}s. "
             f"Received: shape {tuple(received)}.{hint}"
+        )
+
+
+def data_axes(argument, received, hint=""):
+    """A shape of data: rows first, and features last."""
+    if len(received) < 2:
+        raise ValueError(
+            f"`{argument}` must have two or more axes, (rows, ..., size){hint}. "
+            f"Received: shape {tuple(received)}"
         )
 
 

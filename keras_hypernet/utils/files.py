@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import zipfile
+import zlib
 
 
 @contextlib.contextmanager
@@ -20,3 +22,12 @@ def written_whole(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_whole_zip(path, entry):
+    """Whether a file is a zip archive with an entry of a name, and no entry is damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return entry in file.namelist() and file.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError):
+        return False

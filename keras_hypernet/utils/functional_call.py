@@ -141,7 +141,7 @@ def _error_of_hidden(variable):
     )
 
 
-def replacements(tensors, groups, named):
+def replacements(tensors, groups, named, argument="variables"):
     """`[(variable, tensor)]` from tensors by name.
 
     Args:
@@ -149,43 +149,46 @@ def replacements(tensors, groups, named):
             `(1, total)` has one after another, or that of a single variable.
         groups: `{name: [variables]}`.
         named: `{name: variable}`; those in no group cannot be replaced.
+        argument: What an error calls the tensors.
     """
     if not isinstance(tensors, dict):
         raise TypeError(
-            f"`variables` must be a dict of tensors by name. Received: {type(tensors).__name__}. "
+            f"`{argument}` must be a dict of tensors by name. Received: {type(tensors).__name__}. "
             'Several inputs are one dict: `{"condition_id": ids, "noise": noise}`.'
         )
     replaceable = {id(variable) for group in groups.values() for variable in group}
     named = {name: variable for name, variable in named.items() if id(variable) in replaceable}
     pairs = []
     for name, tensor in tensors.items():
+        entry = f"{argument}[{name!r}]"
         if name in groups:
-            pairs += zip(groups[name], _cut(name, tensor, groups[name]))
+            pairs += zip(groups[name], _cut(entry, tensor, groups[name]))
         elif name in named:
-            _check_shape(name, tensor, (tuple(named[name].shape),))
+            _check_shape(entry, tensor, (tuple(named[name].shape),))
             pairs.append((named[name], tensor))
         else:
             raise ValueError(
-                f"`variables` must have names of {[*groups, *named]}. "
+                f"`{argument}` must have names of {[*groups, *named]}. "
                 f"Received: {name!r}.{checks.nearest(name, [*groups, *named])}"
             )
     if len({id(variable) for variable, _ in pairs}) < len(pairs):
-        raise ValueError(f"`variables` must have each one once. Received: {list(tensors)}")
+        raise ValueError(f"`{argument}` must have each one once. Received: {list(tensors)}")
     return pairs
 
 
-def _cut(name, tensor, variables):
+def _cut(argument, tensor, variables):
     """A flat tensor -> one tensor for each variable."""
     sizes = [math.prod(variable.shape) for variable in variables]
-    _check_shape(name, tensor, ((1, sum(sizes)), (sum(sizes),)))
+    _check_shape(argument, tensor, ((1, sum(sizes)), (sum(sizes),)))
     pieces = backend.split(ops.reshape(tensor, (sum(sizes),)), sizes) if sizes else []
     return [ops.reshape(piece, v.shape) for piece, v in zip(pieces, variables)]
 
 
-def _check_shape(name, tensor, allowed):
+def _check_shape(argument, tensor, allowed):
+    checks.tensor(argument, tensor)
     if not any(_fits(tuple(tensor.shape), shape) for shape in allowed):
         raise ValueError(
-            f"`variables[{name!r}]` must have the shape {allowed[0]}: one set for the whole batch. "
+            f"`{argument}` must have the shape {allowed[0]}: one set for the whole batch. "
             f"Received: shape {tuple(tensor.shape)}"
         )
 

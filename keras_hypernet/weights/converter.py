@@ -13,7 +13,7 @@ from keras_hypernet.weights.forms import (
     FACTORS,
     as_tensors,
     materialize,
-    pack_weights,
+    packed,
     split_weights,
 )
 from keras_hypernet.weights.spec import WeightSpec
@@ -71,10 +71,13 @@ def convert_weights(
 
 def _flat(weights, spec):
     if isinstance(weights, (list, tuple)):
-        samples = [spec.in_order(sample) for sample in checks.non_empty_list("weights", weights)]
+        samples = [
+            spec.in_order(sample, f"weights[{i}]")
+            for i, sample in enumerate(checks.non_empty_list("weights", weights))
+        ]
         tensors = [ops.stack(values) for values in zip(*samples)]
-        return pack_weights(tensors, spec)
+        return packed("weights", tensors, spec)
     if isinstance(weights, dict) and set(weights) != set(FACTORS):
-        return pack_weights(weights, spec)
+        return packed("weights", weights, spec)
     split_weights(weights, spec)  # raises on what does not fit
     return materialize(as_tensors(weights))

@@ -42,12 +42,21 @@ def check_weights(weights):
     """Generated weights are floating tensors, flat or factored."""
     tensors = weights.items() if is_factored(weights) else [("weights", weights)]
     for name, tensor in tensors:
-        if not hasattr(tensor, "dtype"):
+        if not hasattr(tensor, "dtype") or not hasattr(tensor, "shape"):
             raise TypeError(
                 f"`{name}` must be a tensor, or `weights` a dict of {FACTORS}. "
                 f"Received: {type(tensor).__name__}"
             )
         checks.float_tensor(name, tensor)
+
+
+def shapes_of(weights):
+    """Static shapes of weights in any form, or of a list of them."""
+    if isinstance(weights, dict):
+        return {name: shapes_of(tensor) for name, tensor in weights.items()}
+    if isinstance(weights, (list, tuple)):
+        return [shapes_of(tensor) for tensor in weights]
+    return tuple(weights.shape)
 
 
 def check_shapes(shapes, total):
@@ -120,10 +129,9 @@ def split_weights(weights: Weights, spec: SpecLike) -> TensorsByName:
     (5, 3, 2)
     """
     spec = WeightSpec.of(spec)
-    flat = materialize(as_tensors(weights))
-    checks.rank("weights", flat.shape, 2)
-    checks.last_axis("weights", flat.shape, spec.total)
-    pieces = backend.split(flat, spec.sizes)
+    weights = as_tensors(weights)
+    check_shapes(shapes_of(weights), spec.total)
+    pieces = backend.split(materialize(weights), spec.sizes)
     return {
         tensor.name: backend.reshape(piece, (-1, *tensor.shape))
         for tensor, piece in zip(spec, pieces)
@@ -150,11 +158,15 @@ def pack_weights(tensors: dict[str, Tensor] | Sequence[Tensor], spec: SpecLike) 
     >>> keras.ops.shape(kh.pack_weights(tensors, [(3, 2), (2,)]))
     (5, 8)
     """
-    spec = WeightSpec.of(spec)
-    flat, tensors = [], spec.in_order(tensors)
+    return packed("tensors", tensors, WeightSpec.of(spec))
+
+
+def packed(argument, tensors, spec):
+    """What `pack_weights` returns; an error calls the tensors by the argument."""
+    flat, tensors = [], spec.in_order(tensors, argument)
     rows = {tensor.shape[0] for tensor in tensors if len(tensor.shape)} - {None}
     if len(rows) > 1:
-        raise ValueError(f"`tensors` must have equal rows. Received: {sorted(rows)}")
+        raise ValueError(f"`{argument}` must have equal rows. Received: {sorted(rows)}")
     for tensor, value in zip(spec, tensors):
         value = as_tensors(value)
         checks.rank(tensor.name, value.shape, 1 + len(tensor.shape))

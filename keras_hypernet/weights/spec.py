@@ -86,6 +86,7 @@ class WeightSpec:
         checks.choice("layout", layout, tuple(LAYOUTS))
         if isinstance(shapes, dict):
             names, shapes = list(shapes), list(shapes.values())
+            checks.require(names, "shapes", "not be empty", shapes)
         else:
             shapes = checks.non_empty_list("shapes", shapes)
             if not all(isinstance(shape, (list, tuple)) for shape in shapes):
@@ -95,8 +96,8 @@ class WeightSpec:
                 )
             shapes = [checks.shape("shapes", shape) for shape in shapes]
             names = names_of_shapes(shapes)
-        if roles is None:
-            roles = [None] * len(names)
+        roles = [None] * len(names) if roles is None else roles
+        checks.require_kind((list, tuple), "roles", "be a list of roles", roles)
         if len(roles) != len(names):
             raise ValueError(
                 f"`roles` must have one role per shape ({len(names)}). Received: roles={roles}"
@@ -129,19 +130,26 @@ class WeightSpec:
         return cls(tensors)
 
     @classmethod
-    def from_layer(cls, layer: keras.layers.Layer) -> Self:
+    def from_layer(cls, layer: keras.layers.Layer, argument: str = "layer") -> Self:
         """Spec of a built Keras layer's parameters, named by variable path.
 
         In the order of `layer.weights`, frozen ones too, without state such as moving averages.
+
+        Args:
+            layer: The layer.
+            argument: What an error calls it.
         """
-        if not getattr(layer, "built", False):
+        checks.instance(argument, layer, keras.layers.Layer)
+        if not layer.built:
             raise ValueError(
-                "`layer` must be built: call it on data, or call its `build` method, first. "
-                f"Received: layer={layer}"
+                f"`{argument}` must be built: call it on data, or call its `build` method, first. "
+                f"Received: {argument}={layer}"
             )
         tensors = [tensor_of_variable(*pair) for pair in keras_internals.parameters(layer)]
         if not tensors:
-            raise ValueError(f"`layer` must have weights to generate. Received: layer={layer}")
+            raise ValueError(
+                f"`{argument}` must have weights to generate. Received: {argument}={layer}"
+            )
         return cls(tensors)
 
     @classmethod
@@ -150,7 +158,7 @@ class WeightSpec:
 
         Names begin with the model's layers': name these where a spec is stored or compared.
         """
-        return cls.from_layer(model)
+        return cls.from_layer(model, "model")
 
     @classmethod
     def of(cls, spec: SpecLike, argument: str = "spec") -> WeightSpec:
@@ -240,11 +248,15 @@ class WeightSpec:
 
     def pack(self, arrays: dict[str, np.ndarray] | Sequence[np.ndarray]) -> np.ndarray:
         """`{name: [..., *shape]}`, or a list in order, -> `[..., total]`."""
-        arrays = [np.asarray(array) for array in self.in_order(arrays)]
-        flat = []
-        for tensor, array in zip(self, arrays):
-            lead = array.shape[: array.ndim - len(tensor.shape)]
-            flat.append(array.reshape((*lead, tensor.size)))
+        arrays = [np.asarray(array) for array in self.in_order(arrays, "arrays")]
+        leads = [a.shape[: a.ndim - len(tensor.shape)] for tensor, a in zip(self, arrays)]
+        if len(set(leads)) > 1:
+            raise ValueError(
+                "`arrays` must have the same axes before those of the spec's shapes. "
+                f"Received: {dict(zip(self.names, leads))}"
+            )
+        sized = zip(arrays, leads, self.sizes)
+        flat = [array.reshape((*lead, size)) for array, lead, size in sized]
         return np.concatenate(flat, axis=-1)
 
     def split_layers(self, array: np.ndarray) -> dict[str, np.ndarray]:
@@ -258,29 +270,37 @@ class WeightSpec:
         layers = self.layers
         checks.exact_keys("arrays", arrays, layers)
         for name, layer in layers.items():
-            layer._check_width(arrays[name])
+            layer._check_width(arrays[name], f"arrays[{name!r}]")
         return np.concatenate([np.asarray(arrays[name]) for name in layers], axis=-1)
 
-    def in_order(self, tensors: dict[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
-        """The values of a dict by name, or of a list, in this spec's order, shapes checked."""
+    def in_order(
+        self, tensors: dict[str, Tensor] | Sequence[Tensor], argument: str = "tensors"
+    ) -> list[Tensor]:
+        """The values of a dict by name, or of a list, in this spec's order, shapes checked.
+
+        Args:
+            tensors: The dict or the list.
+            argument: What an error calls it.
+        """
         if isinstance(tensors, dict):
-            checks.exact_keys("tensors", tensors, self._by_name)
+            checks.exact_keys(argument, tensors, self._by_name)
             tensors = [tensors[name] for name in self.names]
         if not isinstance(tensors, (list, tuple)):
             raise TypeError(
-                "`tensors` must be a dict by name or a list in the spec's order. "
+                f"`{argument}` must be a dict by name or a list in the spec's order. "
                 f"Received: {type(tensors).__name__}"
             )
         if len(tensors) != len(self):
             raise ValueError(
-                f"`tensors` must have one entry per tensor of the spec ({len(self)}). "
+                f"`{argument}` must have one entry per tensor of the spec ({len(self)}). "
                 f"Received: {len(tensors)}"
             )
         for tensor, value in zip(self, tensors):
-            received = tuple(np.shape(value) if not hasattr(value, "shape") else value.shape)
+            has_shape = hasattr(value, "shape")
+            received = tuple((value if has_shape else checks.numpy_array(argument, value)).shape)
             if received[len(received) - len(tensor.shape) :] != tensor.shape:
                 raise ValueError(
-                    f"`tensors` must end in the shapes of the spec: {tensor.name} is "
+                    f"`{argument}` must end in the shapes of the spec: {tensor.name} is "
                     f"{tensor.shape}. Received: shape {received}"
                 )
         return list(tensors)
@@ -292,7 +312,7 @@ class WeightSpec:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        checks.known_keys("config", config, ("tensors",))
+        checks.config_keys("config", config, ("tensors",))
         return cls(config["tensors"])
 
     def to_json(self):
@@ -300,7 +320,14 @@ class WeightSpec:
 
     @classmethod
     def from_json(cls, text):
-        return cls.from_config(json.loads(text))
+        checks.require_kind((str, bytes), "text", "be what `to_json` returns", text)
+        try:
+            config = json.loads(text)
+        except ValueError as error:
+            raise ValueError(
+                f"`text` must be what `to_json` returns. Received: {text!r}"
+            ) from error
+        return cls.from_config(config)
 
     def __repr__(self):
         layouts = any(t.layout != "keras" for t in self)
@@ -328,11 +355,11 @@ class WeightSpec:
                         f"Received layer {current!r} in pieces: {self.names}"
                     )
 
-    def _check_width(self, array):
-        array = np.asarray(array)
+    def _check_width(self, array, argument="array"):
+        array = checks.numpy_array(argument, array)
         if array.ndim < 1 or array.shape[-1] != self.total:
             raise ValueError(
-                f"`array` must have the spec's {self.total} weights on its last axis. "
+                f"`{argument}` must have the spec's {self.total} weights on its last axis. "
                 f"Received: shape {array.shape}"
             )
         return array

@@ -78,7 +78,7 @@ class SelfAttention2D(keras.layers.Layer):
 
 def check_places(attention, filters):
     """Indices of layers with enough filters, each once, as a tuple."""
-    if attention == "auto":
+    if isinstance(attention, str) and attention == "auto":
         return tuple(i for i in AUTO if i < len(filters) and filters[i] >= REDUCTION)
     if not isinstance(attention, (list, tuple)):
         raise TypeError(

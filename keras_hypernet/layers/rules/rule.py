@@ -119,7 +119,8 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule | type[Rule]
         rule: A `kh.Rule`, or a class of them.
 
     Raises:
-        TypeError: if `layer_class` is not a class of layers, or `rule` not a rule.
+        TypeError: if `layer_class` is not a class of layers, or `rule` not a rule with an
+            `apply`.
         ValueError: if the class has a rule.
 
     Example:
@@ -140,6 +141,8 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule | type[Rule]
         raise TypeError(f"`layer_class` must be a class of Keras layers. Received: {layer_class!r}")
     rule = rule() if isinstance(rule, type) and issubclass(rule, Rule) else rule
     checks.instance("rule", rule, Rule)
+    own = type(rule).apply is not Rule.apply
+    checks.require(own, "rule", "have an `apply` of its own", rule, TypeError)
     if layer_class in _RULES:
         raise ValueError(
             f"`layer_class` must be a class without a rule. Received: {layer_class.__name__}, "
