@@ -275,7 +275,7 @@ def test_quantized_and_adapted_kernels_are_not_replaced(name, rng):
     ADAPTED[name](given)
     every = [{}, {"shared": True}] if name == "int8" else []
     for options in (*every, {"select": "*/kernel"}, {"select": "head/kernel"}):
-        with pytest.raises(ValueError, match="kernel.*'delta' or 'low_rank'"):
+        with pytest.raises(ValueError, match=r"kernel.*'delta' or 'low_rank'"):
             kh.hypernetize(given, SIZE, copy=False, **options)
     z, x = data_of(rng)
     hypers = [

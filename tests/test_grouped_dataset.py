@@ -394,5 +394,5 @@ def test_what_does_not_fit_is_refused_by_name(name):
 @pytest.mark.parametrize("value", [[1.0, 7.0], [True, False], ["a", "b"], [None, 3]])
 @pytest.mark.parametrize("argument", ["group_sizes", "condition_ids"])
 def test_sizes_and_ids_are_integers(argument, value):
-    with pytest.raises(TypeError, match=f"`{argument}` must be integers"):
+    with pytest.raises(TypeError, match=f"`{argument}` must be (integers|an array of numbers)"):
         kh.GroupedDataset(TWO, EIGHT, None, 2, **{argument: value})

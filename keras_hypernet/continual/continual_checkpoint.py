@@ -77,16 +77,16 @@ class ContinualCheckpoint(keras.callbacks.Callback):
             `(name, epochs of it that are done)`, for the tasks that are not over.
 
         Raises:
-            ValueError: if the model's tasks are not the first ones of `names`, a name is there
-                twice, or there are more than the model has room for.
+            ValueError: if the model's tasks are not the first ones of `names`, or there are more
+                than the model has room for.
         """
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise TypeError(f"`names` must be a list of names. Received: names={names!r}")
         names, begun = list(names), list(_checked(model).task_sequence)
         checks.names("names", names)
-        if len(set(names)) < len(names) or len(names) > model.num_tasks:
+        if len(set(names)) > model.num_tasks:
             raise ValueError(
-                "`names` must be different ones, at most as many as the model has room for "
+                "`names` must be of at most as many tasks as the model has room for "
                 f"(num_tasks={model.num_tasks}). Received: names={names}"
             )
         if names[: len(begun)] != begun:

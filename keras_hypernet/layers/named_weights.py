@@ -3,10 +3,10 @@
 An entry is a tensor `(rows, *shape)`, where a single row serves the whole batch; or the factored
 weights of that tensor; or an update of low rank, `{"base": shape, "down": (rows, ..., rank),
 "up": (rows, rank, ...)}`, which means `base + down @ up` and is never multiplied out here. With a
-`"scale": (rows, rank)` it means `base + down @ diag(scale) @ up`. Over a kernel that is quantized or
-has an adapter, the base is a function of the data, and the update may be a whole tensor, `{"base":
-function, "change": (rows, *shape)}`. So some tensors of a layer may be generated for every row
-while others are ordinary weights.
+`"scale": (rows, rank)` it means `base + down @ diag(scale) @ up`. Over a kernel that is quantized
+or has an adapter, the base is a function of the data, and the update may be a whole tensor,
+`{"base": function, "change": (rows, *shape)}`. So some tensors of a layer may be generated for
+every row while others are ordinary weights.
 """
 
 import math

@@ -70,8 +70,8 @@ def describe(model: keras.Model) -> Description:
         between them), `shapes` of the tensors, `form` (flat or factored, and whether a frozen base
         is added), `contraction` that static shapes choose, `parameters` of the generator,
         `weights` that it generates for one condition, and `compression`: weights divided by
-        parameters. The table has parameters per weight in its place. A last line, `kernels` of the list, says how many of the target's kernels are
-        generated or updated, of all that it has.
+        parameters. The table has parameters per weight in its place. A last line, `kernels` of the
+        list, says how many of the target's kernels are generated or updated, of all that it has.
 
     Raises:
         ValueError: if the model is not functional.

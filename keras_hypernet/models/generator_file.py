@@ -150,9 +150,9 @@ def _check_not_quantized(model, places):
     ]
     if found:
         raise ValueError(
-            "`model` must have generators that are not quantized: quantized kernels are trained no "
-            "more, and so in no file of what is trained. Save the model as a whole, as `.keras`; or "
-            "save it before `quantize`, and quantize after `kh.load_generator`. "
+            "`model` must have generators that are not quantized: a file has what is trained, and "
+            "quantized kernels are so no more. Save the model as a whole, as `.keras`; or save it "
+            "before `quantize`, and quantize after `kh.load_generator`. "
             f"Received: {model.name!r} with {checks.few(list(dict.fromkeys(found)))}"
         )
 

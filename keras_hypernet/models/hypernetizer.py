@@ -255,8 +255,8 @@ def _functional(model):
             outputs = model(inputs)
     except Exception as error:
         raise ValueError(
-            "A subclassed `model` must be one that can be called on what it was built for, of which "
-            "Keras keeps the shape of the first argument alone where it has no `build` of its own. "
+            "A subclassed `model` must be one that can be called on what it was built for. Where "
+            "it has no `build` of its own, Keras keeps the shape of its first argument alone. "
             "Call it on its `keras.Input`s, and give the functional model around it: "
             "`keras.Model(inputs, model(*inputs))`. "
             f"Received: model={model!r}, built for {shapes}"

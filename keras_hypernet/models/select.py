@@ -91,8 +91,9 @@ class Parameters:
             checks.takes("select", choice, "a variable")
             return {id(v) for v in self.variables if choice(v)}
         raise TypeError(
-            "`select` must be a glob pattern on variable paths, the name of a layer, a layer class, "
-            f"a function of a variable, or a list of these. Received: {choice!r} of type {type(choice).__name__}"
+            "`select` must be a glob pattern on variable paths, the name of a layer, a layer "
+            "class, a function of a variable, or a list of these. "
+            f"Received: {choice!r} of type {type(choice).__name__}"
         )
 
     def _quantized(self):

@@ -1,4 +1,4 @@
-"""Which parts of a layer are quantized: read from a layer, and given to one made from its config."""
+"""Which parts of a layer are quantized: read from it, and given to one made from its config."""
 
 import keras
 
@@ -20,8 +20,8 @@ def quantization_of(layer):
             continue
         if mode not in MODES:
             raise ValueError(
-                f"The layer {inner.name!r} in {layer.name!r} is quantized to {mode!r}, which a file "
-                f"cannot make anew inside of it. Quantize to one of {list(MODES)}."
+                f"The layer {inner.name!r} in {layer.name!r} is quantized to {mode!r}, which a "
+                f"file cannot make anew inside of it. Quantize to one of {list(MODES)}."
             )
         config = getattr(inner, "quantization_config", None)
         found[name] = {
