@@ -92,6 +92,31 @@ def only_plain(**other):
     )
 
 
+def of_vectors(**other):
+    """Two parts with learned vectors of their own, one with noise, beside one of the condition."""
+    perceptrons = {name: kh.WeightGenerator({name: (2, 4)}, **options()) for name in "abc"}
+    return kh.ComposedWeightGenerator(
+        {name: (2, 4) for name in "abc"},
+        generators={
+            "vectors": kh.Hypernetwork(perceptrons["a"], CONDITIONS, 3),
+            "noisy": kh.Hypernetwork(perceptrons["b"], CONDITIONS, 5, noise_size=2),
+            "direct": perceptrons["c"],
+        },
+        **{"part_inputs": {"direct": ["condition"]}, **other},
+    )
+
+
+def of_vectors_reference(values, given):
+    one, table, two, noisy, three = values[:4], values[4], values[5:9], values[9], values[10:]
+    ids = given["condition_id"]
+    parts = [
+        ref.mlp(one, table[ids]),
+        ref.mlp(two, ref.side_by_side(given["noise"], noisy[ids])),
+        ref.mlp(three, given["condition"]),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
 SMALL = {"a": (3,), "b": (3,)}
 
 COMPOSED_BAD = (
@@ -205,6 +230,14 @@ COMPOSED = [
         COMPOSED_BAD,
     ),
     Case(
+        "ComposedWeightGenerator of learned vectors",
+        of_vectors,
+        one(noise=(2,), condition=(5,), condition_id=None),
+        of_vectors_reference,
+        model(of_vectors, noise=(2,), condition=(5,), condition_id=None),
+        several(noise=(2,), condition=(5,), condition_id=None),
+    ),
+    Case(
         "ComposedWeightGenerator plain",
         only_plain,
         one(condition_id=None),
@@ -281,7 +314,7 @@ PERTURBED_BAD = (
         "noise width",
         lambda: perturbed()({"noise": np.ones((2, 6), "float32")}),
         ValueError,
-        "`noise` must have 16 entries",
+        "`noise` must be as wide as the weights.*, 16.*`output_layer`",
     ),
     ("integers", lambda: perturbed()({"noise": np.ones((2, 16), "int32")}), TypeError, "floating"),
 )
@@ -361,7 +394,7 @@ HYPERNETWORK_BAD = (
         "`condition_id` or `condition` is missing",
     ),
     ("float ids", lambda: hypernetwork()(keras.Input(())), TypeError, "integer dtype"),
-    ("a list", lambda: hypernetwork()([0, 1]), TypeError, "must be a tensor"),
+    ("a list", lambda: hypernetwork()([0.5, 1]), TypeError, "must be a tensor"),
     (
         "noise missing",
         lambda: hypernetwork(noise_size=2)(IDS),

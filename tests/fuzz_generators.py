@@ -289,6 +289,11 @@ def composed(draw, spec, rows, **layer):
     for part in places[:2]:
         if tensors[part]:
             generators[part], inputs = draw.pick(SIMPLE)(draw, tensors[part], rows, **layer)
+            if set(inputs) == {"condition"} and draw.chance(0.3):  # vectors of its own
+                size = inputs["condition"].shape[1]
+                generators[part] = kh.Hypernetwork(generators[part], CONDITIONS, size, **layer)
+                inputs = {"condition_id": ids(draw, rows)}
+                draw.note(part=part, vectors=size)
             for name, array in inputs.items():
                 key = name if name in ("noise", "condition", "condition_id") else f"{part}/{name}"
                 if key not in given:

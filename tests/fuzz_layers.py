@@ -217,6 +217,7 @@ def rule_case(draw):
     form = draw.named("form", FORMS)
     if row.layer is layers.Dense:
         dense = FORMS.index(form) > 2 and form != "factored"
+        dense |= "kernel_regularizer" in row.arguments or "bias_regularizer" in row.arguments
         options["contraction"] = draw.named("contraction", CONTRACTIONS[: 2 if dense else None])
     trial = Trial(row, rows, draw.rng)
     layer = _hyper(row, options)

@@ -396,7 +396,7 @@ BAD = {
         ("names", lambda: run("a")),
         ("names", lambda: run(2)),
         ("names", lambda: run(["b", "a"])),
-        ("names", lambda: run(["a", "a"])),
+        ("names", lambda: run(["a", 2])),
         ("names", lambda: run(["a", "b", "c"])),
     ],
     "ContinualModel": [

@@ -52,7 +52,8 @@ class ComposedWeightGenerator(Generator):
     Args:
         spec: The `WeightSpec` of the target, or a list of shapes, or a dict of names to shapes.
         generators: Dict `{part: generator}`. They belong to this layer: give them to no other. A
-            part may be a composed generator itself.
+            part may be a composed generator itself, or a `Hypernetwork`, which has learned vectors
+            of its own.
         shared: Plain tensors that all conditions share: a `WeightSpec` or what makes one.
         conditional: Plain tensors of which each condition has its own, selected by `condition_id`.
         num_conditions: Number of conditions; by default that of the parts.
@@ -61,7 +62,9 @@ class ComposedWeightGenerator(Generator):
             function registered with Keras, `{piece: (rows, *shape)} -> {target tensor: (rows,
             *shape)}`. By default each tensor is the piece of its name, a part's name left out.
         part_inputs: Dict `{part: inputs}` of which of `noise` and `condition` a part gets, in
-            place of both: `["noise"]`, or `[]` for a part that depends on chunk embeddings only.
+            place of both: `["noise"]`, or `[]` for a part that depends on chunk embeddings only. A
+            `Hypernetwork` gets noise if it has a `noise_size`, and the condition in place of its
+            own vector only where there are no ids, or it is said here.
         initializers: Dict of Keras initializers for plain tensors, by name or role (`kernel`,
             `bias`, `scale`, ...). By default as in `BiasHyperInit`: a scale starts at 1.
         shared_regularizer, conditional_regularizer: Of the plain tensors.
@@ -198,7 +201,8 @@ class ComposedWeightGenerator(Generator):
     @property
     def ids_beside_vectors(self):
         return "conditional" in self.plain or any(
-            generator.ids_beside_vectors for generator in self.generators.values()
+            generator.ids_beside_vectors or generator.has_vectors
+            for generator in self.generators.values()
         )
 
     @property
@@ -226,7 +230,12 @@ class ComposedWeightGenerator(Generator):
     def _of(self, part, given):
         """The inputs of a part, or their shapes."""
         generator = self.generators[part]
-        wanted = self.part_inputs.get(part, inputs.VECTORS)
+        wanted = self.part_inputs.get(part)
+        if wanted is None:
+            embeds = generator.has_vectors and "condition_id" in given
+            not_wanted = ("condition",) if embeds else ()
+            accepted = generator.accepted_inputs
+            wanted = [n for n in inputs.VECTORS if n in accepted and n not in not_wanted]
         own = {name: given[name] for name in wanted if name in given}
         start = f"{part}/"
         own.update((n.removeprefix(start), x) for n, x in given.items() if n.startswith(start))

@@ -16,7 +16,7 @@ def check_generators(generators):
     if len({id(generator) for generator in generators.values()}) < len(generators):
         raise ValueError("`generators` must be one for each part. Received one of them twice.")
     for part, generator in generators.items():
-        check_inside(generator, f"generators[{part!r}]")
+        check_inside(generator, f"generators[{part!r}]", may_embed=True)
         if not isinstance(part, str) or not part or "/" in part or part in PLAIN:
             raise ValueError(
                 "Names in `generators` must be strings without a slash, other than "

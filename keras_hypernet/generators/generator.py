@@ -38,7 +38,7 @@ class Generator(CompositeLayer):
         unknown: What an id does that no condition has: see `ConditionEmbedding`.
     """
 
-    embeds_ids = False  # whether it has embeddings of conditions in front
+    embeds_ids = False  # whether it is of a class with embeddings of conditions in front
 
     def __init__(
         self,
@@ -138,6 +138,11 @@ class Generator(CompositeLayer):
     @property
     def ids_beside_vectors(self):
         """Whether an id has a meaning beside a condition vector."""
+        return False
+
+    @property
+    def has_vectors(self):
+        """Whether it has learned vectors of conditions in front."""
         return False
 
     @property
@@ -276,13 +281,13 @@ def made_of(generator, spec, argument="generator"):
     return generator(spec)
 
 
-def check_inside(generator, argument="generator"):
+def check_inside(generator, argument="generator", may_embed=False):
     """A generator that another one may have inside: free, and without embeddings of ids."""
     checks.instance(argument, generator, Generator)
-    if generator.embeds_ids:
+    if generator.embeds_ids and not may_embed:
         raise TypeError(
-            f"`{argument}` must be one without embeddings of conditions in front of it. "
-            f"Received: {type(generator).__name__}"
+            f"`{argument}` must be one without embeddings of conditions in front of it: put the "
+            f"`kh.Hypernetwork` around all others. Received: {type(generator).__name__}"
         )
     if generator.owned:
         raise ValueError(

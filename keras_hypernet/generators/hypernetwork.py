@@ -215,6 +215,10 @@ class Hypernetwork(Generator):
         )
 
     @property
+    def has_vectors(self):
+        return self.embedding is not None
+
+    @property
     def ids_beside_vectors(self):
         return self.generator.ids_beside_vectors
 

@@ -110,6 +110,7 @@ class PerturbedWeightGenerator(Generator):
         self.input_layer = input_layer
         self.output_layer = output_layer
         self.seed = seed
+        self.noise_width = None  # that it is built with
         self.seed_generator = keras.random.SeedGenerator(seed)
         generator.start_with(initialization)
         self.adopt(generator)
@@ -141,10 +142,26 @@ class PerturbedWeightGenerator(Generator):
         inputs.check(conditioning, self.accepted_inputs, self.num_conditions, self.unknown)
         if not given:
             raise ValueError("`noise` is missing: there is no other input that tells its rows.")
-        if "noise" in given and self.output_layer is None:
-            checks.last_axis("noise", given["noise"].shape, self.spec.total)
+        self._check_width(given["noise"].shape if "noise" in given else (None, self.spec.total))
         if self.input_layer is None:
             self.generator.check_conditioning(self._inside(given))
+
+    def _check_width(self, shape):
+        """Raises on noise that has not the width that it is wanted in."""
+        checks.known_last_axis("noise", shape)
+        total, width = self.spec.total, shape[-1]
+        if self.output_layer is None and width != total:
+            raise ValueError(
+                f"`noise` must be as wide as the weights that it is added to, {total}: its first "
+                "`noise_size` entries are the generator's own. Noise of another width needs an "
+                f"`output_layer`. Received: noise of shape {tuple(shape)}"
+            )
+        if self.noise_width not in (None, width):
+            raise ValueError(
+                f"`noise` must have the width that this generator was built with, "
+                f"{self.noise_width}; where none is given, it is drawn as wide as the weights. "
+                f"Received: noise of shape {tuple(shape)}"
+            )
 
     def _inside(self, given):
         """The generator's own inputs, with stand-ins for noise that is not drawn yet."""
@@ -166,16 +183,28 @@ class PerturbedWeightGenerator(Generator):
             inside["noise"] = self.input_layer.compute_output_shape(noise_shape)
         elif self.noise_size:
             inside["noise"] = (rows, self.noise_size)
-        if self.output_layer is not None and not self.output_layer.built:
-            try:
-                self.output_layer.build([(rows, self.spec.total), noise_shape])
-            except (TypeError, ValueError) as error:
-                raise type(error)(
-                    "`output_layer` must take a list of the weights and the noise. Received: "
-                    f"{self.output_layer.name!r}, which does not: {error}"
-                ) from error
+        if self.output_layer is not None:
+            self._build_output_layer([(rows, self.spec.total), noise_shape])
+        self.noise_width = noise_shape[-1]
         if not self.generator.built:
             self.generator.build(inside)
+
+    def _build_output_layer(self, shapes):
+        """Builds it; raises where it does not make weights of weights and noise."""
+        layer = self.output_layer
+        tensors = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
+        try:
+            if not layer.built:
+                layer.build(shapes)
+            made, error = tuple(layer.compute_output_spec(tensors).shape), None
+        except Exception as raised:
+            made, error = None, raised
+        if error is not None or made[1:] != (self.spec.total,):
+            why = f"which makes {made}" if error is None else f"which does not: {error}"
+            raise ValueError(
+                f"`output_layer` must make weights {shapes[0]} of a list of weights {shapes[0]} "
+                f"and noise {shapes[1]}. Received: {layer.name!r}, {why}"
+            ) from error
 
     def call(self, conditioning: Conditioning, training: bool | None = None) -> Tensor:
         given = inputs.as_dict(conditioning)
