@@ -409,7 +409,7 @@ def ids_bad(make):
         ("rank 2", lambda: make()(np.ones((3, 1), "int32")), ValueError, "must have 1 axis"),
         ("too large", lambda: make()(np.array([0, 4])), ValueError, r"0 \.\.\. 3"),
         ("negative", lambda: make()(np.array([-1, 0])), ValueError, "from -1 to 0"),
-        ("a list", lambda: make()([0, 1]), TypeError, "must be a tensor"),
+        ("a list", lambda: make()([0.5, 1]), TypeError, "must be a tensor"),
     )
 
 
