@@ -360,11 +360,43 @@ def test_exports_onnx(name, rng, tmp_path):
         run([np.array([5]), data(rng, 1)])
 
 
+def windows():
+    """Convolutions whose windows, strides and groups ask for sizes of the data."""
+    x = keras.Input((7, 7, 4))
+    y = layers.Conv2D(4, 3, strides=2, padding="same", groups=2, activation="relu")(x)
+    y = layers.SeparableConv2D(6, 3, padding="same")(y)
+    y = layers.Conv2DTranspose(2, 3, strides=2, padding="same")(y)
+    return keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)), name="windows")
+
+
+def in_chunks(spec):
+    """A generator with a frozen base."""
+    return kh.ChunkedWeightGenerator(spec, 20)
+
+
+GENERATED = {
+    "windows": (of_a_model(windows), floats((7, 7, 4))),
+    "windows delta": (of_a_model(windows, mode="delta"), floats((7, 7, 4))),
+    "chunks": (of_a_model(cnn, generator=in_chunks), floats((6, 6, 1))),
+    **{
+        contraction: (
+            lambda c=contraction: kh.build(SIZE, 3, [(3, 5), (5, 2)], contraction=c),
+            floats((3,)),
+        )
+        for contraction in ("project", "outer")
+    },
+}
+QUICK_TO_EXPORT = ("cnn", "windows", "chunks")
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="exported from PyTorch and TensorFlow")
-@pytest.mark.parametrize("name", [n if n == "cnn" else slow(n) for n in SERVED])
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK_TO_EXPORT else slow(n) for n in [*SERVED, *GENERATED]]
+)
 def test_exports_onnx_with_generators(name, rng, tmp_path):
     """Many conditions in a batch; on PyTorch Keras says that all inputs have one batch."""
-    model, _, data = to_serve(name, rng)
+    make, data = {**SERVED, **GENERATED}[name]
+    model = settle(make(), rng)
     run = in_onnxruntime(model, str(tmp_path / "model.onnx"))
     groups = [(3, 6), (1, 6)] if BACKEND == "tensorflow" else []
     for rows, batch in [(6, 6), (1, 1), *groups]:

@@ -13,7 +13,7 @@ from keras_hypernet.continual.compiled_functions import CompiledFunctions
 from keras_hypernet.continual.entropy import surest
 from keras_hypernet.continual.heads import heads_of_rows
 from keras_hypernet.models.specializer import specialize
-from keras_hypernet.utils import checks
+from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.types import Tensor
 
 
@@ -110,6 +110,11 @@ class ModelOfTasks(keras.Model):
         return keras.Model(plain.input, ops.take(plain.outputs[0], head, axis=-1))
 
     # Use.
+
+    def export(self, *args: Tensor, **kwargs: Tensor) -> None:
+        """As `keras.Model.export`, of the active task."""
+        with backend.constants_in_graph():
+            super().export(*args, **kwargs)
 
     def call(self, inputs, training=None):
         self._check_ids(inputs)

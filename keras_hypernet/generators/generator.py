@@ -11,7 +11,7 @@ from keras import ops
 from keras_hypernet.conditioning import capacity, inputs
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.initializers import initializations
-from keras_hypernet.utils import checks, keras_internals, naming
+from keras_hypernet.utils import backend, checks, keras_internals, naming
 from keras_hypernet.utils.trainable_flags import CompositeLayer
 from keras_hypernet.utils.types import Config, LayerArguments
 from keras_hypernet.weights import forms
@@ -224,7 +224,7 @@ class Generator(CompositeLayer):
         """Flat weights `(rows, total)`, the frozen base added where there is one."""
         if self.base is None:
             return weights
-        return weights + ops.convert_to_tensor(self.base, weights.dtype)
+        return weights + ops.convert_to_tensor(backend.in_graph(self.base), weights.dtype)
 
     def base_sample(self):
         """A few of the numbers of the frozen base, to know it by; `None` where there is none."""

@@ -11,7 +11,7 @@ from keras import ops
 from keras_hypernet.layers.hyper_layer import Untracked
 from keras_hypernet.models.describer import describe, shortened
 from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
-from keras_hypernet.utils import checks, keras_internals
+from keras_hypernet.utils import backend, checks, keras_internals
 from keras_hypernet.utils.types import Nest
 
 _FORMS = {"factored": "factored: offset + features @ basis", "flat": "flat"}
@@ -100,6 +100,11 @@ class HyperModel(keras.Model):
         ]
         if lines:
             (print_fn or print)("\n".join([" Generated:", *lines]))
+
+    def export(self, *args: Nest, **kwargs: Nest) -> None:
+        """As `keras.Model.export`."""
+        with backend.constants_in_graph():
+            super().export(*args, **kwargs)
 
     def _with_weights_once(self, x, batch_size, verbose):
         """Outputs, where weights are to be generated once per condition; else `None`."""

@@ -93,15 +93,15 @@ def _split_channels(convolve, groups):
         number, *window, inputs, outputs = ops.shape(kernel)
         outputs = outputs // groups
         kernel = backend.reshape(kernel, (number, *window, inputs, groups, outputs))
-        kernel = rows.ungroup(ops.moveaxis(kernel, -2, 1))
+        kernel = rows.ungroup(backend.moveaxis(kernel, -2, 1))
         x = rows.group(x, number)
         n, *spatial = ops.shape(x)[1:-1]
         x = backend.reshape(x, (number, n, *spatial, groups, inputs))
-        x = backend.reshape(ops.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
+        x = backend.reshape(backend.moveaxis(x, -2, 1), (number * groups * n, *spatial, inputs))
         y = convolve(x, kernel, *options)
         spatial = ops.shape(y)[1:-1]
         y = backend.reshape(y, (number, groups, n, *spatial, outputs))
-        y = ops.moveaxis(y, 1, -2)
+        y = backend.moveaxis(y, 1, -2)
         return backend.reshape(y, (number * n, *spatial, groups * outputs))
 
     return split

@@ -41,7 +41,8 @@ def low_rank(x, update, whole, down, up, axis=-1):
 def matmul(x, kernel, axis=-1):  # (batch, ..., in), (rows, in, out) -> (batch, ..., out)
     """Data times a kernel along an axis of the data."""
     if axis % len(x.shape) != len(x.shape) - 1:
-        return ops.moveaxis(matmul(ops.moveaxis(x, axis, -1), kernel), -1, axis)
+        y = matmul(backend.moveaxis(x, axis, -1), kernel)
+        return backend.moveaxis(y, -1, axis)
     inputs, units = kernel.shape[1:]
     product = shared_dense if rows.is_shared(kernel) else dense
     flat = backend.reshape(kernel, (ops.shape(kernel)[0], inputs * units))

@@ -64,12 +64,12 @@ def extent(size, dilation):
 
 def channels_last(x, data_format):
     """Data in either format with its channels last."""
-    return x if data_format == "channels_last" else ops.moveaxis(x, 1, -1)
+    return x if data_format == "channels_last" else backend.moveaxis(x, 1, -1)
 
 
 def from_channels_last(x, data_format):
     """The other way round."""
-    return x if data_format == "channels_last" else ops.moveaxis(x, -1, 1)
+    return x if data_format == "channels_last" else backend.moveaxis(x, -1, 1)
 
 
 def pad(x, window, strides, padding, dilation_rate):
@@ -130,4 +130,4 @@ def _same(size, width, stride, dilation):
     if stride == 1:
         return covered - 1
     total = ((size + stride - 1) // stride - 1) * stride + covered - size
-    return ops.maximum(total, 0) if ops.is_tensor(total) else max(total, 0)
+    return backend.not_negative(total)

@@ -1,6 +1,7 @@
 """What is done another way on one backend than on others; an unknown backend uses `keras.ops`."""
 
 import contextlib
+import contextvars
 import functools
 
 import keras
@@ -133,6 +134,48 @@ def pad(tensor, widths):
         if torch.is_tensor(tensor):
             return torch.nn.functional.pad(tensor, [n for width in widths[::-1] for n in width])
     return keras.ops.pad(tensor, widths)
+
+
+def moveaxis(x, source, destination):
+    """`keras.ops.moveaxis` of one axis, which PyTorch does not export where one is negative."""
+    rank = len(x.shape)
+    return keras.ops.moveaxis(x, source % rank, destination % rank)
+
+
+def not_negative(size):
+    """A size, or zero where it is negative. `keras.ops.maximum` makes int32 of it on PyTorch."""
+    if isinstance(size, int):
+        return max(size, 0)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.clamp(size, min=0)
+    return keras.ops.maximum(size, 0)
+
+
+_in_graph = contextvars.ContextVar("constants_in_graph", default=False)
+
+
+@contextlib.contextmanager
+def constants_in_graph():
+    """A scope in which graphs that are traced have constants of before in them.
+
+    TensorFlow makes inputs of them, which no ONNX file may have more of than its model.
+    """
+    token = _in_graph.set(True)
+    try:
+        yield
+    finally:
+        _in_graph.reset(token)
+
+
+def in_graph(constant):
+    """A constant, made once more where the scope wants it in the graph."""
+    if not _in_graph.get() or keras.backend.backend() != "tensorflow":
+        return constant
+    import tensorflow as tf
+
+    return tf.constant(constant.numpy())
 
 
 def matmul(x1, x2):
