@@ -112,10 +112,10 @@ def test_quantized_to_int8(contraction, rng):
     assert np.abs(outputs - expected).max() < 0.05 * np.abs(expected).max()
 
 
-def run(code, **environment):
-    """Runs code in a process of its own; what it prints."""
+def run(code, *flags, **environment):
+    """Runs code in a process of its own, with flags of Python; what it prints."""
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, *flags, "-c", textwrap.dedent(code)],
         env={**os.environ, "KERAS_BACKEND": BACKEND, **environment},
         capture_output=True,
         text=True,
@@ -123,6 +123,30 @@ def run(code, **environment):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_without_asserts_and_docstrings(flag):
+    code = """
+    import keras, numpy as np, tempfile, keras_hypernet as kh
+
+    for name in dir(kh):
+        getattr(kh, name)
+    layers = [keras.layers.Dense(3, "relu"), keras.layers.LayerNormalization()]
+    plain = keras.Sequential([keras.Input((4,)), *layers])
+    for mode in ("replace", "delta"):
+        model = kh.hypernetize(plain, 2, mode=mode)
+        model.compile("sgd", "mse")
+        model.fit([np.ones((4, 2)), np.ones((4, 4))], np.ones((4, 3)), verbose=0)
+        path = tempfile.mkdtemp() + "/model.keras"
+        model.save(path)
+        keras.saving.load_model(path).summary()
+        kh.specialize(model, np.ones((1, 2)))
+        print(kh.describe(model))
+    assert False
+    """
+    assert "kernels generated or updated" in run(code, flag)
 
 
 TRAIN = """
