@@ -1,10 +1,12 @@
 """`ConditioningFeatures`: the hidden layers that the heads of a model share."""
 
+import functools
+
 import keras
 
 from keras_hypernet.generators import options
 from keras_hypernet.generators.blocks.hidden_layer import checked_scale
-from keras_hypernet.utils import checks
+from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.activations import of_hidden
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.trainable_flags import CompositeLayer
@@ -64,12 +66,12 @@ class ConditioningFeatures(CompositeLayer):
     @property
     def first(self):
         """The first step, affine."""
-        return self.hidden_layers[0]
+        return functools.partial(backend.dense, self.hidden_layers[0])
 
     def after_first(self, y, condition_id=None, training=None):
         """From what `first` made, `(rows, size)`, to features."""
         for i, layer in enumerate(self.hidden_layers):
-            y = self.activation(layer(y) if i else y)
+            y = self.activation(backend.dense(layer, y) if i else y)
             y = y if self.drop is None else self.drop(y, training=training)
         return y * self.feature_scale
 

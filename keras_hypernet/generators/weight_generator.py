@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -13,7 +14,7 @@ from keras_hypernet.generators import options
 from keras_hypernet.generators.blocks.hidden_layer import HiddenLayer, checked_scale
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.initializers.fresh import fresh
-from keras_hypernet.utils import checks
+from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import unique_name
 from keras_hypernet.utils.types import (
     ActivationLike,
@@ -24,7 +25,7 @@ from keras_hypernet.utils.types import (
     Shape,
     Weights,
 )
-from keras_hypernet.weights.forms import factored_shapes, specs_of
+from keras_hypernet.weights.forms import cast, factored_shapes, specs_of
 
 if TYPE_CHECKING:
     from keras_hypernet.generators.options import GeneratorArguments
@@ -202,7 +203,7 @@ class WeightGenerator(Generator):
 
     @property
     def first(self):
-        return self.trunk[0].dense if self.trunk else self.head
+        return functools.partial(backend.dense, self.trunk[0].dense if self.trunk else self.head)
 
     def after_first(self, y, condition_id=None, training=None):
         for i, layer in enumerate(self.trunk):
@@ -212,9 +213,12 @@ class WeightGenerator(Generator):
 
     def _mixed(self, features):
         """What the head makes of features."""
-        # Straight to `call`: what Keras does around it takes longer than a small product.
-        head = self.head.call if self.head.quantization_mode is None else self.head
-        return head(features)
+        if self.head.quantization_mode is not None:
+            return self.head(features)
+        # Not the layer: what Keras does around it takes longer than a small product.
+        features = cast(features, self.head.compute_dtype)
+        y = backend.matmul(features, ops.convert_to_tensor(self.head.kernel))
+        return y + self.head.bias if self.use_bias else y
 
     def features_size(self, conditioning_size: int | None) -> int | None:
         """Number of features that the head mixes."""

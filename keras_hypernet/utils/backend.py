@@ -188,6 +188,15 @@ def matmul(x1, x2):
     return keras.ops.matmul(x1, x2)
 
 
+def dense(layer, x, **kwargs):
+    """What a dense layer makes of data. Keras' own makes float32 of float64 on PyTorch."""
+    double = keras.backend.backend() == "torch" and layer.compute_dtype == "float64"
+    if not double or type(layer) is not keras.layers.Dense or layer.quantization_mode is not None:
+        return layer(x, **kwargs)
+    y = matmul(keras.ops.cast(x, "float64"), keras.ops.convert_to_tensor(layer.kernel))
+    return layer.activation(y if layer.bias is None else y + layer.bias)
+
+
 def vectors_times_matrices(x, matrices):  # (rows, 1, in), (rows, in, out) -> (rows, 1, out)
     """`keras.ops.matmul`, with a gradient that XLA is fast at.
 

@@ -8,7 +8,7 @@ from keras_hypernet.generators.blocks.conditional_batch_normalization import (
     ConditionalBatchNormalization,
 )
 from keras_hypernet.generators.blocks.spectral_dense import SpectralDense
-from keras_hypernet.utils import checks
+from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import unique_name
 
 
@@ -72,7 +72,8 @@ class HiddenLayer(keras.layers.Layer):
                 step.build((x_shape[0], self.units))
 
     def call(self, x, condition_id=None, training=None):
-        return self.after_dense(self.dense(x, training=training), condition_id, training)
+        y = backend.dense(self.dense, x, training=training)
+        return self.after_dense(y, condition_id, training)
 
     def after_dense(self, x, condition_id=None, training=None):
         """The steps after the first one, on what it made."""
