@@ -213,7 +213,7 @@ def check_same(values, variables, layer):
         raise ValueError(
             f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
             f"has other variables: {[v.path for v in variables]}. Where its call has an optional "
-            "argument, put it into a functional model with `keras.Input(shape, optional=True)`."
+            "argument, put it into a functional model with `keras.Input(shape, optional=True)`"
         )
 
 
