@@ -428,7 +428,7 @@ class Hyper(HiddenLayer):
         if p.leaf.adapted:
             raise ValueError(
                 f"{self.name}/{name} is quantized or has an adapter: an update of it cannot be "
-                "multiplied out. Specialize or read weights before the model is quantized, or merge "
+                "multiplied out. Specialize, or read weights, before it is quantized, or merge "
                 "the adapter first; calls and `predict` work as it is."
             )
         return named_weights.multiplied(tensor, p.update_equation())
