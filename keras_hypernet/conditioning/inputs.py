@@ -148,7 +148,7 @@ def by_name(conditioning):
     if isinstance(conditioning, dict):
         return with_ids(conditioning)
     conditioning = as_ids(conditioning)
-    checks.tensor("conditioning", conditioning)
+    checks.tensor("conditioning", conditioning, ", or an id or a list of ids, which are integers")
     dtype = checks.dtype_of("conditioning", conditioning)
     if keras.backend.is_int_dtype(dtype):
         return {"condition_id": conditioning}

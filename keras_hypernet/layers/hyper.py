@@ -428,7 +428,8 @@ class Hyper(HiddenLayer):
         if p.leaf.adapted:
             raise ValueError(
                 f"{self.name}/{name} is quantized or has an adapter: an update of it cannot be "
-                "multiplied out. Dequantize the model, or merge the adapter, first."
+                "multiplied out. Specialize, or read weights, before it is quantized, or merge "
+                "the adapter first; calls and `predict` work as it is."
             )
         return named_weights.multiplied(tensor, p.update_equation())
 

@@ -19,7 +19,8 @@ class GivenLayersModel(HyperModel):
                 check_made_anew(layer)
             except ValueError as error:
                 raise ValueError(
-                    f"`save` needs layers that their config makes anew: {error} Save what was "
+                    f"The file could not be loaded. {error} Register a function or a class of "
+                    "your own with `keras.saving.register_keras_serializable()`. Or save what was "
                     "trained with `kh.save_generator(model, path)`, and load it into a model that "
                     "the same call of `hypernetize` made."
                 ) from error

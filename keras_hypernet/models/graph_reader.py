@@ -136,8 +136,9 @@ def run(calls, tensors, training=None):
 def check_functional(model):
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(
-            "`model` must be a functional model, such as `build` returns: only a graph says what "
-            "feeds its generators. Call the generators of another model directly. "
+            "`model` must be a functional model, such as `build` and `hypernetize` return: only a "
+            "graph says what feeds its generators. Call the generators of another model directly; "
+            "a `ContinualModel` has `specialize(name)` of its own. "
             f"Received: model={model!r}"
         )
 
@@ -161,7 +162,7 @@ def conditions_of(graph, conditioning):
         shapes = tree.map_structure(lambda x: getattr(x, "shape", type(x).__name__), conditioning)
         raise ValueError(
             f"`conditioning` must have one array for each of the inputs {names}, as an array, a "
-            f"list in this order or a dict. Received: {shapes}"
+            f"list of arrays in this order or a dict of them. Received: {shapes}"
         )
     return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
 
@@ -223,6 +224,7 @@ def _tensor(symbol, given):
     if not checks.fits(shape, symbol.shape):
         raise ValueError(
             f"`conditioning` must fit the input {symbol.name!r}, of shape "
-            f"{(None, *symbol.shape[1:])}. Received: shape {shape}"
+            f"{(None, *symbol.shape[1:])}: give `np.array(...)` of it, for a list has an array for "
+            f"each input. Received: shape {shape}"
         )
     return ops.cast(given, symbol.dtype)

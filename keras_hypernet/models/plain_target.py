@@ -61,8 +61,9 @@ def check_mergeable(target, variables):
     if adapted:
         raise ValueError(
             "`target` must have weights that one condition can be merged into. Quantized or with "
-            f"an adapter: {checks.few(adapted)}. Dequantize it, or merge the adapter; several "
-            f"conditions are not merged. Received: target={target.name!r}"
+            f"an adapter: {checks.few(adapted)}. Load the condition before it is quantized, "
+            "or merge the adapter; several conditions are not merged. "
+            f"Received: target={target.name!r}"
         )
 
 

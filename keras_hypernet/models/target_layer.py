@@ -194,7 +194,8 @@ def check_updatable(p, path):
     try:
         down, up = p.update_shapes(path, 1)
     except ValueError as error:
-        way = "." if p.leaf else ", or `kh.register_rule` for its class."
+        all_of_it = ": a layer's name selects all its weights, `'*/kernel'` kernels alone."
+        way = all_of_it if p.leaf else ", or `kh.register_rule` for its class."
         raise ValueError(f"{str(error).rstrip('.')}. Leave it out with `select`{way}") from error
     size = math.prod(p.shape)
     return min(size // math.prod(down), size // math.prod(up))

@@ -357,11 +357,12 @@ def numpy_array(argument, value):
     return found
 
 
-def tensor(argument, value):
+def tensor(argument, value, hint=""):
     """Something with a shape and a dtype."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
-            f"`{argument}` must be a tensor or a NumPy array. Received: {type(value).__name__}"
+            f"`{argument}` must be a tensor or a NumPy array{hint}. "
+            f"Received: {type(value).__name__}"
         )
 
 

@@ -115,7 +115,7 @@ def check_made_anew(layer):
                 build_as(copy, build_of(layer))
     except Exception as error:
         raise ValueError(
-            f"{layer.name!r} of class {type(layer).__name__} cannot: {error}"
+            f"{layer.name!r} of class {type(layer).__name__} cannot be made anew: {error}"
         ) from error
     check_same(_aligned(layer, copy), copy.variables, layer)
     _check_arguments(layer, copy)
@@ -212,7 +212,8 @@ def check_same(values, variables, layer):
     if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
         raise ValueError(
             f"The layer {layer.name!r} of class {type(layer).__name__} made anew from its config "
-            f"has other variables: {[v.path for v in variables]}"
+            f"has other variables: {[v.path for v in variables]}. Where its call has an optional "
+            "argument, put it into a functional model with `keras.Input(shape, optional=True)`"
         )
 
 
