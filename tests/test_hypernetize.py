@@ -1182,11 +1182,14 @@ def test_parts_that_no_config_makes_anew(name, where, rng, tmp_path):
         assert_close(numpy_of(table([np.arange(4, dtype="int32"), data])), outputs)
     compiled(hyper).fit(Batches([z, data], floats(rng, 4, 2)), verbose=0)
     assert_close(predict(model, data), expected, rtol=0, atol=0)
+    given = kh.hypernetize(model, SIZE, mode="delta", copy=False)
+    assert_close(numpy_of(given([z, data])), expected)
     if "lambda" in name:  # as of Keras' own
-        outputs = numpy_of(hyper([z, data]))
-        hyper.save(tmp_path / "hyper.keras")
-        loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=False)
-        assert_close(numpy_of(loaded([z, data])), outputs)
+        for saved in (hyper, given):
+            outputs = numpy_of(saved([z, data]))
+            saved.save(tmp_path / "hyper.keras")
+            loaded = keras.saving.load_model(tmp_path / "hyper.keras", safe_mode=False)
+            assert_close(numpy_of(loaded([z, data])), outputs)
         with pytest.raises(ValueError, match="safe_mode=False"):
             keras.saving.load_model(tmp_path / "hyper.keras")
 

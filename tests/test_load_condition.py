@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
+from tests.backend import numpy_of
 from tests.whole_models import SIZE, assert_close, blocks, encoder, floats, padded_ids, settle
 
 ROWS = 4
@@ -351,3 +352,28 @@ def test_different_users_generate_in_one_batch(make, sampler, models, rng):
     assert function is lm.generate_function  # nothing was compiled anew
     loaded.restore()
     np.testing.assert_array_equal(generated(lm, token_ids, 3), before)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["low_rank", "delta"])
+@pytest.mark.parametrize("how", ["int8", "adapter"])
+def test_rows_over_adapted_layers_with_biases(how, mode, rng):
+    options = {"bias_initializer": "ones", "activation": "tanh"}
+    target = keras.Sequential([keras.Input((3,)), layers.Dense(4, **options), layers.Dense(2)])
+    target.layers[1].bias.assign([1.0, -2.0])
+    if how == "int8":
+        target.quantize("int8")
+    else:
+        for layer in target.layers:
+            layer.enable_lora(1)
+    select = None if mode == "low_rank" else ["*/kernel", "*/bias"]
+    model = kh.hypernetize(target, SIZE, mode=mode, copy=False, select=select)
+    base = {id(variable) for variable in target.variables}
+    for variable in model.trainable_variables:
+        if id(variable) not in base:
+            variable.assign(0.3 * rng.normal(size=variable.shape))
+    z, x = (rng.normal(size=(4, size)).astype("float32") for size in (SIZE, 3))
+    expected = numpy_of(model([z, x]))
+    with kh.load_condition(target, model, z):
+        np.testing.assert_allclose(numpy_of(target(x)), expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(numpy_of(target(x)) - expected).max() > 1e-2

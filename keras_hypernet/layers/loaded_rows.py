@@ -43,7 +43,9 @@ class LoadedRows:
         for p in self.inside.of_leaf[id(self.leaf)]:
             change = self.rows.change_of(p.variable)
             counts |= {x.shape[0] for x in tree.flatten(change) if x is not None}
-            tensors[p.local] = self._entry(p, change)
+            entry = self._over_adapted(p, change) if p.leaf.adapted else self._entry(p, change)
+            if entry is not None:
+                tensors[p.local] = entry
         check_row_counts(self.leaf.data_of(args, kwargs).shape[0], counts)
         return run_leaf(self.leaf, tensors, *args, **kwargs)
 
@@ -51,8 +53,15 @@ class LoadedRows:
         if change is None:
             return p.own()
         if isinstance(change, dict):
-            return {"base": p.leaf.base() if p.leaf.adapted else p.variable.value, **change}
+            return {"base": p.variable.value, **change}
         return p.own() + ops.cast(change, p.variable.dtype)
+
+    def _over_adapted(self, p, change):
+        """What is added to what the leaf makes itself, its own bias included."""
+        if p not in self.inside.adapted:
+            return change
+        added = change if isinstance(change, dict) else {"change": change}
+        return {"base": p.leaf.base(), **({} if change is None else added)}
 
 
 class RowsOfWeights(keras.layers.Layer):

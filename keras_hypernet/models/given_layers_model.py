@@ -3,6 +3,7 @@
 import keras
 
 from keras_hypernet.models.hyper_model import HyperModel
+from keras_hypernet.utils import keras_internals
 from keras_hypernet.utils.copying import check_made_anew
 
 
@@ -14,7 +15,7 @@ class GivenLayersModel(HyperModel):
     """
 
     def save(self, filepath, *args, **kwargs):
-        for layer in self.layers:
+        for layer in _layers_of(self):
             try:
                 check_made_anew(layer)
             except ValueError as error:
@@ -25,3 +26,10 @@ class GivenLayersModel(HyperModel):
                     "the same call of `hypernetize` made."
                 ) from error
         return super().save(filepath, *args, **kwargs)
+
+
+def _layers_of(model):
+    """The layers of a functional model, those of nested ones in their place."""
+    for layer in model.layers:
+        nested = keras_internals.functional(layer)
+        yield from [layer] if nested is None else _layers_of(nested)

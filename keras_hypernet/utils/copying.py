@@ -44,9 +44,11 @@ def _made_anew(operation, config):
         parts = {name: _part(value) for name, value in found.items() if _is_part(value)}
         if not parts:
             raise
-        if any(isinstance(part, keras.layers.Layer) for part in parts.values()) and not inside:
-            return kind(**{**config, **parts})  # a wrapper of Keras takes no layer in a config
-        return kind.from_config({**config, **parts})
+        config.update(parts)
+    try:
+        return kind.from_config(dict(config))
+    except Exception:  # some of Keras, such as `Lambda` and wrappers, take configs alone there
+        return kind(**config)
 
 
 def _is_part(value):
