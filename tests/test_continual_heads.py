@@ -207,3 +207,23 @@ def test_a_killed_run_goes_on_with_its_heads(tmp_path):
 def test_mistakes(heads, exception, message):
     with pytest.raises(exception, match=message):
         kh.ContinualModel(wide(), 3, heads=heads)
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "object"])
+def test_labels_that_a_head_has_not_are_refused(loss):
+    """On JAX the loss of one would be zero."""
+    model = kh.ContinualModel(kh.build(2, 3, [(3, 5)]), 2, heads=[2, 3])
+    if loss == "object":
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+    model.begin_task("a")
+    x, before = np.ones((4, 3), "float32"), model.get_weights()
+    for run in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"`y` must be labels .* 2 outputs.* from 0 to 2"):
+            run(x, np.array([0, 1, 2, 0]), verbose=0)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.begin_task("b")
+    model.fit(x, np.array([0, 1, 2, 0]), verbose=0)
+    with pytest.raises(ValueError, match="2 outputs"):
+        model.evaluate(x, np.array([0, 1, 2, 0]), task="a", verbose=0)

@@ -202,6 +202,17 @@ def test_a_name_selects_a_layer_inside_another_one():
         assert generated_paths(hyper) == paths
 
 
+def test_names_and_classes_select_what_takes_an_update():
+    """Not the biases, which a pattern would name."""
+    for select, names in {"conv": {"conv"}, layers.Conv2D: {"stem", "conv", "down"}}.items():
+        hyper = kh.hypernetize(residual_cnn(), SIZE, select=select, mode="low_rank", rank=1)
+        assert generated_paths(hyper) == {f"{name}/kernel" for name in names}
+    with pytest.raises(ValueError, match="takes no update of low rank"):
+        kh.hypernetize(residual_cnn(), SIZE, select="stem/*", mode="low_rank")
+    with pytest.raises(ValueError, match="selects nothing"):
+        kh.hypernetize(residual_cnn(), SIZE, select="bn", mode="low_rank")
+
+
 def test_names_have_no_number_where_they_are_free():
     keras.utils.clear_session()
     models = [kh.hypernetize(mlp(), SIZE) for _ in range(2)]

@@ -8,6 +8,7 @@ from keras import ops
 import keras_hypernet as kh
 from keras_hypernet.models import graph_reader
 from tests import reference as ref
+from tests.backend import numpy_of
 
 SIZES = [(3, 6), (6, 2)]
 
@@ -366,3 +367,31 @@ def test_a_table_of_many_layers_is_short():
     assert "(3,4) (4,) (4,4) ... 42 in all" in text
     assert "... 21 in all" in text
     assert max(map(len, text.splitlines())) < 250
+
+
+@pytest.mark.parametrize(
+    ("size", "written", "rows"),
+    [
+        (1, 0.5, [[0.5]]),
+        (1, [0.5], [[0.5]]),
+        (1, [[0.5], [2]], [[0.5], [2.0]]),
+        (2, [0.5, 2], [[0.5, 2.0]]),
+        (2, ((0.5, 2), (1, 1)), [[0.5, 2.0], [1.0, 1.0]]),
+    ],
+)
+def test_conditions_as_people_write_them(size, written, rows):
+    model, rows = kh.build(size, 3, [(3, 2)]), np.array(rows, "float32")
+    for found, expected in zip(
+        kh.target_weights(model, written).values(), kh.target_weights(model, rows).values()
+    ):
+        np.testing.assert_array_equal(numpy_of(found), numpy_of(expected))
+    if len(rows) == 1:
+        x = np.ones((4, 3), "float32")
+        plain = kh.specialize(model, written)
+        np.testing.assert_array_equal(numpy_of(plain(x)), numpy_of(kh.specialize(model, rows)(x)))
+
+
+@pytest.mark.parametrize("written", [[0.5, 1.0, 2.0], [[0.5], [1.0, 2.0]], True, [], "a", [None]])
+def test_what_is_no_condition(written):
+    with pytest.raises((TypeError, ValueError), match="`conditioning` must"):
+        kh.target_weights(kh.build(2, 3, [(3, 2)]), written)

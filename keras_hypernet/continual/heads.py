@@ -73,6 +73,14 @@ def heads_of_rows(outputs, heads, ids):
     return ops.where(wanted < 0, ops.cast(PADDING, found.dtype), found)
 
 
+def takes_labels(loss):
+    """Whether a loss is one of integer labels, of which none is left out."""
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return loss.get_config().get("ignore_class") is None
+    function = keras.losses.sparse_categorical_crossentropy
+    return isinstance(loss, str) and keras.losses.get(loss) is function
+
+
 def check_loss(loss, heads):
     """The loss of rows of several tasks must not see the padding of heads of unlike sizes."""
     if len(set(map(len, heads))) == 1:

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_hypernet.continual.compiled_functions import CompiledFunctions
 from keras_hypernet.continual.entropy import surest
-from keras_hypernet.continual.heads import heads_of_rows
+from keras_hypernet.continual.heads import heads_of_rows, takes_labels
 from keras_hypernet.models.specializer import specialize
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.types import Tensor
@@ -140,6 +140,7 @@ class ModelOfTasks(keras.Model):
         stands for the task. The retention loss is that of the present task.
         """
         self._check_given(args, kwargs)
+        self._check_labels(args, kwargs)
         return super().fit(*args, **kwargs)
 
     def _check_given(self, args, kwargs, task=None):
@@ -155,6 +156,21 @@ class ModelOfTasks(keras.Model):
                 f"task={task!r}, and ids of rows"
             )
 
+    def _check_labels(self, args, kwargs, task=None):
+        """Refuses labels that a task's head has not, whose loss JAX would take for zero."""
+        x = args[0] if args else kwargs.get("x")
+        y = args[1] if len(args) > 1 else kwargs.get("y")
+        if self.heads is None or not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
+            return
+        if not takes_labels(self.loss) or self.inputs_of_tasks.has_ids(x) or not y.size:
+            return
+        size = len(self.heads[self._slot(task)])
+        if not 0 <= y.min() <= y.max() < size:
+            raise ValueError(
+                f"`y` must be labels of the task's own {size} outputs, which count from 0. "
+                f"Received: labels from {y.min()} to {y.max()}"
+            )
+
     def _check_ids(self, inputs):
         self.inputs_of_tasks.check_ids(inputs, self.task_state.statistics)
 
@@ -165,6 +181,7 @@ class ModelOfTasks(keras.Model):
         have tasks of their own, as in `fit`.
         """
         self._check_given(args, kwargs, task)
+        self._check_labels(args, kwargs, task)
         with self._chosen(task):
             return super().evaluate(*args, **kwargs)
 

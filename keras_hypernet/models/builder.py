@@ -118,6 +118,8 @@ def build(
             "`factored` and `spec` are chosen by `build`, from `contraction` and "
             f"`target_layer_sizes`. Received: {sorted(generator_options)}"
         )
+    known = [*options.LAYER, *options.arguments_of(WeightGenerator)]
+    checks.known_keys("generator_options", generator_options, known)
     _check_first_layer(sizes, data_shape[-1])
 
     if conditioning is None:

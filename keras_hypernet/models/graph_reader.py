@@ -1,6 +1,9 @@
 """Reading a functional model: its calls in one list, those of nested models in their place."""
 
+import numbers
+
 import keras
+import numpy as np
 from keras import ops, tree
 
 from keras_hypernet.conditioning.ids import as_ids
@@ -151,8 +154,8 @@ def conditions_of(graph, conditioning):
             f"`model` must have generated weights in its graph. Received: {graph.model!r}"
         )
     names = [symbol.name for symbol, _ in inputs]
-    if len(names) == 1 and keras.backend.is_int_dtype(inputs[0][0].dtype):
-        conditioning = as_ids(conditioning)
+    if len(names) == 1:
+        conditioning = _of_numbers(inputs[0][0], conditioning)
     if isinstance(conditioning, dict):
         given = dict(conditioning)
     else:
@@ -165,6 +168,24 @@ def conditions_of(graph, conditioning):
             f"list of arrays in this order or a dict of them. Received: {shapes}"
         )
     return {value: _tensor(symbol, given[symbol.name]) for symbol, value in inputs}
+
+
+def _of_numbers(symbol, conditioning):
+    """An array of a number or of lists of them, where they fit an input; or what it was."""
+    if keras.backend.is_int_dtype(symbol.dtype):
+        return as_ids(conditioning)
+    leaves = tree.flatten(conditioning)
+    plain = [isinstance(x, numbers.Real) and not isinstance(x, bool) for x in leaves]
+    if isinstance(conditioning, dict) or not leaves or not all(plain):
+        return conditioning
+    try:
+        found = np.asarray(conditioning, symbol.dtype)
+    except ValueError:  # lists of unlike lengths
+        return conditioning
+    rank = len(symbol.shape)
+    if found.ndim in (0, rank - 1):  # a single condition, of one number or without its row
+        found = found.reshape((1,) * (rank - found.ndim) + found.shape)
+    return found if checks.fits(found.shape, symbol.shape) else conditioning
 
 
 def condition_of(graph, conditioning):

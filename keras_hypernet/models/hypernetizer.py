@@ -76,7 +76,8 @@ def hypernetize(
             starts as ones is its distance from 1.
         select: Which weights are generated: a glob pattern on variable paths (`"*/gamma"`), the
             name of a layer or of a nested model, a layer class, a function of a variable, or a list
-            of these. The name of a `Sequential`, which its paths begin with, may be left out.
+            of these. The name of a `Sequential`, which its paths begin with, may be left out. For
+            `"low_rank"`, names and classes select what takes such an update: not the biases.
             `None` is all that are trainable, quantized kernels too; or for `"low_rank"` the kernels
             of all dense layers (`Dense`, `EinsumDense`) and of all convolutions without groups,
             frozen or not. The others stay ordinary weights with their values.

@@ -48,13 +48,16 @@ class Parameters:
     def path(self, variable):
         return self._paths[id(variable)]
 
-    def selected(self, select):
+    def selected(self, select, takes=None):
         """Ids of the variables that are selected.
 
         Args:
             select: `None` for what is trainable, or a glob pattern on paths, the name of a layer
                 or of a nested model, a layer class, a function of a variable, or a list of these.
+            takes: Function of a variable: whether the name of a layer, or its class, selects it;
+                `None` is all of the layer.
         """
+        self._takes = takes or (lambda variable: True)
         if select is None:
             # A scale of float8 is trainable and yet no weight: Keras writes a value in its place.
             weights = (v for v in self.variables if not v.overwrite_with_gradient)
@@ -106,7 +109,7 @@ class Parameters:
         models = [call.operation for _, around in self._places for call in around]
         inner = [found for layer in self.layers for found in keras_internals.layers_in(layer)]
         chosen = {id(v) for layer in (*models, *inner) if is_chosen(layer) for v in layer.weights}
-        return chosen & {id(v) for v in self.variables}
+        return {id(v) for v in self.variables if id(v) in chosen and self._takes(v)}
 
     def _names(self, variable):
         """The path, and that without the name of a `Sequential`, which Keras puts before it."""

@@ -1,5 +1,6 @@
 """`TargetLayer`: one layer of a model whose weights are to be generated."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -212,7 +213,8 @@ def select_target_layers(graph, select, options, taken):
     if select is None and options.mode == LOW_RANK:
         selected = _kernels(parameters)
     else:
-        selected = parameters.selected(select)
+        takes = _updatable(parameters) if options.mode == LOW_RANK else None
+        selected = parameters.selected(select, takes)
     if not options.shared:
         _check_rules(parameters, selected)
     return [
@@ -220,6 +222,18 @@ def select_target_layers(graph, select, options, taken):
         for layer in parameters.layers
         if any(id(variable) in selected for _, variable in parameters.of(layer))
     ]
+
+
+def _updatable(parameters):
+    """A function of a variable: whether it takes an update of low rank, as biases do not."""
+    found = set()
+    for layer in parameters.layers:
+        inside = parameters.inside(layer)
+        for p in {id(p.variable): p for p in (*inside.parameters, *inside.adapted)}.values():
+            with contextlib.suppress(ValueError):
+                p.update_shapes(p.name, 1)
+                found.add(id(p.variable))
+    return lambda variable: id(variable) in found
 
 
 def _check_rules(parameters, selected):
