@@ -296,6 +296,23 @@ def test_changes_of_blocks_with_several_adapted_layers(name, rng):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["low_rank", "delta"])
+@pytest.mark.parametrize("name", ["int8", "float8"])
+def test_what_is_quantized_afterwards_is_saved_and_loaded(name, mode, rng, tmp_path):
+    given = model_of(PreNorm(2, name="block"), rng)
+    z, x = data_of(rng)
+    hyper = settle(kh.hypernetize(given, SIZE, mode=mode), rng)
+    hyper.quantize(name)
+    expected = predict(hyper, [z, x])
+    for i in range(2):  # one that was loaded is saved, too
+        hyper.save(tmp_path / f"{i}.keras")
+        hyper = keras.saving.load_model(tmp_path / f"{i}.keras", safe_mode=True)
+        assert_equal(predict(hyper, [z, x]), expected)
+        assert len([c for c in keras_internals.layers_in(hyper) if c.quantization_mode]) > 6
+    two_steps(hyper, rng)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.parametrize("name", ["int8", "adapter"])
 def test_quantized_and_adapted_kernels_are_not_replaced(name, rng):
     given = model_of(Twice(name="block"), rng)
