@@ -96,7 +96,7 @@ def of_vectors(**other):
     """Two parts with learned vectors of their own, one with noise, beside one of the condition."""
     perceptrons = {name: kh.WeightGenerator({name: (2, 4)}, **options()) for name in "abc"}
     return kh.ComposedWeightGenerator(
-        {name: (2, 4) for name in "abc"},
+        dict.fromkeys("abc", (2, 4)),
         generators={
             "vectors": kh.Hypernetwork(perceptrons["a"], CONDITIONS, 3),
             "noisy": kh.Hypernetwork(perceptrons["b"], CONDITIONS, 5, noise_size=2),
