@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_hypernet as kh
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND, numpy_of
 from tests.conformance_blocks import PreNorm, Twice, Windows, registered
 from tests.whole_models import SIZE, Batches, blocks, compiled, nested, predict, settle
@@ -266,6 +267,49 @@ def test_updates_over_quantized_kernels_and_adapters(name, mode, shared, rng):
     table = kh.tabulate(hyper, z, copy=False)
     found = predict(table, [np.arange(len(z), dtype="int32"), x])
     assert_equal(found, predict(hyper, [z, x]))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("name", ["int8", "adapter"])
+def test_changes_of_blocks_with_several_adapted_layers(name, rng):
+    given = model_of(PreNorm(2, name="block"), rng)
+    select = None
+    if name == "int8":
+        given.quantize("int8")
+    else:
+        for layer in keras_internals.layers_in(given.get_layer("block")):
+            if isinstance(layer, (layers.Dense, layers.EinsumDense)):
+                layer.enable_lora(2)
+        select = ["*/kernel", "*/bias"]
+    z, x = data_of(rng)
+    hypers = [
+        kh.hypernetize(given, SIZE, mode="delta", copy=False, select=select, shared=shared)
+        for shared in (False, True)
+    ]
+    assert_equal(predict(hypers[0], [z, x]), predict(given, x))
+    for variable in hypers[0].trainable_variables:
+        if "generator" in variable.path:
+            variable.assign(0.3 * rng.normal(size=variable.shape))
+    hypers[1].set_weights(hypers[0].get_weights())
+    one = [predict(hypers[1], [z[i : i + 1], x[i : i + 1]]) for i in range(ROWS)]
+    assert_equal(np.concatenate(one), predict(hypers[0], [z, x]))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["low_rank", "delta"])
+@pytest.mark.parametrize("name", ["int8", "float8"])
+def test_what_is_quantized_afterwards_is_saved_and_loaded(name, mode, rng, tmp_path):
+    given = model_of(PreNorm(2, name="block"), rng)
+    z, x = data_of(rng)
+    hyper = settle(kh.hypernetize(given, SIZE, mode=mode), rng)
+    hyper.quantize(name)
+    expected = predict(hyper, [z, x])
+    for i in range(2):  # one that was loaded is saved, too
+        hyper.save(tmp_path / f"{i}.keras")
+        hyper = keras.saving.load_model(tmp_path / f"{i}.keras", safe_mode=True)
+        assert_equal(predict(hyper, [z, x]), expected)
+        assert len([c for c in keras_internals.layers_in(hyper) if c.quantization_mode]) > 6
+    two_steps(hyper, rng)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")

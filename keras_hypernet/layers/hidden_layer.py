@@ -22,6 +22,7 @@ from keras_hypernet.utils.copying import (
     without_build,
 )
 from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.quantized_parts import quantization_of, quantize_parts
 from keras_hypernet.utils.trainable_flags import flags_of, set_flags
 from keras_hypernet.utils.types import Config, Tensor
 
@@ -152,6 +153,7 @@ class HiddenLayer(HyperLayer):
             # Some layers, such as `Sequential`, forget it in their own config.
             "layer_trainable": inner.trainable,
             "layer_flags": flags_of(inner),
+            "layer_quantized": quantization_of(inner),
         }
 
     @classmethod
@@ -163,6 +165,7 @@ class HiddenLayer(HyperLayer):
         give_unique_path(layer)  # its state keeps its path, and may be loaded twice
         if build is not None:
             cls.build_layer(layer, lambda: build_as(layer, build))
+        quantize_parts(layer, config.pop("layer_quantized", {}))  # before its weights are read
         layer.trainable = trainable
         set_flags(layer, config.pop("layer_flags"))
         return cls(layer, copy=False, **config)

@@ -127,14 +127,18 @@ class Inside:
         return all(leaf.adapted == is_adapted(leaf.layer) for leaf in self.leaves)
 
     def rename(self, names):
-        """Calls the parameters otherwise, in their order."""
+        """Gives the parameters that are called otherwise these names, in their order.
+
+        What was quantized after it was built has the same names in another order.
+        """
         if len(names) != len(self.parameters):
             raise ValueError(
                 f"made anew from its config, the layer has the weights {list(self.by_name)}, and "
                 f"not {names}"
             )
-        pairs = zip(self.parameters, names, strict=True)
-        self.parameters = [dataclasses.replace(p, name=name) for p, name in pairs]
+        others = iter([name for name in names if name not in self.by_name])
+        renamed = {p.name: p.name if p.name in names else next(others) for p in self.parameters}
+        self.parameters = [dataclasses.replace(p, name=renamed[p.name]) for p in self.parameters]
         self._index()
 
     def _index(self):

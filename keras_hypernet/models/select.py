@@ -20,7 +20,8 @@ class Parameters:
         graph: The `CallGraph` of the model.
 
     `layers` is `[layer of the graph]`, nested models opened, each once. `inside(layer)` is what it
-    has `Inside`, `of(layer)` `[(owner, variable)]`, quantized kernels that can be updated too.
+    has `Inside`, `of(layer)` `[(owner, variable)]`, each owner's together, quantized kernels that
+    can be updated too.
     `path(variable)` is its name.
     """
 
@@ -43,7 +44,9 @@ class Parameters:
     def of(self, layer):
         inside = self.inside(layer)
         found = {id(p.variable): p for p in (*inside.adapted, *inside.parameters)}
-        return [(p.owner, p.variable) for p in found.values()]
+        places = list(dict.fromkeys(id(p.owner) for p in found.values()))
+        together = sorted(found.values(), key=lambda p: places.index(id(p.owner)))
+        return [(p.owner, p.variable) for p in together]
 
     def path(self, variable):
         return self._paths[id(variable)]
