@@ -10,6 +10,7 @@ import keras
 
 from keras_hypernet.conditioning import inputs
 from keras_hypernet.conditioning.running_scale import RunningScale, is_scaled
+from keras_hypernet.generators import options
 from keras_hypernet.generators.weight_generator import WeightGenerator
 from keras_hypernet.initializers import initializations
 from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
