@@ -164,7 +164,8 @@ class ModelOfTasks(keras.Model):
             return
         if not takes_labels(self.loss) or self.inputs_of_tasks.has_ids(x) or not y.size:
             return
-        size = len(self.heads[self._slot(task)])
+        slot = self.task_state.task if task is None else self._slot(task)
+        size = len(self.heads[slot])
         if not 0 <= y.min() <= y.max() < size:
             raise ValueError(
                 f"`y` must be labels of the task's own {size} outputs, which count from 0. "

@@ -112,7 +112,9 @@ class Parameters:
         models = [call.operation for _, around in self._places for call in around]
         inner = [found for layer in self.layers for found in keras_internals.layers_in(layer)]
         chosen = {id(v) for layer in (*models, *inner) if is_chosen(layer) for v in layer.weights}
-        return {id(v) for v in self.variables if id(v) in chosen and self._takes(v)}
+        chosen = [v for v in self.variables if id(v) in chosen]
+        # Where there is nothing of the kind, what is wrong is said of all.
+        return {id(v) for v in [v for v in chosen if self._takes(v)] or chosen}
 
     def _names(self, variable):
         """The path, and that without the name of a `Sequential`, which Keras puts before it."""
