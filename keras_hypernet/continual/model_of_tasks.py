@@ -164,7 +164,7 @@ class ModelOfTasks(keras.Model):
             return
         if not takes_labels(self.loss) or self.inputs_of_tasks.has_ids(x) or not y.size:
             return
-        slot = self.task_state.task if task is None else self._slot(task)
+        slot = self.task_state.slot if task is None else self._slot(task)
         size = len(self.heads[slot])
         if not 0 <= y.min() <= y.max() < size:
             raise ValueError(
