@@ -171,7 +171,17 @@ def test_saved_and_loaded(case, rng, tmp_path):
     np.testing.assert_array_equal(numpy_of(other(inputs)), expected)
 
 
-@over([case for name, case in FIRST_ROWS.items() if name != "Hyper"])
+QUICK_TO_QUANTIZE = ("WeightGenerator", "ConditioningFeatures", "Hypernetwork")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.id, marks=() if name in QUICK_TO_QUANTIZE else pytest.mark.slow)
+        for name, case in FIRST_ROWS.items()
+        if name != "Hyper"
+    ],
+)
 def test_quantized_saved_and_loaded(case, rng, tmp_path):
     model, inputs, _ = model_data(case, 6, rng)
     expected = numpy_of(model(inputs))

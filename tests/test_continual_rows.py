@@ -170,6 +170,7 @@ def learn_heads(model):
         fit(model, (x, y if name != "c" else 0 * y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=str)
 def test_all_of_it_without_a_compiler(options):
     model = kh.ContinualModel(kh.build(4, 3, [(3, 6)]), 3, beta=1.0, heads=HEADS)

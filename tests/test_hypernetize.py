@@ -1171,7 +1171,7 @@ PYTHON = {
 
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
-@pytest.mark.parametrize("where", ["graph", "nested"])
+@pytest.mark.parametrize("where", ["graph", pytest.param("nested", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PYTHON)
 def test_parts_that_no_config_makes_anew(name, where, rng, tmp_path):
     x = keras.Input((4,))

@@ -9,7 +9,7 @@ from functools import partial
 import keras
 from keras import ops, tree
 
-from keras_hypernet.layers import named_weights, rows_check
+from keras_hypernet.layers import adapted, named_weights, rows_check
 from keras_hypernet.layers.dense_orders import DenseOrders
 from keras_hypernet.layers.hidden_layer import HiddenLayer, check_parts
 from keras_hypernet.layers.hyper_layer import Untracked
@@ -274,24 +274,10 @@ class Hyper(HiddenLayer):
         if inside.itself is not None:
             return
         per_row = self._per_row(weights_shape)
-        self._check_adapted(per_row, weights_shape)
+        adapted.check_not_replaced(self.name, inside, per_row, weights_shape)
         own = [p for p in inside.parameters if p.name in per_row - set(inside.updatable)]
         if own:
             raise error_without_rule([f"{self.name}/{p.name}" for p in own], own[0].owner)
-
-    def _check_adapted(self, per_row, weights_shape):
-        """Raises where weights per row would take the place of a quantized or adapted kernel."""
-        given = weights_shape if named_weights.is_named(weights_shape) else {}
-        found = [
-            f"{self.name}/{p.name}"
-            for p in self.inside().adapted
-            if p.name in per_row and not named_weights.is_update(given.get(p.name))
-        ]
-        if found:
-            raise ValueError(
-                f"{', '.join(found)}: a kernel that is quantized or has an adapter takes updates, "
-                "and no weights in its place. Use `kh.hypernetize(mode='delta')` or 'low_rank'."
-            )
 
     def _per_row(self, weights_shape):
         """Names of the tensors that may have more than one row."""
@@ -337,7 +323,7 @@ class Hyper(HiddenLayer):
             self.add_loss(named_weights.mean_over_rows(regularizer, tensor))
         if leaf:
             return self.run_leaf(leaf, tensors, x, *args, **kwargs)
-        tensors = self._over_adapted(tensors, per_row)
+        tensors = adapted.over_adapted(self.inside(), tensors, per_row)
         if per_row:
             x = _divided(x, tensors[min(per_row)])
         return self.run(tensors, lambda: self.wrapped_layer()(x, *args, **kwargs), per_row)
@@ -347,20 +333,6 @@ class Hyper(HiddenLayer):
         inside = self.inside()
         single = {*inside.shapes, *inside.updatable} - per_row
         return named_weights.tensors_of(weights, inside.shapes, single, self.orders().kernels)
-
-    def _over_adapted(self, tensors, per_row):
-        """What rules add to what adapted leaves make themselves, their own biases included."""
-        tensors, inside = dict(tensors), self.inside()
-        for kernel in inside.adapted:
-            own = [p for p in inside.of_leaf[id(kernel.leaf)] if p.name in tensors]
-            if not any(p.name in per_row or named_weights.is_update(tensors[p.name]) for p in own):
-                continue
-            tensors.setdefault(kernel.name, {"base": kernel.leaf.base()})
-            for p in own:
-                if p is not kernel:
-                    bias = tensors[p.name]
-                    tensors[p.name] = bias - ops.cast(p.own(), bias.dtype)
-        return tensors
 
     def run(self, tensors, function, per_row):
         """What a function that calls the layer returns, on tensors by name.
@@ -374,7 +346,7 @@ class Hyper(HiddenLayer):
             update, p = named_weights.is_update(tensor), inside.updatable.get(name)
             if update and name not in per_row and not _runs_updates(p.leaf):
                 tensor = self._multiplied(name, tensor)
-            added = p is not None and p.leaf.adapted and self._has_update(p.leaf, tensors)
+            added = adapted.is_added(inside, p, tensors)
             if not isinstance(tensor, dict) and name not in per_row and not added:
                 replaced.append((inside.by_name[name].variable, tensor[0]))
                 continue
@@ -386,10 +358,6 @@ class Hyper(HiddenLayer):
             outputs = functional_call(self.wrapped_layer(), replaced, function, self, hidden)
         self._check_nothing_new()
         return outputs
-
-    def _has_update(self, leaf, tensors):
-        own = self.inside().of_leaf[id(leaf)]
-        return any(named_weights.is_update(tensors.get(p.name)) for p in own)
 
     def _check_nothing_new(self):
         known = self.inside().variable_ids

@@ -332,6 +332,8 @@ def array(argument, value):
     if keras.utils.is_keras_tensor(value):
         return value
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError("It is a string.")  # of which JAX warns besides
         found = keras.ops.convert_to_tensor(value)
         made = not keras.ops.is_tensor(value)
         if made and keras.backend.standardize_dtype(found.dtype) == "string":  # on TensorFlow
