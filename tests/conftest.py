@@ -13,7 +13,8 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.load_profile("repeatable")
 
 
-# JAX compiles these for long. They are slow there, and `.ci/run` runs them by their own mark.
+# JAX compiles these for long, and TensorFlow traces those files. They are slow there, and `.ci/run`
+# runs them by their own mark.
 LATER_ON_JAX = (
     "test_export",
     "test_exports",
@@ -24,7 +25,7 @@ LATER_ON_JAX = (
     "test_mixed_precision",
     "test_groups_of_conditions_where_memory_is_short",
 )
-FILES_LATER_ON_JAX = (
+FILES_LATER = (
     "test_continual_going_on",
     "test_continual_heads",
     "test_continual_rows",
@@ -44,11 +45,13 @@ FILES_LATER_ON_JAX = (
 
 
 def pytest_collection_modifyitems(items):
-    for item in items if BACKEND == "jax" else ():
-        later = item.originalname in LATER_ON_JAX or item.path.stem in FILES_LATER_ON_JAX
+    for item in items if BACKEND in ("jax", "tensorflow") else ():
+        later = item.path.stem in FILES_LATER or (
+            BACKEND == "jax" and item.originalname in LATER_ON_JAX
+        )
         if later and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.later_on_jax)
+            item.add_marker(pytest.mark.later)
 
 
 @pytest.fixture(autouse=True)

@@ -309,7 +309,8 @@ def test_what_is_quantized_afterwards_is_saved_and_loaded(name, mode, rng, tmp_p
         hyper = keras.saving.load_model(tmp_path / f"{i}.keras", safe_mode=True)
         assert_equal(predict(hyper, [z, x]), expected)
         assert len([c for c in keras_internals.layers_in(hyper) if c.quantization_mode]) > 6
-    two_steps(hyper, rng)
+    if (name, BACKEND) != ("float8", "tensorflow"):  # Keras' own has no gradient there, eagerly
+        two_steps(hyper, rng)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")

@@ -216,9 +216,10 @@ class WeightGenerator(Generator):
         if self.head.quantization_mode is not None:
             return self.head(features)
         # Not the layer: what Keras does around it takes longer than a small product.
-        features = cast(features, self.head.compute_dtype)
-        y = backend.matmul(features, ops.convert_to_tensor(self.head.kernel))
-        return y + self.head.bias if self.use_bias else y
+        # In the head's dtype: a part of another layer is called in the dtype of that one.
+        dtype = self.head.compute_dtype
+        y = backend.matmul(cast(features, dtype), ops.cast(self.head.kernel, dtype))
+        return y + ops.cast(self.head.bias, dtype) if self.use_bias else y
 
     def features_size(self, conditioning_size: int | None) -> int | None:
         """Number of features that the head mixes."""
