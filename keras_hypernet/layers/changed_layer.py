@@ -198,11 +198,10 @@ class ChangedLayer(PlannedWeights, Hyper):
         if self._whole:
             return weights_shape
         rows, shapes = forms.row_count(weights_shape), {}
-        adapted = {p.name for p in self.inside().adapted}
-        for plan in self.generated:
+        for plan, p in zip(self.generated, self.changed):
             if plan.mode == LOW_RANK:
                 shapes[plan.local] = plan.update_shapes(rows)
-            elif plan.local in adapted:
+            elif p.is_adapted:
                 shapes[plan.local] = {"base": plan.shape, "change": (rows, *plan.shape)}
             elif forms.is_factored(weights_shape):
                 features = weights_shape["features"][1]
@@ -242,12 +241,11 @@ class ChangedLayer(PlannedWeights, Hyper):
 
     def _entries(self, changes):
         """`[(plan, entry of the weights by name)]`."""
-        adapted = {id(p) for p in self.inside().adapted}
         for (plan, pieces), p in zip(self.pieces(changes), self.changed):
-            base = p.leaf.base() if id(p) in adapted else self._base(p)
+            base = p.leaf.base() if p.is_adapted else self._base(p)
             if plan.mode == LOW_RANK:
                 yield plan, plan.update(base, pieces, self._trained(plan))
-            elif id(p) in adapted:
+            elif p.is_adapted:
                 yield plan, {"base": base, "change": plan.full(pieces[0])}
             else:
                 entry = forms.plus(pieces[0], ops.reshape(base, (-1,)))

@@ -37,9 +37,6 @@ class HeldLayer(CompositeLayer):
         self.supports_masking = layer.supports_masking
         self.autocast = layer.autocast
 
-    def wrapped_layer(self):
-        return self.layer
-
     def build(self, *shapes, **named_shapes):
         self.layer.trainable = self.trainable
 

@@ -88,6 +88,11 @@ class Parameter:
         """The einsum equation of `down` and `up` for their product."""
         return self.leaf.rule.update_equation(self.leaf.layer, self.local, self.shape)
 
+    @property
+    def is_adapted(self):
+        """Whether it is a kernel that is quantized or has an adapter."""
+        return self.leaf is not None and self.leaf.adapted and self.local != "bias"
+
     def own(self):
         """The variable's value, as a tensor of one row."""
         return ops.expand_dims(self.variable, 0)

@@ -58,7 +58,7 @@ class LoadedRows:
 
     def _over_adapted(self, p, change):
         """What is added to what the leaf makes itself, its own bias included."""
-        if p not in self.inside.adapted:
+        if not p.is_adapted:
             return change
         added = change if isinstance(change, dict) else {"change": change}
         return {"base": p.leaf.base(), **({} if change is None else added)}

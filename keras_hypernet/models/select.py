@@ -44,9 +44,10 @@ class Parameters:
     def of(self, layer):
         inside = self.inside(layer)
         found = {id(p.variable): p for p in (*inside.adapted, *inside.parameters)}
-        places = list(dict.fromkeys(id(p.owner) for p in found.values()))
-        together = sorted(found.values(), key=lambda p: places.index(id(p.owner)))
-        return [(p.owner, p.variable) for p in together]
+        together = {}  # by owner
+        for p in found.values():
+            together.setdefault(id(p.owner), []).append((p.owner, p.variable))
+        return [pair for pairs in together.values() for pair in pairs]
 
     def path(self, variable):
         return self._paths[id(variable)]
@@ -60,7 +61,6 @@ class Parameters:
             takes: Function of a variable: whether the name of a layer, or its class, selects it;
                 `None` is all of the layer.
         """
-        self._takes = takes or (lambda variable: True)
         if select is None:
             # A scale of float8 is trainable and yet no weight: Keras writes a value in its place.
             weights = (v for v in self.variables if not v.overwrite_with_gradient)
@@ -75,7 +75,7 @@ class Parameters:
         choices = list(select) if isinstance(select, (list, tuple, set)) else [select]
         found = set()
         for choice in choices:
-            chosen = self._chosen(choice)
+            chosen = self._chosen(choice, takes)
             if not chosen:
                 raise ValueError(self._nothing(choice))
             found |= chosen
@@ -83,16 +83,18 @@ class Parameters:
             raise ValueError(self._nothing(select))
         return found
 
-    def _chosen(self, choice):
+    def _chosen(self, choice, takes):
         if isinstance(choice, str):
             matching = {
                 id(v)
                 for v in self.variables
                 if any(fnmatch.fnmatchcase(path, choice) for path in self._names(v))
             }
-            return matching or self._in_layers(lambda layer: choice in (layer.name, layer.path))
+            return matching or self._in_layers(
+                lambda layer: choice in (layer.name, layer.path), takes
+            )
         if isinstance(choice, type) and issubclass(choice, keras.layers.Layer):
-            return self._in_layers(lambda layer: isinstance(layer, choice))
+            return self._in_layers(lambda layer: isinstance(layer, choice), takes)
         if callable(choice) and not isinstance(choice, (type, keras.layers.Layer)):
             checks.takes("select", choice, "a variable")
             return {id(v) for v in self.variables if choice(v)}
@@ -107,14 +109,14 @@ class Parameters:
         every = [p for layer in self.layers for p in self.inside(layer).adapted]
         return [p for p in every if not keras.backend.is_float_dtype(p.variable.dtype)]
 
-    def _in_layers(self, is_chosen):
+    def _in_layers(self, is_chosen, takes):
         """Ids of the variables in layers of a kind, layers inside others and nested models too."""
         models = [call.operation for _, around in self._places for call in around]
         inner = [found for layer in self.layers for found in keras_internals.layers_in(layer)]
         chosen = {id(v) for layer in (*models, *inner) if is_chosen(layer) for v in layer.weights}
         chosen = [v for v in self.variables if id(v) in chosen]
         # Where there is nothing of the kind, what is wrong is said of all.
-        return {id(v) for v in [v for v in chosen if self._takes(v)] or chosen}
+        return {id(v) for v in [v for v in chosen if takes is None or takes(v)] or chosen}
 
     def _names(self, variable):
         """The path, and that without the name of a `Sequential`, which Keras puts before it."""
