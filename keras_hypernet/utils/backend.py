@@ -1,8 +1,8 @@
 """What is done another way on one backend than on others; an unknown backend uses `keras.ops`."""
 
 import contextlib
-import contextvars
 import functools
+import threading
 
 import keras
 from keras import ops
@@ -153,7 +153,7 @@ def not_negative(size):
     return keras.ops.maximum(size, 0)
 
 
-_in_graph = contextvars.ContextVar("constants_in_graph", default=False)
+_local = threading.local()  # a `ContextVar` would break the graph of `torch.compile`
 
 
 @contextlib.contextmanager
@@ -162,16 +162,17 @@ def constants_in_graph():
 
     TensorFlow makes inputs of them, which no ONNX file may have more of than its model.
     """
-    token = _in_graph.set(True)
+    before = getattr(_local, "constants_in_graph", False)
+    _local.constants_in_graph = True
     try:
         yield
     finally:
-        _in_graph.reset(token)
+        _local.constants_in_graph = before
 
 
 def in_graph(constant):
     """A constant, made once more where the scope wants it in the graph."""
-    if not _in_graph.get() or keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or not getattr(_local, "constants_in_graph", False):
         return constant
     import tensorflow as tf
 
