@@ -125,12 +125,20 @@ class ModelOfTasks(keras.Model):
         if not isinstance(self.model.input, dict):
             values = [values[x.name] for x in self.model.inputs]
         outputs = self.model(values, training=training)
+        return self.own_outputs(outputs, ids, self.inputs_of_tasks.has_ids(inputs))
+
+    def own_outputs(self, outputs, ids, of_rows=False):
+        """Those of all outputs that are of the tasks of some ids.
+
+        Args:
+            outputs: What `model` returns.
+            ids: Of tasks, `(rows,)` or `(1,)`.
+            of_rows: Whether each row has a task of its own, rather than all the active one.
+        """
         if self.heads is None:
             return outputs
         outputs = heads_of_rows(outputs, self.heads, ids)
-        if self.inputs_of_tasks.has_ids(inputs):
-            return outputs
-        return outputs[..., : self._head_size()]
+        return outputs if of_rows else outputs[..., : self._head_size()]
 
     def fit(self, *args: Tensor, **kwargs: Tensor) -> keras.callbacks.History:
         """As `keras.Model.fit`, on rows of the present task, or each of the task that it names.

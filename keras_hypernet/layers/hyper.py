@@ -29,6 +29,7 @@ from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.copying import copy_of
 from keras_hypernet.utils.functional_call import functional_call, spec_of_call
 from keras_hypernet.utils.naming import give_unique_path
+from keras_hypernet.utils.observing import observed
 from keras_hypernet.utils.types import Config, Nest, Tensor, Weights
 from keras_hypernet.weights import forms
 from keras_hypernet.weights.layer_tensors import tensor_of_layer
@@ -311,6 +312,9 @@ class Hyper(HiddenLayer):
     # Running.
 
     def call(self, x: Nest, weights: Weights, *args: Tensor, **kwargs: Tensor) -> Nest:
+        return observed(self, self._outputs_on(x, weights, *args, **kwargs))
+
+    def _outputs_on(self, x, weights, *args, **kwargs):
         leaf = self.inside().itself
         per_row = self._per_row(self.entry_shapes(forms.shapes_of(weights)))
         weights = self.entries(weights)

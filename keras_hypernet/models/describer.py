@@ -84,7 +84,11 @@ def describe(model: keras.Model) -> Description:
     1 of 1 kernels generated or updated
     """
     check_functional(model)
-    graph = CallGraph(model)
+    return describe_graph(CallGraph(model))
+
+
+def describe_graph(graph):
+    """`describe` of a `CallGraph`."""
     uses = {}  # name of a generator -> {layer that takes its weights: contraction}
     for hyper in graph.calls_of(HyperLayer):
         for name, contraction, weights in hyper.operation.contractions_of(hyper.weights):

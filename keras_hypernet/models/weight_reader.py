@@ -53,7 +53,7 @@ def target_weights(model: keras.Model, conditioning: Nest) -> dict[str, np.ndarr
     check_functional(model)
     graph = CallGraph(model)
     given = conditions_of(graph, conditioning)
-    found = _generated(graph)
+    found = generated_weights(graph)
     tensors = run(graph.calls_before([made.values for made in found]), given, training=False)
     named = [made.tensors(tensors) for made in found]
     names = unique_names([made.call for made in found], named)
@@ -83,7 +83,7 @@ class ChangedWeights:
         return named
 
 
-def _generated(graph):
+def generated_weights(graph):
     """All generated weights, as they are where they are applied."""
     as_they_are, changed = set(), {}
     for call in graph.calls_of(HyperLayer):

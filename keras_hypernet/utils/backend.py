@@ -179,6 +179,42 @@ def in_graph(constant):
     return tf.constant(constant.numpy())
 
 
+def value_and_gradients(function, tensors):
+    """`((value, other outputs), gradients for tensors)` of a function of a list of tensors.
+
+    Args:
+        function: From the list to `(value, other outputs)`: a scalar, and any structure.
+        tensors: The list. Where the value does not depend on one, its gradient is zero.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.value_and_grad(function, has_aux=True)(tensors)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            found = function(tensors)
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(found[0], tensors, unconnected_gradients=zero)
+        return found, [tf.convert_to_tensor(gradient) for gradient in gradients]
+    if backend == "torch":
+        import torch
+
+        tensors = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+        found = function(tensors)
+        if not found[0].requires_grad:  # of nothing that it was given
+            return found, [torch.zeros_like(tensor) for tensor in tensors]
+        gradients = torch.autograd.grad(found[0], tensors, allow_unused=True)
+        pairs = zip(gradients, tensors)
+        return found, [torch.zeros_like(t) if g is None else g for g, t in pairs]
+    raise NotImplementedError(
+        f"Gradients need one of the backends TensorFlow, JAX and PyTorch. Received: {backend!r}"
+    )
+
+
 def matmul(x1, x2):
     """`keras.ops.matmul`, which makes float32 of float64 on PyTorch."""
     if keras.backend.backend() == "torch":

@@ -81,9 +81,12 @@ def _read(layer, replaced, hidden=None):
     return variables, values, [v for v in variables if id(v) not in fixed]
 
 
-def outputs_with(values, function, hidden=None):
-    """What `function()` returns where variables have the values of `[(variable, tensor)]`."""
-    with _Scope(values, hidden):
+def outputs_with(values, function, hidden=None, collect_losses=False):
+    """What `function()` returns where variables have the values of `[(variable, tensor)]`.
+
+    What it assigns to variables is forgotten.
+    """
+    with _Scope(values, hidden, collect_losses=collect_losses):
         return function()
 
 

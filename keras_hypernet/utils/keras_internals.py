@@ -16,6 +16,7 @@ The rest raises:
     Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
     BaseConv._kernel, EinsumDense._kernel
     AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
+    Trainer._compile_loss, CompileLoss._user_loss, _user_loss_weights, output_names
     torch.core.get_device, torch.core.DEFAULT_DEVICE
     saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
 """
@@ -289,6 +290,27 @@ def before_activation(layer):
         return call(x, training=training) if takes_training else call(x)
 
     return run
+
+
+@contextlib.contextmanager
+def own_compiled_loss(model):
+    """A scope in which a compiled loss that was never used is built without a trace."""
+    name = "_compile_loss"
+    loss = vars(model).get(name)
+    if loss is None or loss.built:
+        yield
+        return
+    fresh = type(loss)(
+        loss._user_loss,
+        loss._user_loss_weights,
+        reduction=loss.reduction,
+        output_names=loss.output_names,
+    )
+    vars(model)[name] = fresh
+    try:
+        yield
+    finally:
+        vars(model)[name] = loss
 
 
 def foreign_layer(layer):

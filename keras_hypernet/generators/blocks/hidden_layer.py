@@ -10,6 +10,7 @@ from keras_hypernet.generators.blocks.conditional_batch_normalization import (
 from keras_hypernet.generators.blocks.spectral_dense import SpectralDense
 from keras_hypernet.utils import backend, checks
 from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.observing import observed
 
 
 class HiddenLayer(keras.layers.Layer):
@@ -82,7 +83,7 @@ class HiddenLayer(keras.layers.Layer):
             x = self.batch_normalization(x, *ids, training=training)
         if self.dropout is not None:
             x = self.dropout(x, training=training)
-        x = self.activation(x)
+        x = observed(self, self.activation(x))
         return x if self.scale == 1 else x * self.scale
 
     def compute_output_shape(self, x_shape):

@@ -5,6 +5,7 @@ import keras
 from keras_hypernet.generators.blocks.self_attention import SelfAttention2D
 from keras_hypernet.initializers.fresh import fresh
 from keras_hypernet.utils.naming import unique_name
+from keras_hypernet.utils.observing import observed
 
 
 class TransposedConv(keras.layers.Layer):
@@ -83,7 +84,7 @@ class TransposedConv(keras.layers.Layer):
         if self.batch_normalization is not None:
             x = self.batch_normalization(x, training=training)
         if self.activation is not None:
-            x = self.activation(x)
+            x = observed(self, self.activation(x))
         return x if self.attention is None else self.attention(x)
 
     def _crop(self, x):

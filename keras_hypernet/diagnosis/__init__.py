@@ -1,0 +1,3 @@
+"""Whether a hypernetwork trains, and if not, why: findings, and pictures."""
+
+from keras_hypernet.diagnosis.diagnose import diagnose as diagnose

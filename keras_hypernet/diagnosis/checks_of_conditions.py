@@ -1,0 +1,139 @@
+"""What may be wrong with conditions, and with what generators make of them."""
+
+from keras_hypernet.diagnosis.checks_of_weights import TRAINED, level
+from keras_hypernet.diagnosis.finding import Finding
+
+NOTHING = 1e-12  # of rounding
+
+
+def equal_conditions(f):
+    why = "Equal conditions give equal weights: there is nothing to learn from them."
+    given, different = f.conditions["given"], f.conditions["different"]
+    if given > 1 and different == 1:
+        remedy = "give each condition a vector of its own, or ids to a `ConditionEmbedding`"
+        measured = f"all {given} conditions are equal"
+        yield Finding("equal_conditions", "bad", "conditioning", measured, why, remedy)
+        return
+    near = [row for row in f.inputs if row.get("together") is not None and row["together"] < 0.02]
+    if near and given > 1:
+        measured = f"conditions differ by {near[0]['together']:.2g} of their size"
+        why = "A generator hardly tells conditions apart that lie together far from 0."
+        remedy = "put `keras.layers.Normalization`, adapted to the conditions, in front"
+        yield Finding("equal_conditions", "bad", near[0]["name"], measured, why, remedy)
+    elif given > 1:
+        measured = f"{different} different ones of {given}"
+        yield Finding("equal_conditions", "good", "conditioning", measured, why)
+
+
+def condition_size(f):
+    """The size of the vectors that arrive at generators."""
+    why = "Generators are made for vectors of size 1: others change weights too little or too much."
+    known = [row for row in f.generators if row["arriving"] is not None]
+    if not known:
+        return
+
+    def distance(row):
+        return max(row["arriving"], 1 / row["arriving"]) if row["arriving"] else float("inf")
+
+    worst = max(known, key=distance)
+    found = level(worst["arriving"], 5, 30)
+    measured = f"vectors of size {worst['arriving']:.2g} arrive"
+    remedy = "build(..., running_scale=True), or put `kh.RunningScale()` in front"
+    if not worst["arriving"]:
+        remedy = "conditioning=kh.UnitNormEncoding()(conditions)"
+    yield Finding("condition_size", found, worst["name"], measured, why, remedy, worst["arriving"])
+
+
+def sensitivity(f):
+    """Whether generated weights depend on the condition, or will."""
+    now, after = f.all["sensitivity"], f.all["response"]
+    if now is None or f.conditions["different"] < 2:
+        return
+    why = "Where all conditions get the same weights, the condition is ignored."
+    remedy = "let the head or the trunk start away from zero: `initialization=...`"
+    measured = f"weights vary by {now:.2g} of their second moment"
+    if now > NOTHING:
+        found = "look" if now < 1e-6 and f.steps > TRAINED else "good"
+    elif after is None:
+        found = "look"
+        measured += "; give `inputs` and `y` to see whether a step changes that"
+    elif after <= NOTHING:
+        found = "bad"
+        measured += ", and a step does not change that"
+    elif f.steps > TRAINED:
+        found = "bad"
+        measured += f", after {f.steps} steps"
+    else:
+        found = "good"
+        measured = "equal at the start, and unlike after a step"
+    yield Finding("sensitivity", found, "all weights", measured, why, remedy, now)
+    if found == "good" and after is not None and f.steps <= TRAINED:
+        yield from _response(f, now, after)
+
+
+def _response(f, now, after):
+    """Whether a step parts conditions, where they are not parted yet."""
+    why = "A step that is the same for all conditions does not teach what they differ in."
+    found = "look" if max(after, now) < 1e-4 else "good"
+    measured = f"a step differs by {after:.2g} of its second moment between conditions"
+    remedy = "build(..., running_scale=True), or conditions further apart"
+    yield Finding("response", found, "a step", measured, why, remedy, after)
+
+
+def inputs(f):
+    """Inputs that change nothing, and noise that weights are linear in."""
+    why = "What does not reach the weights has no effect: noise does not make them random."
+    for name in f.conditions["unused_inputs"]:
+        remedy = f"hand {name!r} to the generator"
+        yield Finding("inputs", "bad", name, "no output depends on it", why, remedy)
+    for row in f.inputs:
+        if row["ids"] or row["equal"]:
+            continue
+        reached = row["change"] or row["change_after"]
+        if not reached:
+            known = f.after is not None
+            measured = "weights do not depend on it" + (", nor after a step" if known else "")
+            remedy = f"hand {row['name']!r} to the generator"
+            found = "bad" if known else "look"
+            yield Finding("inputs", found, row["name"], measured, why, remedy, 0.0)
+        elif row["is_noise"] and row["curvature"] is not None and row["curvature"] < 1e-3:
+            measured = "weights are linear in this noise"
+            linear = "Linear noise makes a Gaussian of few directions, whatever the data say."
+            remedy = "WeightGenerator(..., hidden_sizes=(64,))"
+            yield Finding("inputs", "look", row["name"], measured, linear, remedy, reached)
+        else:
+            measured = f"another value changes weights by {reached:.2g} of their size"
+            yield Finding("inputs", "good", row["name"], measured, why, "", reached)
+
+
+def proportional(f):
+    """The slope of the size of weights against the size of a condition."""
+    why = "Weights as large as the condition is: small conditions get none (Ortiz et al., 2024)."
+    known = [row for row in f.inputs if row.get("slope") is not None]
+    for row in known:
+        found = "look" if row["slope"] > 0.9 else "good"
+        measured = f"slope {row['slope']:.2g} (1 is proportional, 0 independent)"
+        remedy = "conditioning=kh.UnitNormEncoding()(conditions), a head with a bias"
+        yield Finding("proportional", found, row["name"], measured, why, remedy, row["slope"])
+
+
+def directions(f):
+    """Collapse: many conditions, and weights that differ in one direction."""
+    weights, given = f.all["directions"], f.all["directions_of_conditions"]
+    if not weights or f.all["sensitivity"] <= NOTHING or given < 1.5:
+        return
+    why = "Weights that differ in one direction cannot follow conditions that differ in several."
+    found = "look" if weights < 1.1 and given > 2.5 else "good"
+    measured = f"{weights:.2g} directions of weights for {given:.2g} of conditions"
+    remedy = "wider `hidden_sizes`, or a smaller learning rate"
+    yield Finding("directions", found, "all weights", measured, why, remedy, weights)
+
+
+CHECKS = (
+    equal_conditions,
+    condition_size,
+    sensitivity,
+    inputs,
+    proportional,
+    directions,
+)

@@ -1,0 +1,127 @@
+"""What may keep a model from training: dead paths, frozen parts, steps of the wrong size."""
+
+from keras_hypernet.diagnosis.checks_of_weights import START, TRAINED, level
+from keras_hypernet.diagnosis.finding import Finding
+
+ROLES = ("head", "head_bias", "trunk", "embeddings")
+
+
+def signals(f):
+    """The size of a signal behind each layer, beside the plain target's."""
+    why = "A signal that vanishes or explodes on its way takes the gradient with it."
+    known = [row for row in f.signals if row["by_plain"] is not None]
+    # What one or two units put out is a matter of chance.
+    known = [row for row in known if row["width"] >= 4] or known
+    if not known:
+        return
+    slack = 10 if f.steps > TRAINED else 1
+
+    def distance(row):
+        return max(row["by_plain"], 1 / row["by_plain"]) if row["by_plain"] else float("inf")
+
+    worst = max(known, key=distance)
+    found = level(worst["by_plain"], 6 * slack, 30 * slack)
+    if found == "bad" and worst["width"] < 4:
+        found = "look"
+    measured = f"size {worst['size']:.2g}, {worst['by_plain']:.2g} of the plain network's"
+    yield Finding("signals", found, worst["layer"], measured, why, START, worst["by_plain"])
+
+
+def gradients(f):
+    """Whether gradients reach heads and trunks: zero times zero never moves."""
+    if f.step is None or not f.step.finite:
+        return
+    why = "Where a product has two factors of zero, neither gets a gradient."
+    for row in f.generators:
+        if row["in_front"] and not _reached(f):
+            continue  # behind heads of zero, which is how they start
+        found = row["gradients"] or {}
+        trained = {role: norm for role, norm in found.items() if norm is not None}
+        kernels = {role: n for role, n in trained.items() if role != "head_bias"}
+        if not trained:
+            continue
+        text = ", ".join(f"{role} {trained[role]:.2g}" for role in ROLES if role in trained)
+        if not any(trained.values()):
+            dead = f.zero_products
+            measured = "no gradient arrives"
+            remedy = "use its weights in a hyper layer that the loss depends on"
+            reason = "A generator that the loss does not depend on is not trained."
+            if dead:
+                measured, reason = f"both factors of {dead[0]} are zero", why
+                remedy = "start one factor away from zero: leave `initialization` out"
+            yield Finding("gradients", "bad", row["name"], measured, reason, remedy, 0.0)
+        elif kernels and not any(kernels.values()):
+            remedy = "start the head or the trunk away from zero: leave `initialization` out"
+            measured = f"gradients: {text}: only the bias of the head would move"
+            yield Finding("gradients", "bad", row["name"], measured, why, remedy, 0.0)
+        else:
+            measured = f"gradients: {text}"
+            yield Finding("gradients", "good", row["name"], measured, why)
+
+
+def _reached(f):
+    """Whether a gradient gets through the generators, to what is in front of them."""
+    rows = [row["gradients"] or {} for row in f.generators if not row["in_front"]]
+    return not rows or any(row.get("trunk") or not row.get("head") for row in rows)
+
+
+def dead_units(f):
+    why = "A unit that is 0 for all conditions adds nothing and gets no gradient."
+    for row in f.generators:
+        share = row["dead_units"]
+        if share is None:
+            continue
+        found = "bad" if share > 0.95 else "look" if share > 0.75 else "good"
+        measured = f"{share:.0%} of a hidden layer's units are 0 for all conditions"
+        remedy = 'WeightGenerator(..., activation="gelu")'
+        yield Finding("dead_units", found, row["name"], measured, why, remedy, share)
+
+
+def frozen(f):
+    why = "What is frozen does not learn."
+    for row in f.generators:
+        if not row["parameters"]:
+            continue
+        remedy = f"model.get_layer({row['name']!r}).trainable = True, then compile again"
+        if not row["trainable"]:
+            measured = "none of its variables is trained"
+            # Random vectors that stay as they are may do.
+            found = "look" if row["frozen"] == ["embeddings"] else "bad"
+            yield Finding("frozen", found, row["name"], measured, why, remedy)
+        elif row["frozen"]:
+            measured = f"not trained: {', '.join(row['frozen'])}"
+            yield Finding("frozen", "look", row["name"], measured, why, remedy)
+        else:
+            measured = f"{row['trainable']:,} parameters are trained"
+            yield Finding("frozen", "good", row["name"], measured, why)
+
+
+def normalization(f):
+    why = "Batch normalization of a single row is 0, whatever the condition is."
+    for row in f.generators:
+        if row["one_row_normalized"]:
+            measured = "batch normalization with one condition a batch"
+            remedy = "WeightGenerator(..., batch_normalization=False)"
+            yield Finding("normalization", "bad", row["name"], measured, why, remedy)
+
+
+def step(f):
+    """The size of a step of the optimizer, by the size of the weights."""
+    change = f.change
+    if change is None or change["ratio"] is None or not change["compiled"]:
+        return
+    ratio, plain = change["ratio"], change["plain_ratio"]
+    why = "A step of the size of the weights destroys them; one of their rounding does nothing."
+    beside = "" if plain is None else f", of the plain target by {plain:.1g}"
+    measured = f"a step changes weights by {ratio:.1g} of their size{beside}"
+    found, remedy = "good", ""
+    if ratio > 0.2:
+        found = "bad" if ratio > 1 else "look"
+        remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
+    elif ratio < 1e-5 and f.steps <= TRAINED:
+        found = "bad" if ratio < 1e-6 else "look"
+        remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
+    yield Finding("step", found, change["optimizer"], measured, why, remedy, ratio)
+
+
+CHECKS = (signals, gradients, dead_units, frozen, normalization, step)

@@ -1,0 +1,110 @@
+"""What may be wrong with generated weights: each check yields its findings from `Figures`."""
+
+from keras_hypernet.diagnosis.finding import Finding
+
+START = 'WeightGenerator(..., initialization="bias_hyper_init")'
+TRAINED = 50  # steps after which a model is no longer at its start
+
+
+def level(value, look, bad):
+    """The level of a value that is better near 1: beyond `look` or `bad` times, up or down."""
+    distance = float("inf") if value <= 0 else max(value, 1 / value)
+    return "bad" if distance > bad else "look" if distance > look else "good"
+
+
+def finite(f):
+    why = "No step can mend weights that are not finite."
+    broken = [row["name"] for row in f.tensors if not row["finite"]]
+    if broken:
+        remedy = f"clip or normalize the conditions; else {START}"
+        yield Finding("finite", "bad", broken[0], "NaN or infinite weights", why, remedy)
+    elif f.all["step_finite"] is False:
+        measured = f"the loss is {f.all['loss']:.3g}, or a gradient is not finite"
+        remedy = (
+            "check `inputs` and `y` for NaN; else `model.compile(Adam(1e-3, clipnorm=1.0), ...)`"
+        )
+        yield Finding("finite", "bad", "the loss", measured, why, remedy)
+    else:
+        yield Finding("finite", "good", "all weights", "finite", why)
+
+
+def spread(f):
+    """The size of generated kernels beside plain ones."""
+    why = "Weights of the wrong size make signals and gradients vanish or explode."
+    known = [row for row in f.tensors if row["role"] == "kernel" and row["plain"]]
+    if not known:
+        return
+    slack = 10 if f.steps > TRAINED else 1  # training may change sizes
+
+    def distance(row):
+        return max(row["spread"], 1 / row["spread"]) if row["spread"] else float("inf")
+
+    worst = max(known, key=distance)
+    found, remedy = level(worst["spread"], 4 * slack, 20 * slack), START
+    measured = f"size {worst['size']:.2g}, {worst['spread']:.2g} of the plain start"
+    if found == "good":
+        vanishing = [row for row in known if row["smallest"] < 1e-3 * row["plain"]]
+        if vanishing:
+            worst, found = vanishing[0], "bad"
+            measured = f"size {worst['smallest']:.2g} for one of the conditions"
+            remedy = "conditioning=kh.UnitNormEncoding()(conditions)"
+    yield Finding("spread", found, worst["name"], measured, why, remedy, worst["spread"])
+
+
+def one_sign(f):
+    """Kernels without negative, or without positive, numbers: a bounded or rectified head."""
+    why = "A kernel of one sign only adds: units cannot subtract. Heads are linear."
+    kernels = [row for row in f.tensors if row["role"] == "kernel" and row["entries"] >= 16]
+    for row in kernels:
+        if row["one_sign"] and not row["plain_one_sign"]:
+            remedy = "take the activation after the head away: `activation=None`"
+            yield Finding("one_sign", "bad", row["name"], "all of one sign", why, remedy)
+            return
+    if f.parts.bounds:
+        measured = f"weights pass through `{f.parts.bounds[0]}`"
+        why = "A bounded or rectified output keeps weights out of part of their range."
+        remedy = f"take the layer {f.parts.bounds[1]!r} away"
+        yield Finding("one_sign", "look", f.parts.bounds[1], measured, why, remedy)
+    elif kernels:
+        yield Finding("one_sign", "good", "all kernels", "of both signs", why)
+
+
+def repeated(f):
+    """Rows or columns of a kernel that repeat each other, as equal chunks make them."""
+    why = "Units with equal weights compute the same: the layer is narrower than it looks."
+    known = [row for row in f.tensors if row.get("repeated") is not None]
+    if not known:
+        return
+    worst = max(known, key=lambda row: row["repeated"])
+    share = worst["repeated"]
+    found = "bad" if share > 0.5 else "look" if share > 0.1 else "good"
+    measured = f"{share:.0%} of its rows or columns repeat others"
+    remedy = 'ChunkedWeightGenerator(..., initialization="bias_hyper_init")'
+    yield Finding("repeated", found, worst["name"], measured, why, remedy, share)
+
+
+def coverage(f):
+    """How many of the target's kernels are generated."""
+    generated, every = f.kernels["generated"], f.kernels["all"]
+    if not every:
+        return
+    found = "look" if every > 4 * generated else "good"
+    measured = f"{generated} of {every} kernels are generated or updated"
+    why = "A condition changes what is generated, and nothing else."
+    remedy = 'hypernetize(..., select="*kernel")'
+    yield Finding("coverage", found, "the target", measured, why, remedy, generated / every)
+
+
+def cost(f):
+    for row in f.generators:
+        if row["weights"] is None:
+            continue
+        measured = (
+            f"{row['parameters']:,} parameters, {row['weights']:,} weights, "
+            f"{row['floats'] or 0:,.0f} numbers a row of data ({row['contraction']})"
+        )
+        why = "What a generator costs: memory of parameters, and of numbers for each row."
+        yield Finding("cost", "good", row["name"], measured, why, "", row["parameters"])
+
+
+CHECKS = (finite, spread, one_sign, repeated, coverage, cost)

@@ -1,0 +1,11 @@
+"""`diagnose`: whether a model trains, and if not, why."""
+
+from keras_hypernet.diagnosis.diagnosis import Diagnosis
+from keras_hypernet.diagnosis.figures import Figures
+from keras_hypernet.diagnosis.runs import Runs
+from keras_hypernet.diagnosis.subject import Subject
+
+
+def diagnose(model, conditioning, inputs=None, y=None):
+    subject = Subject(model, conditioning, inputs, y)
+    return Diagnosis(subject.model.name, Figures(subject, Runs(subject)))

@@ -1,0 +1,118 @@
+"""`PlainTarget`: the target of a model on plain weights, as Keras would start them."""
+
+import random
+
+import numpy as np
+from keras import ops
+
+from keras_hypernet.generators.generator import Generator
+from keras_hypernet.initializers import BiasHyperInit, drawing
+from keras_hypernet.layers.apply_generated_weights import ApplyGeneratedWeights
+from keras_hypernet.layers.hyper import Hyper
+from keras_hypernet.models.calls import Value
+from keras_hypernet.models.graph_reader import before, everything
+from keras_hypernet.models.weight_reader import ChangedWeights
+from keras_hypernet.models.weight_sources import sources_of
+from keras_hypernet.weights.forms import FACTORS
+from keras_hypernet.weights.spec import WeightSpec
+
+
+class PlainTarget:
+    """A graph in which drawn weights stand where weights are generated.
+
+    Args:
+        graph: The `CallGraph`.
+        made: What `generated_weights` returns.
+
+    `calls` are those from drawn weights to outputs, `calls_to_weights` those to the weights that
+    layers take. `possible` is whether all weights come in a form that it knows.
+    """
+
+    def __init__(self, graph, made):
+        self.slots = {}  # first Value -> (Values, spec)
+        self.possible = True
+        for each in made:
+            for values, spec in _slots(each):
+                if spec is None:
+                    self.possible = False
+                else:
+                    self.slots[values[0]] = (values, spec)
+        put = {value for values, _ in self.slots.values() for value in values}
+        self.calls = _calls_after(graph, put, graph.output)
+        self.calls_to_weights = _calls_after(graph, put, [each.values for each in made])
+
+    def drawn(self, number):
+        """Draws `(number, total)` of each piece of weights, by their own initializers."""
+        state = random.getstate()  # from which Keras draws seeds
+        try:
+            return [
+                ops.convert_to_tensor(np.stack([_draw(spec, seed) for seed in range(number)]))
+                for _, spec in self.slots.values()
+            ]
+        finally:
+            random.setstate(state)
+
+    def put(self, flats):
+        """`{Value: tensor}` of flat weights `(rows, total)`."""
+        tensors = {}
+        for (values, _), flat in zip(self.slots.values(), flats):
+            if len(values) == 1:
+                tensors[values[0]] = flat
+            else:
+                factors = {
+                    "basis": flat,
+                    "features": ops.eye(flat.shape[0], dtype=flat.dtype),
+                    "offset": ops.zeros_like(flat[0]),
+                }
+                tensors.update(zip(values, (factors[name] for name in FACTORS)))
+        return tensors
+
+
+def _slots(made):
+    """`[(Values of weights, their spec)]` behind what is generated; `None` for unknown forms."""
+    if isinstance(made, ChangedWeights):
+        return _of_hyper(made.call)
+    calls = [made.call] if isinstance(made.call.operation, Generator) else sources_of(made.values)
+    return [(tuple(call.outputs), call.operation.spec) for call in calls]
+
+
+def _of_hyper(call):
+    layer, weights = call.operation, call.weights
+    if isinstance(layer, ApplyGeneratedWeights):
+        specs = [WeightSpec(dense.tensors_to_generate()) for dense in layer.dense_layers]
+        if isinstance(weights, Value):
+            return [((weights,), WeightSpec([tensor for spec in specs for tensor in spec]))]
+        return [_slot(own, spec) for own, spec in zip(weights, specs)]
+    known = isinstance(layer, Hyper)
+    return [_slot(weights, WeightSpec(layer.tensors_to_generate()) if known else None)]
+
+
+def _slot(weights, spec):
+    if isinstance(weights, Value):
+        return (weights,), spec
+    if isinstance(weights, dict) and set(weights) == set(FACTORS):
+        return tuple(weights[name] for name in FACTORS), spec
+    return (None,), None
+
+
+def _draw(spec, seed):
+    start = BiasHyperInit()
+    drawn = []
+    for i, tensor in enumerate(spec):
+        initializer = start.initializer_of(tensor)
+        try:
+            values = drawing.draw(tensor, i, initializer, seed)
+        except ValueError:  # one that NumPy does not know
+            values = ops.convert_to_numpy(initializer(tensor.shape, dtype="float32"))
+        drawn.append(np.ravel(values))
+    return np.concatenate(drawn).astype("float32")
+
+
+def _calls_after(graph, put, wanted):
+    """The calls that make values of those that are put, in order."""
+
+    def taken(call):
+        return () if put.intersection(call.outputs) else everything(call)
+
+    found = before(wanted, taken) - put
+    return [c for c in graph.calls if found.intersection(c.outputs) and not put & set(c.outputs)]
