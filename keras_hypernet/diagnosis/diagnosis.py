@@ -1,11 +1,14 @@
 """`Diagnosis`: what `diagnose` returns."""
 
+import dataclasses
+
 from keras_hypernet.diagnosis import (
     checks_of_conditions,
     checks_of_training,
     checks_of_weights,
 )
 from keras_hypernet.diagnosis.finding import LEVELS
+from keras_hypernet.utils import checks
 
 CHECKS = (*checks_of_weights.CHECKS, *checks_of_conditions.CHECKS, *checks_of_training.CHECKS)
 
@@ -18,7 +21,7 @@ class Diagnosis:
 
     def __init__(self, name, figures):
         self.name = name
-        findings = [finding for check in CHECKS for finding in check(figures)]
+        findings = [each for check in CHECKS for each in _together(check(figures))]
         self.findings = tuple(sorted(findings, key=lambda found: LEVELS.index(found.level)))
         self.figures = figures.as_dict()
 
@@ -30,3 +33,14 @@ class Diagnosis:
     def at(self, level):
         """The findings of a level."""
         return [finding for finding in self.findings if finding.level == level]
+
+
+def _together(findings):
+    """Findings of one check: those of a level and a reason as one, at all their places."""
+    groups = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.level, finding.why), []).append(finding)
+    for first, *others in groups.values():
+        yield dataclasses.replace(
+            first, where=checks.few([each.where for each in (first, *others)])
+        )
