@@ -1,6 +1,7 @@
 """What may be wrong with generated weights: each check yields its findings from `Figures`."""
 
 from keras_hypernet.diagnosis.finding import Finding
+from keras_hypernet.utils.tables import shortened
 
 START = 'WeightGenerator(..., initialization="bias_hyper_init")'
 TRAINED = 50  # steps after which a model is no longer at its start
@@ -96,15 +97,20 @@ def coverage(f):
 
 
 def cost(f):
-    for row in f.generators:
-        if row["weights"] is None:
-            continue
-        measured = (
-            f"{row['parameters']:,} parameters, {row['weights']:,} weights, "
-            f"{row['floats'] or 0:,.0f} numbers a row of data ({row['contraction']})"
-        )
-        why = "What a generator costs: memory of parameters, and of numbers for each row."
-        yield Finding("cost", "good", row["name"], measured, why, "", row["parameters"])
+    known = [row for row in f.generators if row["weights"] is not None]
+    if not known:
+        return
+    parameters, weights, floats = (
+        sum(row[name] or 0 for row in known) for name in ("parameters", "weights", "floats")
+    )
+    orders = dict.fromkeys(row["contraction"] for row in known)
+    measured = (
+        f"{parameters:,} parameters for {weights:,} weights, {floats:,.0f} numbers written for "
+        f"each row of weights ({', '.join(orders)})"
+    )
+    why = "What generators cost: memory of parameters, and of numbers for each row."
+    names = shortened([row["name"] for row in known], ", ")
+    yield Finding("cost", "good", names, measured, why, "", parameters)
 
 
 CHECKS = (finite, spread, one_sign, repeated, coverage, cost)

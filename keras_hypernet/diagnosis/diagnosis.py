@@ -8,7 +8,7 @@ from keras_hypernet.diagnosis import (
     checks_of_weights,
 )
 from keras_hypernet.diagnosis.finding import LEVELS
-from keras_hypernet.utils import checks
+from keras_hypernet.utils.tables import shortened
 
 CHECKS = (*checks_of_weights.CHECKS, *checks_of_conditions.CHECKS, *checks_of_training.CHECKS)
 
@@ -41,6 +41,5 @@ def _together(findings):
     for finding in findings:
         groups.setdefault((finding.check, finding.level, finding.why), []).append(finding)
     for first, *others in groups.values():
-        yield dataclasses.replace(
-            first, where=checks.few([each.where for each in (first, *others)])
-        )
+        places = list(dict.fromkeys(each.where for each in (first, *others)))
+        yield dataclasses.replace(first, where=shortened(places, ", "))

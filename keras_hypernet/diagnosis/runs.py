@@ -49,7 +49,8 @@ class Step:
 class Runs:
     """Runs of a `Subject`. No variable of the model is assigned to.
 
-    `tensors` is `[(name, role, size)]` of all generated tensors; what `weights` returns is in this order.
+    `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
+    returns.
     """
 
     def __init__(self, subject):
@@ -75,9 +76,8 @@ class Runs:
         embeds = conditions is None and self.subject.embeds
         conditions = self.subject.conditions if conditions is None else conditions
         rows = len(next(iter(conditions.values())))
-        at_once = max(
-            1, AT_ONCE // max(1, sum(size for *_, size in self.tensors)) if self.tensors else rows
-        )
+        total = sum(size for *_, size in self.tensors)  # 0 before they are known
+        at_once = max(1, AT_ONCE // total) if total else rows
         found = []
         for start in range(0, rows, at_once):
             part = {v: array[start : start + at_once] for v, array in conditions.items()}
@@ -93,14 +93,12 @@ class Runs:
         if not static:
             return [(conditions, number)]
         (size,) = static
+
+        def filled(array):
+            return np.resize(array, (size, *array.shape[1:]))
+
         return [
-            (
-                {
-                    v: np.resize(a[i : i + size], (size, *a.shape[1:]))
-                    for v, a in conditions.items()
-                },
-                min(size, number - i),
-            )
+            ({v: filled(a[i : i + size]) for v, a in conditions.items()}, min(size, number - i))
             for i in range(0, number, size)
         ]
 

@@ -8,7 +8,7 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.models.kernel_count import kernel_count
-from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.tables import format_table, shortened
 
 COLUMNS = (
     "generator",
@@ -48,13 +48,6 @@ class Description(list):
         return f"{format_table(rows)}\n  {generated} of {every} kernels generated or updated"
 
     __str__ = __repr__
-
-
-def shortened(words, separator):
-    """The first words, and how many there are where these are not all."""
-    if len(words) <= 4:
-        return separator.join(words)
-    return separator.join([*words[:3], f"... {len(words)} in all"])
 
 
 def describe(model: keras.Model) -> Description:

@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_hypernet.layers.hyper_layer import Untracked
-from keras_hypernet.models.describer import describe, shortened
+from keras_hypernet.models.describer import describe
 from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
 from keras_hypernet.utils import backend, checks, keras_internals
+from keras_hypernet.utils.tables import shortened
 from keras_hypernet.utils.types import Nest
 
 _FORMS = {"factored": "factored: offset + features @ basis", "flat": "flat"}
