@@ -16,6 +16,8 @@ from keras_hypernet.continual import ContinualCheckpoint as ContinualCheckpoint
 from keras_hypernet.continual import ContinualModel as ContinualModel
 from keras_hypernet.continual import head_masks as head_masks
 from keras_hypernet.continual import output_regularizer as output_regularizer
+from keras_hypernet.diagnosis import DiagnosisCallback as DiagnosisCallback
+from keras_hypernet.diagnosis import diagnose as diagnose
 from keras_hypernet.generators import ChunkedDeconvWeightGenerator as ChunkedDeconvWeightGenerator
 from keras_hypernet.generators import ChunkedWeightGenerator as ChunkedWeightGenerator
 from keras_hypernet.generators import ComposedWeightGenerator as ComposedWeightGenerator
@@ -74,6 +76,7 @@ __all__ = [
     "ContinualCheckpoint",
     "ContinualModel",
     "DeconvWeightGenerator",
+    "DiagnosisCallback",
     "FourierFeatures",
     "GroupedDataset",
     "Hyper",
@@ -98,6 +101,7 @@ __all__ = [
     "condition_variables",
     "convert_weights",
     "describe",
+    "diagnose",
     "head_masks",
     "hypernetize",
     "initialize",

@@ -122,10 +122,10 @@ def two_tables(size=3):
 
 
 @functools.cache
-def built(outputs=2):
+def built(outputs=2, hidden_sizes=(2,)):
     keras.utils.set_random_seed(7)
     sizes = [(3, 4), (4, outputs)]
-    return kh.build(2, 3, sizes, hidden_sizes=[2], head_kernel_initializer="ones")
+    return kh.build(2, 3, sizes, hidden_sizes, head_kernel_initializer="ones")
 
 
 @functools.cache
@@ -254,6 +254,13 @@ BASE = {
     "condition_variables": lambda: {"layer": hyper(), "condition": 1},
     "convert_weights": lambda: {"weights": np.ones((2, 16)), "spec": SHAPES, "form": "tensors"},
     "describe": lambda: {"model": built()},
+    "diagnose": lambda: {"model": compiled(), **diagnosed()},
+    "DiagnosisCallback": lambda: {
+        **diagnosed(),
+        "conditioning": np.zeros((4, 2)),  # which is bad
+        "every": 2,
+        "verbose": 0,
+    },
     "head_masks": lambda: {"spec": SHAPES, "heads": [[0, 1], [2, 3]]},
     "hypernetize": lambda: {"model": model(), "conditioning_size": 2},
     "initialize": lambda: {"generator": hyper(), "initialization": kh.HyperFanIn(seed=3)},
@@ -406,6 +413,35 @@ def batches(**arguments):
     return str([dataset[i] for i in range(len(dataset))]), options
 
 
+def diagnosed():
+    """Data for a diagnosis."""
+    rng = np.random.default_rng(0)
+    return {
+        "conditioning": rng.normal(size=(4, 2)),
+        "inputs": np.ones((4, 3)),
+        "y": np.ones((4, 2)),
+    }
+
+
+def compiled(**options):
+    model = built(**options)
+    model.compile("adam", "mse")
+    return model
+
+
+def watched(**arguments):
+    """What it prints, logs and stops."""
+    callback, found = kh.DiagnosisCallback(**arguments), []
+    callback.set_model(compiled())
+    callback.model.stop_training = False
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        callback.on_train_begin()
+        for epoch in range(3):
+            callback.on_epoch_end(epoch, logs := {})
+            found.append(str(logs))
+    return found, out.getvalue(), callback.model.stop_training
+
+
 def checkpointed(**arguments):
     """After which epochs it saves, and where."""
     checkpoint, saved = kh.ContinualCheckpoint(**arguments), []
@@ -541,6 +577,8 @@ RESULTS = {
     "condition_variables": of_arrays("condition_variables"),
     "convert_weights": of_arrays("convert_weights"),
     "describe": printed("describe"),
+    "diagnose": lambda **arguments: str(kh.diagnose(**arguments)),
+    "DiagnosisCallback": watched,
     "head_masks": of_arrays("head_masks"),
     "hypernetize": hypernetized,
     "initialize": of_variables("initialize", "generator"),
@@ -752,6 +790,16 @@ OTHER = {
     ("convert_weights", "spec"): [(4, 3), (4,)],
     ("convert_weights", "form"): "flat",
     ("describe", "model"): lambda: built(3),
+    ("diagnose", "model"): lambda: compiled(hidden_sizes=(5,)),
+    ("diagnose", "conditioning"): np.ones((4, 2)),
+    ("diagnose", "inputs"): np.zeros((4, 3)),
+    ("diagnose", "y"): np.full((4, 2), 1e6),
+    ("DiagnosisCallback", "conditioning"): np.ones((4, 2)),
+    ("DiagnosisCallback", "inputs"): np.zeros((4, 3)),
+    ("DiagnosisCallback", "y"): np.full((4, 2), 1e6),
+    ("DiagnosisCallback", "every"): 1,
+    ("DiagnosisCallback", "stop_on"): "bad",
+    ("DiagnosisCallback", "verbose"): 1,
     ("head_masks", "spec"): [(4, 4), (4,)],
     ("head_masks", "heads"): [[0], [1]],
     ("hypernetize", "model"): lambda: model(5),

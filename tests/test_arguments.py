@@ -157,13 +157,14 @@ OTHERS = {
     *("part_inputs", "path", "perturbation", "plan", "renorm_clipping", "sample_weight", "scheme"),
     *("rule", "select", "self", "shared_axes", "sliding_window", "spec", "start", "target"),
     *("target_layer_sizes", "target_variances", "targets", "task_coefficients", "tensors"),
-    *("unknown", "value_dim", "weights", "backbone"),
+    *("unknown", "value_dim", "weights", "backbone", "stop_on"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances", "low", "high"),
 }
 # The same name for something else.
 EXCEPTIONS = {
     ("AccuracyMatrix", "verbose"): "0 or 1",
+    ("DiagnosisCallback", "verbose"): "0 or 1",
     ("ComposedWeightGenerator", "shared"): None,
     ("GroupedDataset", "seed"): "size",
     ("plan_chunks", "verbose"): "boolean",

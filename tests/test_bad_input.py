@@ -41,6 +41,7 @@ SPEC = kh.WeightSpec.from_shapes({"a/kernel": (3, 4), "a/bias": (4,)})
 FLAT = np.ones((2, 16), "float32")
 KERNELS, BIASES = np.ones((2, 3, 4), "float32"), np.ones((2, 4), "float32")
 NAMED = {"a/kernel": KERNELS, "a/bias": BIASES}
+VECTORS = np.ones((2, 2), "float32")
 DENSE = layers.Dense(4)  # not built
 
 
@@ -433,6 +434,14 @@ BAD = {
         ("at_task", lambda: saved_inside()),
         ("begin_task(name)", lambda: continual(model=cases.built(3)).infer_task(X)),
     ],
+    "DiagnosisCallback": [
+        ("every", lambda: kh.DiagnosisCallback(VECTORS, every=0)),
+        ("every", lambda: kh.DiagnosisCallback(VECTORS, every="epoch")),
+        ("stop_on", lambda: kh.DiagnosisCallback(VECTORS, stop_on="good")),
+        ("stop_on", lambda: kh.DiagnosisCallback(VECTORS, stop_on=True)),
+        ("verbose", lambda: kh.DiagnosisCallback(VECTORS, verbose=-1)),
+        ("conditioning", lambda: kh.DiagnosisCallback(None)),
+    ],
     "DeconvWeightGenerator": [
         ("image_shape", lambda: deconv(image_shape=16)),
         ("image_shape", lambda: deconv(image_shape=(2, 2))),
@@ -714,6 +723,28 @@ BAD = {
         ("model", lambda: kh.describe(unbuilt())),
         ("model", lambda: kh.describe([built()])),
         ("model", lambda: kh.describe(kh.build)),
+    ],
+    "diagnose": [
+        ("model", lambda: kh.diagnose("model.keras", VECTORS)),
+        ("model", lambda: kh.diagnose(unbuilt(), VECTORS)),
+        ("model", lambda: kh.diagnose(plain(), VECTORS)),
+        ("conditioning", lambda: kh.diagnose(built(), None)),
+        ("conditioning", lambda: kh.diagnose(built(), np.ones((4, 5)))),
+        ("conditioning", lambda: kh.diagnose(built(), np.ones((0, 2)))),
+        ("conditioning", lambda: kh.diagnose(built(), {"condition": VECTORS})),
+        ("conditioning", lambda: kh.diagnose(built(), keras.Input((2,)))),
+        ("conditioning", lambda: kh.diagnose(built(), np.ones((3, 2)), np.ones((4, 3)))),
+        ("conditioning", lambda: kh.diagnose(learner(), "other")),
+        ("conditioning", lambda: kh.diagnose(learner(), [7])),
+        ("conditioning", lambda: kh.diagnose(learner(), VECTORS)),
+        ("inputs", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 4)))),
+        ("inputs", lambda: kh.diagnose(built(), VECTORS, "data.npz")),
+        ("inputs", lambda: kh.diagnose(built(), VECTORS, np.ones((0, 3)))),
+        ("inputs", lambda: kh.diagnose(built(), VECTORS, [np.ones((2, 3)), np.ones((2, 3))])),
+        ("inputs", lambda: kh.diagnose(built(), VECTORS, {"other": np.ones((2, 3))})),
+        ("y", lambda: kh.diagnose(built(), VECTORS, y=np.ones((2, 2)))),
+        ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), np.ones((3, 2)))),
+        ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), 1.0)),
     ],
     "head_masks": [
         ("heads", lambda: kh.head_masks(SPEC, 2)),

@@ -67,6 +67,16 @@ MAY_IMPORT = {
         "weights": "the spec of all that is generated",
         "utils": "checks, names, functional calls",
     },
+    "diagnosis": {
+        "continual": "which task is active",
+        "models": "reading and running a model's graph",
+        "generators": "which variables are heads, trunks and embeddings",
+        "layers": "what takes the weights, and the updates of low rank",
+        "initializers": "the plain start of a target",
+        "conditioning": "scales that no batch was seen by",
+        "weights": "the three forms, and the roles of tensors",
+        "utils": "checks, tables, gradients, functional calls",
+    },
 }
 
 

@@ -47,7 +47,15 @@ def functional():
     return keras.Model(model.inputs, model.outputs)
 
 
+def compiled():
+    model = sequential()
+    model.compile(loss="mse")
+    return model
+
+
 OWNERS = {
+    "Trainer": compiled,
+    "CompileLoss": lambda: compiled()._compile_loss,
     "Layer": lambda: attention()[0],
     "Operation": lambda: attention()[0],
     "Variable": lambda: keras.Variable(0.0),
@@ -93,6 +101,11 @@ PARTS = [
     (f"{COMMON}.global_state", "set_global_attribute", ("name", "value"), "uninitialized"),
     ("Variable", "_deferred_initialize", (), "initialize"),
     ("Operation", "_remat_mode", None, "rematerialized"),
+    ("Trainer", "_compile_loss", None, "own_compiled_loss"),
+    ("CompileLoss", "_user_loss", None, "own_compiled_loss"),
+    ("CompileLoss", "_user_loss_weights", None, "own_compiled_loss"),
+    ("CompileLoss", "output_names", None, "own_compiled_loss"),
+    ("CompileLoss", "reduction", None, "own_compiled_loss"),
     (TORCH, "get_device", (), "eagerly"),
     (TORCH, "DEFAULT_DEVICE", None, "eagerly"),
     (SAVING, "_save_state", (*STATE, "visited_saveables"), "arrays_of"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from keras_hypernet.chunking.assembly import Assembly, entries_from_config
 from keras_hypernet.chunking.plan_table import Heads, format_plan
 from keras_hypernet.utils import checks
-from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.tables import Table, Tabular
 from keras_hypernet.utils.types import AssemblyLike, Config
 from keras_hypernet.weights.spec import WeightSpec
 
@@ -29,7 +29,7 @@ class ChunkKind:
     embedding_size: int
 
 
-class ChunkPlan:
+class ChunkPlan(Tabular):
     """The kinds of chunks that a target is cut into, and where each of them goes.
 
     Args:
@@ -240,7 +240,7 @@ class ChunkPlan:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self):
+    def _table(self):
         rows = [("kind", "number", "embedding", "outputs", "tensors")]
         for name, kind in self.kinds.items():
             tensors = ", ".join(f"{t.name} {t.shape}" for t in kind.spec)
@@ -248,7 +248,7 @@ class ChunkPlan:
         counts = [(len(self.kinds), "kind"), (self.num_chunks, "chunk")]
         title = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts)
         title += f", {self.chunk_outputs} chunk outputs for {self.spec.total} weights"
-        return f"ChunkPlan: {title}\n" + format_table([tuple(map(str, row)) for row in rows])
+        return Table(rows, f"ChunkPlan: {title}")
 
 
 def _runs(pieces):

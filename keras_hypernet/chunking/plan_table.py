@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 from keras_hypernet.utils import checks
-from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.tables import Table
 
 HEADINGS = ("kind", "layers", "chunk", "number", "embedding", "parameters", "weights")
 
@@ -44,7 +44,7 @@ def format_plan(plan, parameters):
         rows.append((name, _listed(layers), chunk, *counts))
     total = _ratio(sum(parameters.values()), plan.spec.total)
     rows.append(("total", len(plan.spec.layers), "", plan.num_chunks, "", *total))
-    return format_table([tuple(map(str, row)) for row in rows])
+    return Table(rows).text()
 
 
 def _covered(plan):

@@ -9,13 +9,13 @@ import numpy as np
 
 from keras_hypernet.continual.continual_model import ContinualModel
 from keras_hypernet.utils import checks
-from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.tables import Table, Tabular
 from keras_hypernet.utils.types import Tensor
 
 EVALUATE = ("batch_size", "verbose", "steps", "callbacks")
 
 
-class AccuracyMatrix(keras.callbacks.Callback):
+class AccuracyMatrix(Tabular, keras.callbacks.Callback):
     """Evaluates a `ContinualModel` on all tasks after each, and says what it forgot.
 
     After `fit` of task `i`, row `i` of `accuracies` is the accuracy of every task: `R[i, j]` of
@@ -63,7 +63,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
         checks.known_keys("evaluate", evaluate, EVALUATE)
         self.data = dict(data)
         self.metric = checks.name("metric", metric)
-        self.verbose = _checked_verbose(verbose)
+        self.verbose = checks.verbose(verbose)
         self.evaluate = {"verbose": 0, **evaluate}
         self.names = tuple(self.data)
         self.sequence = ()
@@ -187,10 +187,10 @@ class AccuracyMatrix(keras.callbacks.Callback):
         known = zip(self.names, self.rows[label])
         return f"{label}: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in known)
 
-    def __str__(self):
+    def _table(self):
         labels = [label for label in ["initial", *self._stages()] if label in self.rows]
-        table = [["accuracy in %", *self.names]]
-        table += [[label, *(f"{100 * x:.2f}" for x in self.rows[label])] for label in labels]
+        rows = [["accuracy in %", *self.names]]
+        rows += [[label, *(f"{100 * x:.2f}" for x in self.rows[label])] for label in labels]
         summary = {
             "average accuracy": self.average_accuracy,
             "forgetting": self.forgetting,
@@ -198,7 +198,7 @@ class AccuracyMatrix(keras.callbacks.Callback):
             "forward transfer": self.forward_transfer,
         }
         known = [f"{name} {100 * x:.2f}" for name, x in summary.items() if not np.isnan(x)]
-        return "\n".join([format_table(table), ", ".join(known)])
+        return Table(rows, footer=", ".join(known))
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Saves a picture of the matrix; needs matplotlib.
@@ -228,9 +228,3 @@ class AccuracyMatrix(keras.callbacks.Callback):
 
 def _mean(values):
     return float(np.mean(values)) if values else np.nan
-
-
-def _checked_verbose(verbose):
-    if checks.count("verbose", int(verbose) if isinstance(verbose, bool) else verbose) > 1:
-        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
-    return verbose

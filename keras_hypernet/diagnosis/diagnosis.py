@@ -1,45 +1,114 @@
 """`Diagnosis`: what `diagnose` returns."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections import Counter
 
-from keras_hypernet.diagnosis import (
-    checks_of_conditions,
-    checks_of_training,
-    checks_of_weights,
+from keras_hypernet.diagnosis import checks_of_conditions as conditions
+from keras_hypernet.diagnosis import checks_of_training as training
+from keras_hypernet.diagnosis import checks_of_weights as weights
+from keras_hypernet.diagnosis.finding import LEVELS, Finding
+from keras_hypernet.utils import checks
+from keras_hypernet.utils.tables import Table, Tabular, shortened
+from keras_hypernet.utils.types import Config, Tensor
+
+CHECKS = (  # causes before what they bring about
+    weights.finite,
+    training.frozen,
+    conditions.equal_conditions,
+    conditions.condition_size,
+    conditions.inputs,
+    training.normalization,
+    training.step,
+    weights.one_sign,
+    weights.spread,
+    training.signals,
+    training.gradients,
+    training.dead_units,
+    conditions.sensitivity,
+    weights.repeated,
+    conditions.proportional,
+    conditions.directions,
+    weights.coverage,
+    weights.cost,
 )
-from keras_hypernet.diagnosis.finding import LEVELS
-from keras_hypernet.utils.tables import shortened
-
-CHECKS = (*checks_of_weights.CHECKS, *checks_of_conditions.CHECKS, *checks_of_training.CHECKS)
+WIDTH = 110  # of the text that is printed
+STYLES = {"bad": "bold red", "look": "yellow", "good": "green"}
 
 
-class Diagnosis:
+class Diagnosis(Tabular):
     """Findings about a model, the worst first, and the figures that they are from.
 
-    `findings` is a tuple of them, `figures` a dict.
+    It prints as a table, in colours by `rich.print`, and shows as HTML in a notebook. `findings` is
+    a tuple of them, each with `check`, `level`, `where`, `measured`, `why`, `remedy` and `value`;
+    `figures` is a dict of all that was measured.
+
+    Args:
+        name: The name of the model.
+        figures: The `Figures`.
     """
 
     def __init__(self, name, figures):
         self.name = name
         findings = [each for check in CHECKS for each in _together(check(figures))]
-        self.findings = tuple(sorted(findings, key=lambda found: LEVELS.index(found.level)))
-        self.figures = figures.as_dict()
+        self.findings: tuple[Finding, ...] = tuple(
+            sorted(findings, key=lambda found: LEVELS.index(found.level))
+        )
+        self.figures: Config = figures.as_dict()
+        self._logs = figures.logs()
 
     @property
-    def level(self):
-        """The worst level of its findings."""
-        return self.findings[0].level if self.findings else "good"
+    def level(self) -> str:
+        """The worst level of its findings: `"bad"`, `"look"` or `"good"`."""
+        return self.findings[0].level
 
-    def at(self, level):
-        """The findings of a level."""
+    def at(self, level: str) -> list[Finding]:
+        """The findings of a level.
+
+        Args:
+            level: `"bad"`, `"look"` or `"good"`.
+        """
+        checks.choice("level", level, LEVELS)
         return [finding for finding in self.findings if finding.level == level]
+
+    def as_dict(self) -> Config:
+        """Findings and figures, of types that JSON has."""
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        return {"model": self.name, "findings": findings, "figures": self.figures}
+
+    def logs(self) -> dict[str, float]:
+        """Numbers by names that never change: of bad findings, and the worst of each measure.
+
+        NaN stands for what is not known of this model, such as a step without data.
+        """
+        found = {level: float(len(self.at(level))) for level in LEVELS[:2]} | self._logs
+        return {f"diagnosis_{name}": value for name, value in found.items()}
+
+    def plot(self) -> Tensor:
+        """A matplotlib figure: sizes of weights and signals, sensitivity, gradients."""
+        from keras_hypernet.diagnosis.plot import overview
+
+        return overview(self)
+
+    def _table(self):
+        counts = Counter(finding.level for finding in self.findings)
+        title = ", ".join(f"{counts[level]} {level}" for level in LEVELS)
+        rows, styles = [("level", "check", "where and what, why, and what mends it")], {}
+        for i, finding in enumerate(self.findings):
+            text = [f"{finding.where}: {finding.measured}"]
+            if finding.level != "good":
+                text += [finding.why, f"> {finding.remedy}"]
+            rows.append((finding.level, finding.check, "\n".join(text)))
+            styles[i] = STYLES[finding.level]
+        return Table(rows, f"Diagnosis of {self.name!r}: {title}", styles=styles, width=WIDTH)
 
 
 def _together(findings):
     """Findings of one check: those of a level and a reason as one, at all their places."""
     groups = {}
     for finding in findings:
-        groups.setdefault((finding.check, finding.level, finding.why), []).append(finding)
+        groups.setdefault((finding.level, finding.why), []).append(finding)
     for first, *others in groups.values():
         places = list(dict.fromkeys(each.where for each in (first, *others)))
         yield dataclasses.replace(first, where=shortened(places, ", "))

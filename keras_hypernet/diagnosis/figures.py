@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_hypernet.diagnosis import measures
-from keras_hypernet.diagnosis.parts import Parts
+from keras_hypernet.diagnosis.parts import ROLES, Parts
 from keras_hypernet.models.describer import describe_graph
 from keras_hypernet.models.kernel_count import kernel_count
 
@@ -265,6 +265,31 @@ class Figures:
             "loss": None if self.step is None else self.step.loss,
             "step_finite": None if self.step is None else self.step.finite,
         }
+
+    def logs(self):
+        """`{name: number}`, always of these names; NaN for what is not known of this model."""
+        change = self.change or {}
+        numbers = {
+            "spread": measures.farthest([row["spread"] for row in self.of_kernels()]),
+            "signals": measures.farthest([row["by_plain"] for row in self.signals]),
+            "sensitivity": self.all["sensitivity"],
+            "response": self.all["response"],
+            "directions": self.all["directions"],
+            "slope": measures.largest([row.get("slope") for row in self.inputs]),
+            "condition_size": measures.farthest([row["arriving"] for row in self.generators]),
+            "dead_units": measures.largest([row["dead_units"] for row in self.generators]),
+            "repeated": measures.largest([row.get("repeated") for row in self.tensors]),
+            "step": change.get("ratio"),
+            "plain_step": change.get("plain_ratio"),
+        }
+        for role in ROLES:
+            gradients = [(row["gradients"] or {}).get(role) for row in self.generators]
+            numbers[f"gradient_{role}"] = measures.largest(gradients)
+        return {name: float("nan") if x is None else float(x) for name, x in numbers.items()}
+
+    def of_kernels(self):
+        """The rows of generated kernels."""
+        return [row for row in self.tensors if row["role"] == "kernel"]
 
     def as_dict(self):
         """All figures, as JSON has them."""

@@ -63,3 +63,19 @@ def repeated(matrix, axis):
 def one_sign(array):
     """Whether no two numbers have unlike signs, and one is not zero."""
     return bool((np.min(array) >= 0 or np.max(array) <= 0) and np.any(array))
+
+
+def distance(value):
+    """How many times a size is off 1, up or down."""
+    return max(value, 1 / value) if value else float("inf")
+
+
+def farthest(values):
+    """The known value that is farthest from 1; `None` of none."""
+    known = [value for value in values if value is not None]
+    return max(known, key=distance) if known else None
+
+
+def largest(values):
+    """The largest known value; `None` of none."""
+    return max((value for value in values if value is not None), default=None)

@@ -17,6 +17,7 @@ from keras_hypernet.models.weight_sources import weight_sources
 from keras_hypernet.utils import keras_internals
 
 BOUNDED = ("relu", "sigmoid", "hard_sigmoid", "tanh", "softmax", "relu6", "hard_tanh")
+ROLES = ("head", "head_bias", "trunk", "embeddings")  # of a generator's variables
 _EMBEDDINGS = (ConditionEmbedding, keras.layers.Embedding, ChunkSet, LayerwiseWeightGenerator)
 
 

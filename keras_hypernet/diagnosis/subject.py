@@ -62,6 +62,7 @@ class Subject:
             conditioning = ids if model.embedding is None else np.array(model.embedding(ids))
         else:
             ids, conditioning = None, _without(conditioning, self.unused, self.graph)
+        checks.require(conditioning is not None, "conditioning", "be given", conditioning)
         given = conditions_of(self.graph, conditioning)
         every = {value: ops.convert_to_numpy(tensor) for value, tensor in given.items()}
         number = number_of(every)
@@ -114,11 +115,13 @@ class Subject:
                 f"{ {self.symbols[v].name: a.shape for v, a in data.items()} }"
             )
         (rows,) = rows
+        if y is not None:
+            y = tree.map_structure(lambda array: checks.numpy_array("y", array), y)
         for array in tree.flatten(y):
-            if len(array) != rows:
+            if array.shape[:1] != (rows,):
                 raise ValueError(
-                    "`y` must have a row for each row of `inputs`. Received: "
-                    f"{len(array)} rows of y and {rows} of inputs"
+                    "`y` must have a row for each row of `inputs`. Received: shape "
+                    f"{array.shape} of y and {rows} rows of inputs"
                 )
         groups, own = self._groups(every, rows)
         values = {v: a[own] for v, a in data.items()}
@@ -127,7 +130,7 @@ class Subject:
         else:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
-        y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
+        y = tree.map_structure(lambda a: ops.convert_to_tensor(a[own]), y)
         return Batch(values, inputs, y, conditions)
 
     def _data(self, inputs):

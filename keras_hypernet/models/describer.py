@@ -8,7 +8,7 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.graph_reader import CallGraph, check_functional
 from keras_hypernet.models.kernel_count import kernel_count
-from keras_hypernet.utils.tables import format_table, shortened
+from keras_hypernet.utils.tables import Table, Tabular, shortened
 
 COLUMNS = (
     "generator",
@@ -22,8 +22,8 @@ COLUMNS = (
 )
 
 
-class Description(list):
-    """Rows of `describe`, one dict per generator; prints as a table.
+class Description(Tabular, list):
+    """Rows of `describe`, one dict per generator; shows itself as a table.
 
     `kernels` is `(generated or updated, all)` of the target's kernels.
     """
@@ -32,7 +32,7 @@ class Description(list):
         super().__init__(rows)
         self.kernels = kernels
 
-    def __repr__(self):
+    def _table(self):
         rows = [COLUMNS]
         for row in self:
             cells = {
@@ -45,9 +45,7 @@ class Description(list):
             }
             rows.append([str(cells[column]) for column in COLUMNS])
         generated, every = self.kernels
-        return f"{format_table(rows)}\n  {generated} of {every} kernels generated or updated"
-
-    __str__ = __repr__
+        return Table(rows, footer=f"  {generated} of {every} kernels generated or updated")
 
 
 def describe(model: keras.Model) -> Description:

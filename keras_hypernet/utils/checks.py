@@ -176,6 +176,13 @@ def few(entries):
     return f"{entries[:4]}{more}"
 
 
+def verbose(verbose):
+    """0 or 1, or a boolean."""
+    if count("verbose", int(verbose) if isinstance(verbose, bool) else verbose) > 1:
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return verbose
+
+
 def nearest(given, known):
     """A hint at what may have been meant, for the end of an error."""
     found = difflib.get_close_matches(str(given), [str(name) for name in known], n=1, cutoff=0.5)

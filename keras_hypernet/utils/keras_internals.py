@@ -295,8 +295,7 @@ def before_activation(layer):
 @contextlib.contextmanager
 def own_compiled_loss(model):
     """A scope in which a compiled loss that was never used is built without a trace."""
-    name = "_compile_loss"
-    loss = vars(model).get(name)
+    loss = model._compile_loss
     if loss is None or loss.built:
         yield
         return
@@ -306,11 +305,11 @@ def own_compiled_loss(model):
         reduction=loss.reduction,
         output_names=loss.output_names,
     )
-    vars(model)[name] = fresh
+    vars(model).update(_compile_loss=fresh)  # past what tracks attributes
     try:
         yield
     finally:
-        vars(model)[name] = loss
+        vars(model).update(_compile_loss=loss)
 
 
 def foreign_layer(layer):

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_hypernet.utils import checks, keras_internals
 from keras_hypernet.utils.activations import of_target
-from keras_hypernet.utils.tables import format_table
+from keras_hypernet.utils.tables import Table, Tabular
 from keras_hypernet.utils.types import ActivationLike, Config, FullShape, LayerSizes, Tensor
 from keras_hypernet.weights.layer_tensors import names_of_shapes, tensor_of_variable
 from keras_hypernet.weights.weight_tensor import LAYOUTS, WeightTensor
@@ -21,7 +21,7 @@ from keras_hypernet.weights.weight_tensor import LAYOUTS, WeightTensor
 SpecLike: TypeAlias = "WeightSpec | Sequence[FullShape] | dict[str, FullShape] | Config"
 
 
-class WeightSpec:
+class WeightSpec(Tabular):
     """The tensors of a target network, in the order of its flat weight vector.
 
     The flat vector is every tensor flattened row-major, one after another. A spec is pure
@@ -329,7 +329,7 @@ class WeightSpec:
             ) from error
         return cls.from_config(config)
 
-    def __repr__(self):
+    def _table(self):
         layouts = any(t.layout != "keras" for t in self)
         rows = [("name", "role", "shape", "fans", "offset", "size", *["layout"] * layouts)]
         for t in self:
@@ -338,7 +338,7 @@ class WeightSpec:
             rows.append((*row, *[t.layout] * layouts))
         counts = [(len(self), "tensor"), (len(self.layers), "layer"), (self.total, "weight")]
         title = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts)
-        return f"WeightSpec: {title}\n" + format_table(rows)
+        return Table(rows, f"WeightSpec: {title}")
 
     def _check_names(self):
         if len(self._by_name) != len(self._tensors):
