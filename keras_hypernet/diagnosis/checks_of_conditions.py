@@ -127,13 +127,3 @@ def directions(f):
     measured = f"{weights:.2g} directions of weights for {given:.2g} of conditions"
     remedy = "wider `hidden_sizes`, or a smaller learning rate"
     yield Finding("directions", found, "all weights", measured, why, remedy, weights)
-
-
-CHECKS = (
-    equal_conditions,
-    condition_size,
-    sensitivity,
-    inputs,
-    proportional,
-    directions,
-)

@@ -122,6 +122,3 @@ def step(f):
         found = "bad" if ratio < 1e-6 else "look"
         remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
     yield Finding("step", found, change["optimizer"], measured, why, remedy, ratio)
-
-
-CHECKS = (signals, gradients, dead_units, frozen, normalization, step)

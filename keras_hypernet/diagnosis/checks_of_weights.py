@@ -111,6 +111,3 @@ def cost(f):
     why = "What generators cost: memory of parameters, and of numbers for each row."
     names = shortened([row["name"] for row in known], ", ")
     yield Finding("cost", "good", names, measured, why, "", parameters)
-
-
-CHECKS = (finite, spread, one_sign, repeated, coverage, cost)

@@ -5,33 +5,54 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from keras_hypernet.diagnosis import checks_of_conditions as conditions
-from keras_hypernet.diagnosis import checks_of_training as training
-from keras_hypernet.diagnosis import checks_of_weights as weights
+from keras_hypernet.diagnosis.checks_of_conditions import (
+    condition_size,
+    directions,
+    equal_conditions,
+    inputs,
+    proportional,
+    sensitivity,
+)
+from keras_hypernet.diagnosis.checks_of_training import (
+    dead_units,
+    frozen,
+    gradients,
+    normalization,
+    signals,
+    step,
+)
+from keras_hypernet.diagnosis.checks_of_weights import (
+    cost,
+    coverage,
+    finite,
+    one_sign,
+    repeated,
+    spread,
+)
 from keras_hypernet.diagnosis.finding import LEVELS, Finding
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import Table, Tabular, shortened
 from keras_hypernet.utils.types import Config, Tensor
 
 CHECKS = (  # causes before what they bring about
-    weights.finite,
-    training.frozen,
-    conditions.equal_conditions,
-    conditions.condition_size,
-    conditions.inputs,
-    training.normalization,
-    training.step,
-    weights.one_sign,
-    weights.spread,
-    training.signals,
-    training.gradients,
-    training.dead_units,
-    conditions.sensitivity,
-    weights.repeated,
-    conditions.proportional,
-    conditions.directions,
-    weights.coverage,
-    weights.cost,
+    finite,
+    frozen,
+    equal_conditions,
+    condition_size,
+    inputs,
+    normalization,
+    step,
+    one_sign,
+    spread,
+    signals,
+    gradients,
+    dead_units,
+    sensitivity,
+    repeated,
+    proportional,
+    directions,
+    coverage,
+    cost,
 )
 WIDTH = 110  # of the text that is printed
 STYLES = {"bad": "bold red", "look": "yellow", "good": "green"}

@@ -115,9 +115,9 @@ class Subject:
                 f"{ {self.symbols[v].name: a.shape for v, a in data.items()} }"
             )
         (rows,) = rows
-        if y is not None:
-            y = tree.map_structure(lambda array: checks.numpy_array("y", array), y)
-        for array in tree.flatten(y):
+        given = [] if y is None else tree.flatten(y)
+        targets = [checks.numpy_array("y", array) for array in given]
+        for array in targets:
             if array.shape[:1] != (rows,):
                 raise ValueError(
                     "`y` must have a row for each row of `inputs`. Received: shape "
@@ -130,7 +130,9 @@ class Subject:
         else:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
-        y = tree.map_structure(lambda a: ops.convert_to_tensor(a[own]), y)
+        if targets:
+            targets = [ops.convert_to_tensor(array[own]) for array in targets]
+            y = tree.pack_sequence_as(y, targets)
         return Batch(values, inputs, y, conditions)
 
     def _data(self, inputs):
