@@ -8,6 +8,7 @@ from keras_hypernet.diagnosis.diagnosis import Diagnosis
 from keras_hypernet.diagnosis.figures import Figures
 from keras_hypernet.diagnosis.runs import Runs
 from keras_hypernet.diagnosis.subject import Subject
+from keras_hypernet.utils import backend
 from keras_hypernet.utils.types import Nest
 
 
@@ -65,5 +66,6 @@ def diagnose(
     (https://openreview.net/forum?id=H1lma24tPB); Ortiz et al., 2024, Magnitude Invariant
     Parametrizations Improve Hypernetwork Learning (https://arxiv.org/abs/2304.07645).
     """
-    subject = Subject(model, conditioning, inputs, y)
-    return Diagnosis(subject.model.name, Figures(subject, Runs(subject)))
+    with backend.kept_randomness():
+        subject = Subject(model, conditioning, inputs, y)
+        return Diagnosis(subject.model.name, Figures(subject, Runs(subject)))

@@ -1,7 +1,5 @@
 """`PlainTarget`: the target of a model on plain weights, as Keras would start them."""
 
-import random
-
 import numpy as np
 from keras import ops
 
@@ -43,14 +41,10 @@ class PlainTarget:
 
     def drawn(self, number):
         """Draws `(number, total)` of each piece of weights, by their own initializers."""
-        state = random.getstate()  # from which Keras draws seeds
-        try:
-            return [
-                ops.convert_to_tensor(np.stack([_draw(spec, seed) for seed in range(number)]))
-                for _, spec in self.slots.values()
-            ]
-        finally:
-            random.setstate(state)
+        return [
+            ops.convert_to_tensor(np.stack([_draw(spec, seed) for seed in range(number)]))
+            for _, spec in self.slots.values()
+        ]
 
     def put(self, flats):
         """`{Value: tensor}` of flat weights `(rows, total)`."""

@@ -143,7 +143,8 @@ class Subject:
         if isinstance(inputs, dict):
             given = {n: a for n, a in inputs.items() if n not in self.unused}
         else:
-            several = isinstance(inputs, (list, tuple)) and len(names) != 1
+            listed = isinstance(inputs, (list, tuple))
+            several = listed and (len(names) != 1 or hasattr(inputs[0], "shape"))
             arrays = list(inputs) if several else [inputs]
             given = dict(zip(names, arrays)) if len(arrays) == len(names) else {}
         if set(given) != set(names):

@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import random
 import threading
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -177,6 +179,26 @@ def in_graph(constant):
     import tensorflow as tf
 
     return tf.constant(constant.numpy())
+
+
+@contextlib.contextmanager
+def kept_randomness():
+    """A scope after which random numbers come as they would have without it.
+
+    Keras' seeds are variables; these are the global states of Python, NumPy and PyTorch.
+    """
+    before, of_numpy, of_torch = random.getstate(), np.random.get_state(), None
+    if keras.backend.backend() == "torch":
+        import torch
+
+        of_torch = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(of_numpy)
+        if of_torch is not None:
+            torch.set_rng_state(of_torch)
 
 
 def value_and_gradients(function, tensors):

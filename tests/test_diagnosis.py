@@ -1,0 +1,164 @@
+"""What a diagnosis returns, shows and logs."""
+
+import csv
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import keras_hypernet as kh
+from keras_hypernet.diagnosis.finding import LEVELS
+from tests import diagnosis_cases as cases
+
+LOGS = {
+    f"diagnosis_{name}"
+    for name in (
+        *("bad", "look", "spread", "signals", "sensitivity", "response", "directions", "slope"),
+        *("condition_size", "dead_units", "repeated", "step", "plain_step", "gradient_head"),
+        *("gradient_head_bias", "gradient_trunk", "gradient_embeddings"),
+    )
+}
+
+
+def faulty():
+    keras.utils.set_random_seed(1)
+    return cases.zeros()
+
+
+@pytest.fixture(scope="module")
+def found():
+    return kh.diagnose(faulty(), *cases.problem())
+
+
+def test_findings_come_worst_first_with_a_reason_and_a_remedy(found):
+    levels = [LEVELS.index(finding.level) for finding in found.findings]
+    assert levels == sorted(levels)
+    assert found.level == "bad"
+    assert found.at("bad") == [f for f in found.findings if f.level == "bad"]
+    for finding in found.findings:
+        assert finding.where
+        assert finding.measured
+        assert finding.why.endswith(".")
+        assert finding.remedy or finding.level == "good"
+    with pytest.raises(ValueError, match="`level`"):
+        found.at("worst")
+
+
+def test_it_is_a_table_as_text_as_html_and_json(found):
+    text, html = str(found), found._repr_html_()
+    assert text.splitlines()[0].startswith("Diagnosis of ")
+    assert max(map(len, text.splitlines())) <= 110
+    for finding in found.at("bad"):
+        assert f"> {finding.remedy}"[:40] in text
+        assert finding.check in html
+    assert html.count("<tr>") == 1 + len(found.findings)
+    assert "&gt;" in html  # what it quotes is no markup
+    data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert [f["check"] for f in data["findings"]] == [f.check for f in found.findings]
+    assert data["figures"]["tensors"][0]["name"] == "layer_0/kernel"
+
+
+def test_figures_are_those_of_numpy():
+    keras.utils.set_random_seed(2)
+    model = cases.built(initialization="hyper_fan_in")
+    c, x, y = cases.problem()
+    found = kh.diagnose(model, c[:6], x[:6], y[:6]).figures
+    weights = kh.target_weights(kept_scale(model, c[:6]), c[:6])
+    for row in found["tensors"]:
+        rows = weights[row["name"]].reshape(6, -1)
+        assert row["size"] == pytest.approx(np.sqrt(np.mean(rows**2)), rel=1e-3)
+        expected = rows.var(axis=0).mean() / np.mean(rows**2)
+        assert row["sensitivity"] == pytest.approx(expected, rel=1e-3)
+    loss = model.evaluate([c[:6], x[:6]], y[:6], verbose=0)
+    assert found["all"]["loss"] == pytest.approx(loss, rel=1e-3)
+
+
+def kept_scale(model, c):
+    """The model with the scale of conditions that its first step would set."""
+    (scale,) = [layer for layer in model.layers if isinstance(layer, kh.RunningScale)]
+    scale(c, training=True)
+    return model
+
+
+def test_a_step_is_the_one_that_fit_makes():
+    keras.utils.set_random_seed(3)
+    model = cases.built(rate=0.01, running_scale=False)
+    c, x, y = (array[:16] for array in cases.problem())
+    change = kh.diagnose(model, c, x, y).figures["change"]["ratio"]
+    chosen = c[np.linspace(0, 15, 8).round().astype(int)]
+    before = kh.target_weights(model, chosen)
+    model.fit([c, x], y, batch_size=16, verbose=0)
+    after = kh.target_weights(model, chosen)
+    flat = [np.concatenate([w.reshape(8, -1) for w in ws.values()], 1) for ws in (before, after)]
+    expected = np.sqrt(np.mean((flat[1] - flat[0]) ** 2) / np.mean(flat[0] ** 2))
+    assert change == pytest.approx(expected, rel=1e-2)
+
+
+def test_without_data_it_looks_at_weights_alone():
+    keras.utils.set_random_seed(4)
+    found = kh.diagnose(cases.head(cases.SMALL), cases.problem()[0])
+    assert {f.check for f in found.at("bad")} == {"spread"}
+    assert found.figures["change"] is None
+    assert found.figures["signals"] == []
+    assert math.isnan(found.logs()["diagnosis_step"])
+    assert not math.isnan(found.logs()["diagnosis_spread"])
+
+
+def test_conditions_and_data_come_as_lists_and_dicts():
+    keras.utils.set_random_seed(5)
+    model = cases.noisy()
+    (c, noise), x, y = cases.noisy_problem()
+    lists = kh.diagnose(model, [c, noise], [x], y)
+    dicts = kh.diagnose(model, {"noise": noise, "condition": c}, {"x": x}, y)
+    assert lists.as_dict() == dicts.as_dict()
+
+
+class TestCallback:
+    def fit(self, watch, model=None, epochs=3, callbacks=()):
+        c, x, y = cases.problem()
+        model = faulty() if model is None else model
+        return model.fit(
+            [c, x], y, epochs=epochs, batch_size=64, verbose=0, callbacks=[watch, *callbacks]
+        )
+
+    def test_prints_what_is_bad_once(self, capsys):
+        self.fit(kh.DiagnosisCallback(*cases.problem()))
+        printed = capsys.readouterr().out.splitlines()
+        lines = [line for line in printed if ": gradients of " in line]
+        assert len(lines) == 1
+        assert lines[0].startswith("before training: ")
+        assert " > " in lines[0]
+
+    def test_prints_nothing_where_nothing_is_bad(self, capsys):
+        keras.utils.set_random_seed(6)
+        self.fit(kh.DiagnosisCallback(*cases.problem()), cases.built())
+        assert capsys.readouterr().out == ""
+
+    def test_logs_numbers_under_stable_names(self, tmp_path):
+        watch = kh.DiagnosisCallback(*cases.problem(), every=2, verbose=0)
+        logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+        history = self.fit(watch, callbacks=[logger]).history
+        assert {name for name in history if name.startswith("diagnosis_")} == LOGS
+        assert len(history["diagnosis_bad"]) == 2  # of three epochs
+        with open(tmp_path / "log.csv") as file:
+            rows = list(csv.DictReader(file))
+        assert set(rows[0]) >= LOGS
+        assert float(rows[0]["diagnosis_bad"]) == history["diagnosis_bad"][0] > 0
+
+    @pytest.mark.parametrize(("stop_on", "epochs"), [("bad", 1), (None, 3)])
+    def test_stops(self, stop_on, epochs):
+        watch = kh.DiagnosisCallback(*cases.problem(), stop_on=stop_on, verbose=0)
+        assert len(self.fit(watch).epoch) == epochs
+        assert watch.diagnosis.level == "bad"
+
+    def test_a_fit_with_it_is_a_fit_without_it(self):
+        losses = []
+        for callbacks in ([], [kh.DiagnosisCallback(*cases.problem(), verbose=0)]):
+            keras.utils.set_random_seed(7)
+            model = cases.built(dropout=0.2, batch_normalization=True)
+            c, x, y = cases.problem()
+            history = model.fit([c, x], y, epochs=3, verbose=0, callbacks=callbacks)
+            losses.append(history.history["loss"])
+        assert losses[0] == losses[1]
