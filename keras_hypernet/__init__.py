@@ -16,6 +16,7 @@ from keras_hypernet.continual import ContinualCheckpoint as ContinualCheckpoint
 from keras_hypernet.continual import ContinualModel as ContinualModel
 from keras_hypernet.continual import head_masks as head_masks
 from keras_hypernet.continual import output_regularizer as output_regularizer
+from keras_hypernet.diagnosis import plot as plot
 from keras_hypernet.generators import ChunkedDeconvWeightGenerator as ChunkedDeconvWeightGenerator
 from keras_hypernet.generators import ChunkedWeightGenerator as ChunkedWeightGenerator
 from keras_hypernet.generators import ComposedWeightGenerator as ComposedWeightGenerator
@@ -108,6 +109,7 @@ __all__ = [
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
+    "plot",
     "register_rule",
     "resnet_chunking",
     "save_generator",

@@ -46,8 +46,8 @@ class Subject:
         y: Targets of a loss, or `None`.
 
     `graph` is its `CallGraph`, `conditions` are `{Value: array}` of at most `CONDITIONS` different
-    conditions, `names` their inputs' names, `unused` the names of inputs that nothing depends on,
-    `batch` is a `Batch`, or `None` without data.
+    conditions, `chosen` which of the given ones they are, `names` their inputs' names, `unused` the
+    names of inputs that nothing depends on, `batch` is a `Batch`, or `None` without data.
     """
 
     def __init__(self, model, conditioning, inputs=None, y=None):
@@ -67,7 +67,7 @@ class Subject:
         number = number_of(every)
         first, _ = distinct_rows(list(every.values()))
         first = np.sort(first)
-        chosen = first[_spread(len(first), CONDITIONS)]
+        self.chosen = chosen = first[_spread(len(first), CONDITIONS)]
         self.ids = None if ids is None else ids[chosen]
         self.conditions = {value: array[chosen] for value, array in every.items()}
         self.number, self.different = number, len(first)
@@ -106,7 +106,7 @@ class Subject:
         return self.symbols[value].shape[0]
 
     def _batch(self, every, inputs, y):
-        data = self._data(inputs)
+        data = self.data(inputs)
         rows = {len(array) for array in data.values()}
         if len(rows) != 1 or rows == {0}:
             raise ValueError(
@@ -114,7 +114,7 @@ class Subject:
                 f"{ {self.symbols[v].name: a.shape for v, a in data.items()} }"
             )
         (rows,) = rows
-        for array in tree.flatten(y):
+        for array in [] if y is None else tree.flatten(y):
             if len(array) != rows:
                 raise ValueError(
                     "`y` must have a row for each row of `inputs`. Received: "
@@ -127,10 +127,11 @@ class Subject:
         else:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
-        y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
+        if y is not None:
+            y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
         return Batch(values, inputs, y, conditions)
 
-    def _data(self, inputs):
+    def data(self, inputs):
         """`{Value: array}` of the inputs that are no conditions."""
         wanted = {v: s for v, s in self.symbols.items() if v not in self.conditions}
         wanted = {v: s for v, s in wanted.items() if s.name not in self.unused}
