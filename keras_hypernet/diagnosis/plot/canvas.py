@@ -108,6 +108,15 @@ def spread(items, limit=LIMIT):
     return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
+def most(tensors, limit=LIMIT):
+    """`(tensors, a note)`: all `(name, role, ...)`, or kernels where all are too many."""
+    kernels = [tensor for tensor in tensors if tensor[1] == "kernel"]
+    only = len(tensors) > limit and kernels
+    shown = spread(kernels if only else tensors, limit)
+    note = part(len(shown), len(tensors), "tensors")
+    return shown, f"{note}: kernels" if only else note
+
+
 def part(shown, every, what):
     """`"8 of 20 tensors"`, or an empty string where all are shown."""
     return "" if shown == every else f"{shown} of {every} {what}"

@@ -62,7 +62,9 @@ def signals(
         raise ValueError(
             "`inputs` must have data: signals are those of a batch. Received: inputs=None"
         )
-    figure, axes = canvas.grid(1, 1, (7, _height(figures["signals"])), "Size of the signal")
+    figure, axes = canvas.grid(
+        1, 1, (7, _height(len(figures["signals"]))), "Does the signal keep its size?"
+    )
     _ladder(axes[0, 0], figures)
     canvas.key(figure)
     return figure
@@ -112,7 +114,7 @@ def sensitivity(
             f"Received: {figures['conditions']['given']}, all equal"
         )
     rows = _inputs(figures)
-    height = _height(figures["tensors"])
+    height = _height(len(_shown(figures["tensors"])[0]))
     figure, axes = canvas.grid(
         1, 1 + bool(rows), (11 if rows else 7, height), "Do the weights depend on the conditions?"
     )
@@ -151,8 +153,8 @@ def overview(diagnosis: Any) -> Figure:
             "`diagnosis` must be what `kh.diagnose` returns. "
             f"Received: diagnosis={diagnosis!r} of type {type(diagnosis).__name__}"
         )
-    # Bars of tensors are below each other in both rows.
-    size = (12, 2 * _height(figures["tensors"]))
+    names = max(len(_shown(figures["tensors"])[0]), len(canvas.spread(figures["signals"])))
+    size = (12, 2 * _height(names))
     name = getattr(diagnosis, "name", None)
     figure, axes = canvas.grid(2, 2, size, f"Diagnosis of {name}" if name else "Diagnosis")
     panels = (_ladder, _sizes, _tensors, _gradients)
@@ -184,7 +186,7 @@ def _measured(diagnosis):
 
 def _height(rows):
     """Inches that so many rows of names take."""
-    return 2.0 + 0.2 * max(4, min(len(rows), canvas.LIMIT))
+    return 2.0 + 0.2 * max(4, min(rows, canvas.LIMIT))
 
 
 # One axes each.
@@ -202,9 +204,14 @@ def _ladder(axes, figures):
         canvas.message(axes, NO_DATA)
 
 
+def _shown(rows):
+    """`(rows of tensors, a note)`."""
+    tensors, note = canvas.most([(row["name"], row["role"], row) for row in rows])
+    return [row for *_, row in tensors], note
+
+
 def _sizes(axes, figures):
-    rows = canvas.spread(figures["tensors"])
-    note = canvas.part(len(rows), len(figures["tensors"]), "tensors")
+    rows, note = _shown(figures["tensors"])
     canvas.headline(axes, canvas.with_notes("Size of weights", note), "root mean square")
     _pairs(axes, [row["name"] for row in rows], rows, "")
 
@@ -224,11 +231,8 @@ def _pairs(axes, names, rows, line):
 
 
 def _tensors(axes, figures):
-    every = figures["tensors"]
-    rows = canvas.spread(every)
-    title = canvas.with_notes(
-        "Dependence of each tensor", canvas.part(len(rows), len(every), "tensors")
-    )
+    rows, note = _shown(figures["tensors"])
+    title = canvas.with_notes("Dependence of each tensor", note)
     if figures["conditions"]["different"] < 2:
         canvas.headline(axes, title)
         canvas.message(axes, ONE_CONDITION)

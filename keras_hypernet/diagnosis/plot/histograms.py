@@ -19,7 +19,8 @@ from keras_hypernet.utils.types import Nest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BINS, LIMIT, COLUMNS = 40, 16, 4
+BINS, FEW_BINS, LIMIT, COLUMNS = 40, 12, 16, 4
+LABELS = ("generated", "plain start")
 
 
 def weights(model: keras.Model, conditioning: Nest, names: Sequence[str] | None = None) -> Figure:
@@ -56,25 +57,30 @@ def weights(model: keras.Model, conditioning: Nest, names: Sequence[str] | None 
     runs = Runs(subject)
     generated, (_, plain, _) = runs.weights(), runs.plain_step()
     known = [name for name, *_ in runs.tensors]
-    chosen = _most(runs.tensors) if names is None else _chosen(names, known)
+    if names is None:
+        tensors, note = canvas.most(runs.tensors, LIMIT)
+        chosen = [name for name, *_ in tensors]
+    else:
+        chosen = _chosen(names, known)
+        note = canvas.part(len(chosen), len(known), "tensors")
     columns = min(COLUMNS, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     conditions = len(next(iter(subject.conditions.values())))
     title = canvas.title_of(
         "Generated weights over conditions",
         canvas.part(conditions, subject.different, "different conditions"),
-        canvas.part(len(chosen), len(known), "tensors"),
+        note,
     )
     figure, axes = canvas.grid(rows, columns, (max(5, 3 * columns), 0.8 + 2.2 * rows), title)
     for each in axes.flat[len(chosen) :]:
         each.remove()
     for each, name in zip(axes.flat, chosen):
         i = known.index(name)
+        drawn = [generated[i]] if plain is None else [generated[i], plain[i]]
         notes = [f"size {measures.size(generated[i]):.2g}"]
-        _histogram(each, generated[i], canvas.GENERATED, "generated", notes, fill=True)
         if plain is not None:
             notes.append(f"plain {measures.size(plain[i]):.2g}")
-            _histogram(each, plain[i], canvas.PLAIN, "plain start", notes, fill=False)
+        notes += _histograms(each, drawn)
         canvas.headline(each, f"{canvas.short(name)}\n{', '.join(notes)}", "weight")
         each.set_yticks([])
         each.locator_params(axis="x", nbins=4)
@@ -82,13 +88,6 @@ def weights(model: keras.Model, conditioning: Nest, names: Sequence[str] | None 
         row[0].set_ylabel("how many (peak = 1)", fontsize=canvas.SMALL)
     canvas.key(figure)
     return figure
-
-
-def _most(tensors):
-    """Names of all tensors, or where these are too many, of kernels."""
-    kernels = [name for name, role, _ in tensors if role == "kernel"]
-    every = [name for name, *_ in tensors]
-    return canvas.spread(kernels if kernels and len(every) > LIMIT else every, LIMIT)
 
 
 def _chosen(names, known):
@@ -102,15 +101,20 @@ def _chosen(names, known):
     return list(names)
 
 
-def _histogram(axes, values, color, label, notes, fill):
-    finite = values[np.isfinite(values)]
-    if finite.size < values.size:
-        notes.append(f"{values.size - finite.size} not finite")
-    if not finite.size or finite.min() == finite.max():
-        for value in finite[:1]:
-            axes.axvline(value, color=color, linestyle="-" if fill else "--", label=label)
-        return
-    counts, edges = np.histogram(finite, BINS if finite.size > 10 * BINS else 12)
-    # The line is seen where the histogram is too narrow.
-    look = {"facecolor": f"{color}80", "edgecolor": color} if fill else {"edgecolor": color}
-    axes.stairs(counts / counts.max(), edges, fill=fill, label=label, **look)
+def _histograms(axes, drawn):
+    """Those of generated values and of plain ones where there are any, and what to note."""
+    kept = [values[np.isfinite(values)].astype("float64") for values in drawn]
+    every = np.concatenate(kept)
+    bins = BINS if every.size > 10 * BINS else FEW_BINS
+    for values, color, label in zip(kept, (canvas.GENERATED, canvas.PLAIN), LABELS):
+        plain = label == LABELS[1]
+        if not values.size:
+            continue
+        if values.min() == values.max():
+            axes.axvline(values[0], color=color, linestyle="--" if plain else "-", label=label)
+            continue
+        counts, edges = np.histogram(values, bins, (every.min(), every.max()))
+        look = {"edgecolor": color} if plain else {"color": f"{color}99", "fill": True}
+        axes.stairs(counts / counts.max(), edges, label=label, **look)
+    missing = sum(values.size for values in drawn) - every.size
+    return [f"{missing} not finite"] if missing else []
