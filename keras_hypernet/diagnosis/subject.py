@@ -59,7 +59,9 @@ class Subject:
         self.unused = _unused(self.graph)
         if self.tasks:
             ids = _ids_of_tasks(model, conditioning)
-            conditioning = ids if model.embedding is None else np.array(model.embedding(ids))
+            conditioning = ids
+            if model.embedding is not None:
+                conditioning = ops.convert_to_numpy(model.embedding(ids))
         else:
             ids, conditioning = None, _without(conditioning, self.unused, self.graph)
         given = conditions_of(self.graph, conditioning)

@@ -27,7 +27,8 @@ def weights(model: keras.Model, conditioning: Nest, names: Sequence[str] | None 
     """Histograms of generated tensors, beside those of the same network on plain weights.
 
     Each pair of histograms has a common height, because one of a much narrower distribution would
-    hide the other. The plain weights are drawn as Keras would start them.
+    hide the other. The plain weights are drawn as Keras would start them. Where a model scales its
+    conditions by batches that it has seen, and has seen none, these conditions are the first batch.
 
     Args:
         model: Functional model with generated weights, or a `ContinualModel`.
