@@ -92,11 +92,10 @@ def line(axes, label):
 
 # All of them.
 
-DATA = (CONDITIONS, X, Y)
 EACH = {
     "weights": lambda: (kh.plot.weights, (built(), CONDITIONS)),
-    "sensitivity": lambda: (kh.plot.sensitivity, (built(), *DATA)),
-    "signals": lambda: (kh.plot.signals, (built(), *DATA)),
+    "sensitivity": lambda: (kh.plot.sensitivity, (built(), CONDITIONS)),
+    "signals": lambda: (kh.plot.signals, (built(), CONDITIONS, X)),
     "filters": lambda: (kh.plot.filters, (convolutional(), CONDITIONS)),
     "interpolation": lambda: (kh.plot.interpolation, (built(), *CONDITIONS[:2], X)),
     "conditions": lambda: (kh.plot.conditions, (of_tasks(),)),
@@ -252,8 +251,8 @@ def test_sensitivity_needs_two_conditions():
 
 def test_signals_are_those_of_the_figures():
     model = built()
-    figures = Figures(subject := Subject(model, *DATA), Runs(subject)).as_dict()
-    axes = kh.plot.signals(model, *DATA).axes[0]
+    figures = Figures(subject := Subject(model, CONDITIONS, X), Runs(subject)).as_dict()
+    axes = kh.plot.signals(model, CONDITIONS, X).axes[0]
     assert axes.get_xscale() == "log"
     assert labels(axes) == [row["layer"] for row in figures["signals"]]
     for key, label in (("size", "generated"), ("plain", "plain start")):
@@ -271,7 +270,7 @@ def test_signals_need_data():
 
 def test_a_signal_of_zero_is_marked():
     model = built(head_kernel_initializer="zeros", head_bias_initializer="zeros")
-    axes = kh.plot.signals(model, *DATA).axes[0]
+    axes = kh.plot.signals(model, CONDITIONS, X).axes[0]
     assert np.isnan(line(axes, "generated").get_xdata()).all()
     assert list(line(axes, "zero or not finite").get_ydata()) == [0, 1]
 
@@ -305,7 +304,7 @@ def test_overview_says_what_is_missing():
 
 
 def test_a_diagnosis_in_place_of_a_model():
-    diagnosis = diagnose(built(), *DATA)
+    diagnosis = diagnose(built(), CONDITIONS, X, Y)
     assert labels(kh.plot.sensitivity(diagnosis).axes[0])
     assert labels(kh.plot.signals(diagnosis).axes[0])
     with pytest.raises(ValueError, match="`inputs` must not be given with a diagnosis"):
@@ -321,7 +320,7 @@ def test_frozen_generators_are_named():
         if isinstance(layer, kh.WeightGenerator):
             layer.trainable = False
     model.compile("adam", "mse")
-    gradients = kh.plot.overview(diagnose(model, *DATA)).axes[3]
+    gradients = kh.plot.overview(diagnose(model, CONDITIONS, X, Y)).axes[3]
     assert labels(gradients) == ["trunk (frozen)", "head (frozen)", "head bias (frozen)"]
 
 

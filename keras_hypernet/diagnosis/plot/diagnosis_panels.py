@@ -21,10 +21,7 @@ ONE_CONDITION = "needs two different conditions"
 
 
 def signals(
-    model: keras.Model | Any,
-    conditioning: Nest | None = None,
-    inputs: Nest | None = None,
-    y: Nest | None = None,
+    model: keras.Model | Any, conditioning: Nest | None = None, inputs: Nest | None = None
 ) -> Figure:
     """The ladder of variances: the size of the signal behind each layer on generated weights.
 
@@ -38,7 +35,6 @@ def signals(
         conditioning: Conditions as `target_weights` takes them; of a `ContinualModel`, names of
             tasks or their ids.
         inputs: Data for the other inputs, as many rows as conditions or a multiple.
-        y: Targets of the loss, or `None`.
 
     Returns:
         A `matplotlib.figure.Figure` with one axes. Notebooks show it,
@@ -57,7 +53,7 @@ def signals(
     >>> figure.axes[0].get_xlabel()
     'root mean square of the output'
     """
-    figures = _figures(model, conditioning, inputs, y)
+    figures = _figures(model, conditioning, inputs)
     if not figures["signals"]:
         raise ValueError(
             "`inputs` must have data: signals are those of a batch. Received: inputs=None"
@@ -70,12 +66,7 @@ def signals(
     return figure
 
 
-def sensitivity(
-    model: keras.Model | Any,
-    conditioning: Nest | None = None,
-    inputs: Nest | None = None,
-    y: Nest | None = None,
-) -> Figure:
+def sensitivity(model: keras.Model | Any, conditioning: Nest | None = None) -> Figure:
     """How much generated weights depend on the conditions, and on each input of these.
 
     A bar for each generated tensor is its variance over conditions by its second moment: 0 where
@@ -88,8 +79,6 @@ def sensitivity(
             returned, without further arguments.
         conditioning: At least two different conditions as `target_weights` takes them; of a
             `ContinualModel`, names of tasks or their ids.
-        inputs: Data for the other inputs, or `None`. It changes nothing in this picture.
-        y: Targets of the loss, or `None`. It changes nothing in this picture.
 
     Returns:
         A `matplotlib.figure.Figure` with an axes of tensors, and one of inputs unless all of them
@@ -107,7 +96,7 @@ def sensitivity(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['layer_0/kernel', 'layer_0/bias']
     """
-    figures = _figures(model, conditioning, inputs, y)
+    figures = _figures(model, conditioning)
     if figures["conditions"]["different"] < 2:
         raise ValueError(
             "`conditioning` must have at least two different conditions. "
@@ -164,13 +153,13 @@ def overview(diagnosis: Any) -> Figure:
     return figure
 
 
-def _figures(model, conditioning, inputs, y):
+def _figures(model, conditioning, inputs=None):
     """The figures of a diagnosis, or those of a model."""
     figures = _measured(model)
     if figures is None:
-        subject = Subject(model, conditioning, inputs, y)
+        subject = Subject(model, conditioning, inputs)
         return Figures(subject, Runs(subject)).as_dict()
-    for name, value in (("conditioning", conditioning), ("inputs", inputs), ("y", y)):
+    for name, value in (("conditioning", conditioning), ("inputs", inputs)):
         if value is not None:
             raise ValueError(
                 f"`{name}` must not be given with a diagnosis, which has been measured. "
