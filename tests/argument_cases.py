@@ -386,7 +386,9 @@ def drawn(name):
         ]
         points += [image.get_array() for each in axes for image in each.images]
         points += [found.get_offsets() for each in axes for found in each.collections]
-        return text_of(words), [np.round(array, 5).tolist() for array in points]
+        return text_of(words), [
+            np.nan_to_num(array, nan=-1.0).round(5).tolist() for array in points
+        ]
 
     return result
 
