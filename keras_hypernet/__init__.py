@@ -18,6 +18,7 @@ from keras_hypernet.continual import head_masks as head_masks
 from keras_hypernet.continual import output_regularizer as output_regularizer
 from keras_hypernet.diagnosis import DiagnosisCallback as DiagnosisCallback
 from keras_hypernet.diagnosis import diagnose as diagnose
+from keras_hypernet.diagnosis import plot as plot
 from keras_hypernet.generators import ChunkedDeconvWeightGenerator as ChunkedDeconvWeightGenerator
 from keras_hypernet.generators import ChunkedWeightGenerator as ChunkedWeightGenerator
 from keras_hypernet.generators import ComposedWeightGenerator as ComposedWeightGenerator
@@ -112,6 +113,7 @@ __all__ = [
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
+    "plot",
     "register_rule",
     "resnet_chunking",
     "save_generator",

@@ -21,10 +21,24 @@ import numpy as np
 from keras import layers, ops
 
 import keras_hypernet as kh
+from keras_hypernet.diagnosis import diagnose
 from keras_hypernet.layers.rules import rule_of
 from tests.backend import gradients
 
-IN_OTHERS = ("ChunkPlan.parameters", "ChunkPlan.table", "targets.resnet", "targets.wide_resnet")
+MODULES = ("plot", "targets")
+IN_OTHERS = (
+    "ChunkPlan.parameters",
+    "ChunkPlan.table",
+    "plot.conditions",
+    "plot.filters",
+    "plot.interpolation",
+    "plot.overview",
+    "plot.sensitivity",
+    "plot.signals",
+    "plot.weights",
+    "targets.resnet",
+    "targets.wide_resnet",
+)
 
 
 def public(name):
@@ -35,7 +49,7 @@ def parameters(name):
     return inspect.signature(public(name)).parameters
 
 
-NAMES = [*(n for n in kh.__all__ if n != "targets"), *IN_OTHERS]
+NAMES = [*(n for n in kh.__all__ if n not in MODULES), *IN_OTHERS]
 NAMES = [name for name in NAMES if parameters(name)]
 
 
@@ -110,6 +124,23 @@ def model(units=4):
     inputs = keras.Input((3,), name="x")
     x = layers.Dense(units, name="first")(inputs)
     return keras.Model(inputs, layers.Dense(2, name="last")(x), name="plain")
+
+
+@functools.cache
+def convolutional(filters=2):
+    keras.utils.set_random_seed(7)
+    images = keras.Input((4, 4, 1))
+    y = layers.Conv2D(filters, 3, name="first")(images)
+    target = keras.Model(images, layers.Conv2D(2, 2, name="last")(y))
+    return kh.hypernetize(target, 2, hidden_sizes=[2], initialization=None)
+
+
+@functools.cache
+def embedded(size=4):
+    keras.utils.set_random_seed(7)
+    layer = kh.ConditionEmbedding(4, size)
+    layer(np.arange(4))
+    return layer
 
 
 @functools.cache
@@ -301,6 +332,18 @@ BASE = {
     "wide_resnet_chunking": lambda: {"model": network("wide_resnet")},
     "ChunkPlan.parameters": lambda: {"self": plan()},
     "ChunkPlan.table": lambda: {"self": plan()},
+    "plot.conditions": lambda: {"model": embedded()},
+    "plot.filters": lambda: {"model": convolutional(), "conditioning": CONDITIONING},
+    "plot.interpolation": lambda: {
+        "model": built(),
+        "first": CONDITIONING[0],
+        "second": CONDITIONING[3],
+        "inputs": DATA,
+    },
+    "plot.overview": lambda: {"diagnosis": diagnose(built(), CONDITIONING)},
+    "plot.sensitivity": lambda: {"model": built(), "conditioning": CONDITIONING},
+    "plot.signals": lambda: {"model": built(), "conditioning": CONDITIONING, "inputs": DATA},
+    "plot.weights": lambda: {"model": built(), "conditioning": CONDITIONING},
     "targets.resnet": lambda: NETWORK,
     "targets.wide_resnet": lambda: {**NETWORK, "k": 1},
 }
@@ -329,6 +372,30 @@ def of_model(name):
     def result(**arguments):
         made = public(name)(**arguments)
         return text_of(made.get_config())
+
+    return result
+
+
+def drawn(name):
+    """What a picture shows, without the numbers that layers have in a process."""
+
+    def result(**arguments):
+        axes = public(name)(**arguments).axes
+        words = [label.get_text() for each in axes for label in each.get_yticklabels()]
+        words += [text.get_text() for each in axes for text in each.texts]
+        points = [line.get_xydata() for each in axes for line in each.lines]
+        points += [patch.get_path().vertices for each in axes for patch in each.patches]
+        points += [
+            patch.get_bbox().bounds
+            for each in axes
+            for patch in each.patches
+            if hasattr(patch, "get_bbox")
+        ]
+        points += [image.get_array() for each in axes for image in each.images]
+        points += [found.get_offsets() for each in axes for found in each.collections]
+        return text_of(words), [
+            np.nan_to_num(array, nan=-1.0).round(5).tolist() for array in points
+        ]
 
     return result
 
@@ -605,6 +672,7 @@ RESULTS = {
     "wide_resnet_chunking": printed("wide_resnet_chunking"),
     "ChunkPlan.parameters": printed("ChunkPlan.parameters"),
     "ChunkPlan.table": printed("ChunkPlan.table"),
+    **{name: drawn(name) for name in IN_OTHERS if name.startswith("plot.")},
     "targets.resnet": of_model("targets.resnet"),
     "targets.wide_resnet": of_model("targets.wide_resnet"),
 }
@@ -882,6 +950,25 @@ OTHER = {
     ("ChunkPlan.parameters", "self"): lambda: plan((5, 4)),
     ("ChunkPlan.table", "self"): lambda: plan((5, 4)),
     ("wide_resnet_chunking", "normalization"): True,
+    ("plot.conditions", "model"): lambda: embedded(2),
+    ("plot.conditions", "names"): ["a", "b", "c", "d"],
+    ("plot.filters", "model"): lambda: convolutional(3),
+    ("plot.filters", "conditioning"): CONDITIONING[3:],
+    ("plot.filters", "name"): "last/kernel",
+    ("plot.interpolation", "model"): lambda: built(3),
+    ("plot.interpolation", "first"): CONDITIONING[1],
+    ("plot.interpolation", "second"): CONDITIONING[1],
+    ("plot.interpolation", "inputs"): DATA[:2],
+    ("plot.interpolation", "steps"): 3,
+    ("plot.overview", "diagnosis"): lambda: diagnose(built(3), CONDITIONING),
+    ("plot.sensitivity", "model"): lambda: built(3),
+    ("plot.sensitivity", "conditioning"): CONDITIONING[2:],
+    ("plot.signals", "model"): lambda: built(3),
+    ("plot.signals", "conditioning"): CONDITIONING[2:],
+    ("plot.signals", "inputs"): 2 * DATA,
+    ("plot.weights", "model"): lambda: built(3),
+    ("plot.weights", "conditioning"): CONDITIONING[3:],
+    ("plot.weights", "names"): ["layer_0/bias"],
 }
 for _name in ("ChunkPlan.parameters", "ChunkPlan.table"):
     OTHER.update({(_name, "input_size"): 2, (_name, "num_conditions"): 3})

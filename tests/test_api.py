@@ -56,6 +56,7 @@ PUBLIC = [
     "pack_weights",
     "perturb_unconditional",
     "plan_chunks",
+    "plot",
     "register_rule",
     "resnet_chunking",
     "save_generator",
@@ -69,8 +70,21 @@ PUBLIC = [
     "wide_resnet_chunking",
     "with_conditions",
 ]
-IN_OTHERS = ["ChunkPlan.parameters", "ChunkPlan.table", "targets.resnet", "targets.wide_resnet"]
-DOCUMENTED = [*(n for n in PUBLIC if n != "targets"), *IN_OTHERS]
+MODULES = ["plot", "targets"]
+IN_OTHERS = [
+    "ChunkPlan.parameters",
+    "ChunkPlan.table",
+    "plot.conditions",
+    "plot.filters",
+    "plot.interpolation",
+    "plot.overview",
+    "plot.sensitivity",
+    "plot.signals",
+    "plot.weights",
+    "targets.resnet",
+    "targets.wide_resnet",
+]
+DOCUMENTED = [*(name for name in PUBLIC if name not in MODULES), *IN_OTHERS]
 
 
 def public(name):

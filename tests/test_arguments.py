@@ -160,6 +160,7 @@ OTHERS = {
     *("unknown", "value_dim", "weights", "backbone", "stop_on"),
     *("weight_generators", "when", "which", "y", "head_kernel_means", "head_kernel_variances"),
     *("head_bias_means", "head_bias_variances", "low", "high"),
+    *("diagnosis", "first", "names", "second"),
 }
 # The same name for something else.
 EXCEPTIONS = {

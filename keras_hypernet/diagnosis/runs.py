@@ -1,6 +1,7 @@
 """`Runs`: what a model and its plain target do on a batch, computed on copies of all values."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -50,7 +51,7 @@ class Runs:
     """Runs of a `Subject`. No variable of the model is assigned to.
 
     `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
-    returns.
+    returns, and `shapes` are theirs by name; both are known after the first run.
     """
 
     def __init__(self, subject):
@@ -59,7 +60,7 @@ class Runs:
         self.made = generated_weights(self.graph)
         self.variables = list(subject.model.trainable_variables)
         self.calls = self.graph.calls_before([made.values for made in self.made])
-        self.tensors = []
+        self.tensors, self.shapes = [], {}
         self.settled = self._settled()
         self.plain_target = PlainTarget(self.graph, self.made)
 
@@ -123,8 +124,9 @@ class Runs:
             for made, own, its in zip(self.made, names, named):
                 changed = isinstance(made, ChangedWeights)
                 roles = map(role_of_name, its) if changed else made.spec.roles
-                sizes = [int(np.prod(tensor.shape[1:])) for tensor in its.values()]
-                self.tensors += zip(own, roles, sizes)
+                shapes = [tuple(tensor.shape[1:]) for tensor in its.values()]
+                self.tensors += zip(own, roles, map(math.prod, shapes))
+                self.shapes.update(zip(own, shapes))
         return [tensor for its in named for tensor in its.values()]
 
     def zero_products(self):
@@ -361,7 +363,7 @@ def _stand_in(output):
     """A loss where none is known: the distance from random numbers."""
     output = ops.cast(output, "float32")
     noise = np.random.default_rng(0).normal(size=tuple(output.shape)).astype("float32")
-    return ops.mean(ops.square(output - noise))
+    return ops.mean(ops.square(output - ops.convert_to_tensor(noise)))
 
 
 def _arriving(calls, tensors):

@@ -46,8 +46,8 @@ class Subject:
         y: Targets of a loss, or `None`.
 
     `graph` is its `CallGraph`, `conditions` are `{Value: array}` of at most `CONDITIONS` different
-    conditions, `names` their inputs' names, `unused` the names of inputs that nothing depends on,
-    `batch` is a `Batch`, or `None` without data.
+    conditions, `chosen` which of the given ones they are, `names` their inputs' names, `unused` the
+    names of inputs that nothing depends on, `batch` is a `Batch`, or `None` without data.
     """
 
     def __init__(self, model, conditioning, inputs=None, y=None):
@@ -59,7 +59,9 @@ class Subject:
         self.unused = _unused(self.graph)
         if self.tasks:
             ids = _ids_of_tasks(model, conditioning)
-            conditioning = ids if model.embedding is None else np.array(model.embedding(ids))
+            conditioning = ids
+            if model.embedding is not None:
+                conditioning = ops.convert_to_numpy(model.embedding(ids))
         else:
             ids, conditioning = None, _without(conditioning, self.unused, self.graph)
         checks.require(conditioning is not None, "conditioning", "be given", conditioning)
@@ -68,7 +70,7 @@ class Subject:
         number = number_of(every)
         first, _ = distinct_rows(list(every.values()))
         first = np.sort(first)
-        chosen = first[_spread(len(first), CONDITIONS)]
+        self.chosen = chosen = first[_spread(len(first), CONDITIONS)]
         self.ids = None if ids is None else ids[chosen]
         self.conditions = {value: array[chosen] for value, array in every.items()}
         self.number, self.different = number, len(first)
@@ -107,7 +109,7 @@ class Subject:
         return self.symbols[value].shape[0]
 
     def _batch(self, every, inputs, y):
-        data = self._data(inputs)
+        data = self.data(inputs)
         rows = {len(array) for array in data.values()}
         if len(rows) != 1 or rows == {0}:
             raise ValueError(
@@ -135,7 +137,7 @@ class Subject:
             y = tree.pack_sequence_as(y, targets)
         return Batch(values, inputs, y, conditions)
 
-    def _data(self, inputs):
+    def data(self, inputs):
         """`{Value: array}` of the inputs that are no conditions."""
         wanted = {v: s for v, s in self.symbols.items() if v not in self.conditions}
         wanted = {v: s for v, s in wanted.items() if s.name not in self.unused}
