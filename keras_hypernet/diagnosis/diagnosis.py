@@ -30,6 +30,7 @@ from keras_hypernet.diagnosis.checks_of_weights import (
     spread,
 )
 from keras_hypernet.diagnosis.finding import LEVELS, Finding
+from keras_hypernet.diagnosis.plot.diagnosis_panels import overview
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.tables import Table, Tabular, shortened
 from keras_hypernet.utils.types import Config, Tensor
@@ -108,8 +109,6 @@ class Diagnosis(Tabular):
 
     def plot(self) -> Tensor:
         """A matplotlib figure: sizes of weights and signals, sensitivity, gradients."""
-        from keras_hypernet.diagnosis.plot import overview
-
         return overview(self)
 
     def _table(self):
