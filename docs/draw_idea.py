@@ -1,6 +1,6 @@
 """Draws the idea of a hypernetwork, and the rows rule: four SVG files, for light and dark pages.
 
-    python docs/draw_idea.py
+python docs/draw_idea.py
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ class Drawing:
     def __init__(self, width, height, colors, title):
         self.size, self.colors, self.title, self.parts = (width, height), colors, title, []
 
-    def box(self, x, y, width, height, fill="none", line=None, round=8):
-        line = line or self.colors["line"]
+    def box(self, x, y, width, height, hue=None, strength=0.14, round=8):
+        fill = f'fill="{hue}" fill-opacity="{strength}"' if hue else 'fill="none"'
         self.parts.append(
-            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}" '
-            f'fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}" {fill} '
+            f'stroke="{hue or self.colors["line"]}" stroke-width="1.5"/>'
         )
 
     def text(self, x, y, text, size=15, color="ink", bold=False, anchor="middle"):
@@ -56,8 +56,7 @@ class Drawing:
 
 def labelled(drawing, x, y, width, name, what, shape=None, hue=None):
     """A box with a name, what it is, and the shape of what comes out of it."""
-    fill = f"{hue}22" if hue else "none"
-    drawing.box(x, y, width, 74, fill, hue)
+    drawing.box(x, y, width, 74, hue)
     middle = x + width / 2
     drawing.text(middle, y + 32, name, 17, bold=True)
     drawing.text(middle, y + 55, what, 13, "quiet")
@@ -67,19 +66,19 @@ def labelled(drawing, x, y, width, name, what, shape=None, hue=None):
 
 def idea(colors):
     drawing = Drawing(820, 290, colors, "condition, generator, weights, target")
-    labelled(drawing, 20, 30, 150, "condition", "angle, user, task ...", "(rows, size)", HUES[0])
-    labelled(drawing, 235, 30, 150, "generator", "it is trained", None, HUES[1])
-    labelled(drawing, 450, 30, 150, "weights", "kernels and biases", "(rows, total)", HUES[0])
-    labelled(drawing, 20, 185, 150, "data", "images, points ...", None)
-    drawing.text(95, 280, "(batch, ...)", 13, "quiet")
-    labelled(drawing, 450, 185, 150, "target", "no weights of its own", None, HUES[2])
-    labelled(drawing, 665, 185, 135, "output", "as of any network", None)
-    drawing.text(732, 280, "(batch, ...)", 13, "quiet")
-    drawing.arrow(172, 67, 233, 67)
-    drawing.arrow(387, 67, 448, 67)
-    drawing.arrow(525, 132, 525, 183)
-    drawing.arrow(172, 222, 448, 222)
-    drawing.arrow(602, 222, 663, 222)
+    labelled(drawing, 20, 30, 166, "condition", "angle, user, task ...", "(rows, size)", HUES[0])
+    labelled(drawing, 235, 30, 166, "generator", "it is trained", None, HUES[1])
+    labelled(drawing, 450, 30, 166, "weights", "kernels and biases", "(rows, total)", HUES[0])
+    labelled(drawing, 20, 185, 166, "data", "images, points ...", None)
+    drawing.text(103, 280, "(batch, ...)", 13, "quiet")
+    labelled(drawing, 450, 185, 166, "target", "no weights of its own", None, HUES[2])
+    labelled(drawing, 676, 185, 130, "output", "as of any network", None)
+    drawing.text(741, 280, "(batch, ...)", 13, "quiet")
+    drawing.arrow(188, 67, 233, 67)
+    drawing.arrow(403, 67, 448, 67)
+    drawing.arrow(533, 132, 533, 183)
+    drawing.arrow(188, 222, 448, 222)
+    drawing.arrow(618, 222, 674, 222)
     return drawing.svg()
 
 
@@ -97,11 +96,11 @@ def rows(colors):
         for row in range(count):
             middle = 86 + 38 * (row * group + group / 2)
             hue = HUES[row]
-            drawing.box(left, middle - 14, 80, 28, f"{hue}44", hue, 5)
+            drawing.box(left, middle - 14, 80, 28, hue, 0.35, 5)
             drawing.text(left + 40, middle + 5, f"row {row}", 13)
             for sample in range(row * group, (row + 1) * group):
                 y = 86 + 38 * sample
-                drawing.box(left + 156, y + 5, 80, 28, f"{hue}22", hue, 5)
+                drawing.box(left + 156, y + 5, 80, 28, hue, 0.14, 5)
                 drawing.text(left + 196, y + 24, f"sample {sample}", 13)
                 drawing.arrow(left + 82, middle, left + 154, y + 19)
     return drawing.svg()

@@ -1,7 +1,8 @@
 """Sphinx extension: code that is a name of this package, of Keras or of an example is a link.
 
-Markdown pages stay plain: `kh.build` in them is a link in the site, and code on GitHub. Names of Keras
-link to keras.io. The role `:keras:` does so by hand, and refuses a name that is not in the table.
+Markdown pages stay plain: `kh.build` in them is a link in the site, and code on GitHub. Names of
+Keras link to keras.io. The role `:keras:` does so by hand, and refuses a name that is not in the
+table.
 """
 
 import re

@@ -1,0 +1,56 @@
+"""The code of README and of the pages runs, and prints what they say."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.backend import BACKEND
+
+ROOT = Path(__file__).parents[1]
+# `test_keras_hub.py` runs the page on backbones, where KerasHub is installed.
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.stem != "keras_hub"]
+# A block of Python, which may stand in a list, and what it prints, if the next block says so.
+BLOCK = re.compile(
+    r"^( *)```python\n(.*?)^\1```(?:\n\n\1```\n(.*?)^\1```)?", re.DOTALL | re.MULTILINE
+)
+NUMBER = re.compile(r"-?\d+\.\d+")
+
+pytestmark = [
+    pytest.mark.skipif(BACKEND != "tensorflow", reason="one backend is enough for pages"),
+    # What an example trains with is its own matter.
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
+]
+
+
+def blocks(page):
+    found = BLOCK.findall(page.read_text())
+    return [
+        [text.replace(f"\n{indent}", "\n").removeprefix(indent) for text in texts]
+        for indent, *texts in found
+    ]
+
+
+def check_printed(printed, expected, code):
+    """Equal, but for fractions: four in five are near, for what is not trained yet is chance."""
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", expected), code
+    values = [np.array(NUMBER.findall(text), "float64") for text in (printed, expected)]
+    near = np.isclose(*values, rtol=0.05, atol=0.05)
+    assert near.sum() >= 0.8 * near.size, (code, *values)
+
+
+PAGES = [page for page in [ROOT / "README.md", *PAGES] if blocks(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.backend.clear_session()  # layers are numbered as in a new process
+    names = {"__name__": page.stem}
+    for code, expected in blocks(page):
+        exec(compile(code, str(page), "exec"), names)
+        printed = capsys.readouterr().out
+        if expected:
+            check_printed(printed, expected, code)
