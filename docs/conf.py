@@ -11,7 +11,6 @@ sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent)]
 import keras_hypernet as kh  # noqa: E402
 
 project = "keras_hypernet"
-copyright = "the authors of keras_hypernet"  # Sphinx asks for this name
 version = release = kh.__version__
 
 extensions = [
@@ -28,8 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "_inventories", "_static"]
 
-# Names of the package are written as in code: "--" and quotes stay what they are.
-smartquotes = False
+smartquotes_action = "D"  # "--" between a name and what it is; quotes are those of code
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -61,7 +59,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "keras_hypernet"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sourcelink = False
+html_show_sourcelink = html_show_copyright = False
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

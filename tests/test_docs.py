@@ -18,11 +18,7 @@ BLOCK = re.compile(
 )
 NUMBER = re.compile(r"-?\d+\.\d+")
 
-pytestmark = [
-    pytest.mark.skipif(BACKEND != "tensorflow", reason="one backend is enough for pages"),
-    # What an example trains with is its own matter.
-    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
-]
+pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="one backend is enough for pages")
 
 
 def blocks(page):

@@ -83,13 +83,87 @@ FAMILIES = {
         "save_lora",
     ],
 }
+# What a user calls on an object. Other methods serve the package, or are Keras' own.
+HYPERNETWORK = [
+    "with_conditions",
+    "named_variables",
+    "weight_spec",
+    "conditional_variables",
+    "unconditional_variables",
+    "conditional_spec",
+    "unconditional_spec",
+]
+MEMBERS = {
+    "AccuracyMatrix": [
+        "initial",
+        "accuracies",
+        "trained",
+        "row",
+        "average_accuracy",
+        "forgetting",
+        "backward_transfer",
+        "forward_transfer",
+        "plot",
+    ],
+    "ChunkPlan": ["parameters", "table", "with_embedding_sizes", "chunk_outputs"],
+    "ConditionEmbedding": ["with_conditions"],
+    "ContinualCheckpoint": ["load", "tasks", "save"],
+    "ContinualModel": [
+        "begin_task",
+        "continue_task",
+        "task",
+        "task_names",
+        "at_task",
+        "fit",
+        "evaluate",
+        "predict",
+        "infer_task",
+        "specialize",
+        "retention_loss",
+        "task_conditioning",
+        "weight_spec",
+    ],
+    "GroupedDataset": ["ungroup"],
+    "Hyper": ["spec", "tensor_names", "chosen_contraction"],
+    "HyperModel": ["predict", "summary", "export"],
+    "Hypernetwork": HYPERNETWORK,
+    "LayerwiseWeightGenerator": ["kinds", "with_conditions"],
+    "Rule": [
+        "apply",
+        "combine",
+        "variables",
+        "update_shapes",
+        "update_equation",
+        "adapted_kernels",
+        "output_spec",
+    ],
+    "StructuredWeightGenerator": ["kind", "with_conditions"],
+    "TaskWeights": HYPERNETWORK,
+    "WeightSpec": [
+        "from_shapes",
+        "from_layer_sizes",
+        "from_layer",
+        "from_model",
+        "of",
+        "layers",
+        "split",
+        "pack",
+        "split_layers",
+        "pack_layers",
+        "in_order",
+    ],
+}
 
 
 def page(name):
     found = getattr(kh, name)
     title = f"{name}\n{'=' * len(name)}\n\n"
     if inspect.isclass(found):
-        return f"{title}.. autoclass:: keras_hypernet.{name}\n   :members:\n"
+        lines = [f".. autoclass:: keras_hypernet.{name}"]
+        for member in MEMBERS.get(name, ()):
+            kind = "property" if isinstance(getattr(found, member), property) else "method"
+            lines.append(f"   .. auto{kind}:: {member}")
+        return title + "\n\n".join(lines) + "\n"
     if inspect.ismodule(found):
         functions = inspect.getmembers(found, inspect.isfunction)
         entries = [f".. autofunction:: keras_hypernet.{name}.{n}\n" for n, _ in functions]

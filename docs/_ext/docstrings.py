@@ -8,6 +8,8 @@ from sphinx.util import inspect
 SPAN = re.compile(r"(?<![`\\\w])`([^`]+)`(?!`)(?=(\w?))")
 # The first line of what is returned. Napoleon would take all before a colon for a type.
 RETURNS = re.compile(r"^( *)((?:Returns|Yields):\n)( +)", re.MULTILINE)
+# A backslash at the end of a line joins it with the next one, and leaves nothing behind.
+JOINED = ["\\"]
 
 
 def double(match):
@@ -18,12 +20,12 @@ def double(match):
 def to_rst(text):
     parts = re.split(r"((?:^ *(?:>>>|\.\.\. ).*\n)+)", text, flags=re.MULTILINE)
     parts[::2] = [SPAN.sub(double, part) for part in parts[::2]]
-    # A backslash at the end of a line joins it with the next one, and leaves nothing behind.
     return RETURNS.sub(r"\1\2\3\\\n\3", "".join(parts))
 
 
 def process(app, what, name, obj, options, lines):
-    lines[:] = to_rst("\n".join(lines) + "\n").split("\n")
+    start = JOINED if what == "property" else []  # there, too, a type would stand before a colon
+    lines[:] = start + to_rst("\n".join(lines) + "\n").split("\n")
 
 
 def signature(app, what, name, obj, options, args, returned):

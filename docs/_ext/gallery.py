@@ -21,17 +21,18 @@ GROUPS = {
 
 
 def parts_of(file):
-    """Title, text and command of an example."""
+    """Title, the rest of the first line, text and command of an example."""
     text = ast.get_docstring(ast.parse(file.read_text()))
-    title, _, rest = text.partition("\n")
+    first, _, rest = text.partition("\n")
+    title, _, subtitle = first.rstrip(".").partition(": ")
     body, _, command = rest.strip("\n").rpartition("\n\n")
-    return title.rstrip("."), body, command.strip()
+    return title, subtitle[:1].upper() + subtitle[1:], body, command.strip()
 
 
 def page(file, picture, log):
-    title, body, command = parts_of(file)
+    title, subtitle, body, command = parts_of(file)
     text = re.sub(r"https://[^\s);]+", r"<\g<0>>", code_blocks(body))
-    blocks = [f"# {title}", f"```sh\n{command}\n```", text]
+    blocks = [f"# {title}", f"{subtitle}." if subtitle else "", f"```sh\n{command}\n```", text]
     if picture:
         blocks.append(f"![{title}]({picture})")
     if log:
@@ -51,9 +52,9 @@ def code_blocks(text):
     )
 
 
-def card(name, title, picture):
+def card(name, title, subtitle, picture):
     top = f":img-top: {picture}\n" if picture else ""
-    return f":::{{grid-item-card}} {title}\n:link: {name}\n:link-type: doc\n{top}\n`{name}.py`\n:::"
+    return f":::{{grid-item-card}} {title}\n:link: {name}\n:link-type: doc\n{top}\n{subtitle}\n:::"
 
 
 def write(app, config):
@@ -72,7 +73,7 @@ def write(app, config):
             file = root.parent / "examples" / f"{name}.py"
             picture, log = picture_of(root, runs, name), runs and runs / f"{name}.log"
             write_changed(folder / f"{name}.md", page(file, picture, log))
-            cards.append(card(name, parts_of(file)[0], picture))
+            cards.append(card(name, *parts_of(file)[:2], picture))
         toctree = ":::{toctree}\n:hidden:\n\n" + "\n".join(members) + "\n:::"
         grid = "::::{grid} 1 2 2 3\n:gutter: 3\n\n" + "\n\n".join(cards) + "\n::::"
         index.append(f"## {group}\n\n{grid}\n\n{toctree}")

@@ -49,8 +49,8 @@ EXAMPLE = re.compile(r"^(?:examples/)?(\w+)\.py$")
 
 
 def keras_link(name, text):
-    link = nodes.reference(refuri=KERAS_IO + KERAS[name], internal=False)
-    return link + nodes.literal(text, text)
+    code = nodes.literal(text, text)
+    return nodes.reference("", "", code, refuri=KERAS_IO + KERAS[name], internal=False)
 
 
 class KerasRole(SphinxRole):
@@ -80,18 +80,23 @@ class CodeLinks(SphinxTransform):
         if (found := EXAMPLE.match(text)) and found[1] in self.config.gallery_names:
             return self.reference("std", "doc", f"/gallery/{found[1]}", text)
         short = name.removeprefix("kh.")
-        public = short.split(".")[0] in kh.__all__ and (short == name) <= (short not in WORDS)
+        public = short.split(".")[0] in kh.__all__ and (name != short or short not in WORDS)
         if public and self.env.docname != f"api/{short}":
             return self.reference("py", "obj", f"keras_hypernet.{short}", text)
         return None
 
     def reference(self, domain, kind, target, text):
         # What is not found stays code: an argument may have the name of something public.
-        reference = addnodes.pending_xref(
-            "", refdomain=domain, reftype=kind, reftarget=target, refexplicit=True, refwarn=False
+        return addnodes.pending_xref(
+            "",
+            nodes.literal(text, text),
+            refdomain=domain,
+            reftype=kind,
+            reftarget=target,
+            refexplicit=True,
+            refwarn=False,
+            refdoc=self.env.docname,
         )
-        reference["refdoc"] = self.env.docname
-        return reference + nodes.literal(text, text)
 
 
 def setup(app):
