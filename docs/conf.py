@@ -1,4 +1,10 @@
-"""Sphinx: how the site is built. `python -m sphinx -W docs build/site` needs no network."""
+"""Sphinx: how the site is built.
+
+    pip install ".[tensorflow,docs]"
+    python -m sphinx -W docs build/site
+
+The build needs no network. Any backend will do.
+"""
 
 import os
 import sys
@@ -57,6 +63,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "keras_hypernet"
+html_use_index = False  # the API's own page lists all names
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = html_show_copyright = False
