@@ -1,6 +1,8 @@
 """The code of README and of the pages runs, and prints what they say."""
 
 import re
+import runpy
+import shutil
 from pathlib import Path
 
 import keras
@@ -50,3 +52,14 @@ def test_code_runs(page, tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr().out
         if expected:
             check_printed(printed, expected, code)
+
+
+@pytest.mark.parametrize("script", ["draw_idea", "inventories"])
+def test_stored_files_are_those_of_their_script(script, tmp_path):
+    """Drawings and inventories, which the pages show and link by."""
+    copy = shutil.copy(ROOT / "docs" / f"{script}.py", tmp_path)
+    runpy.run_path(str(copy), run_name="__main__")
+    made = [path for path in tmp_path.rglob("*") if path.suffix in (".svg", ".inv")]
+    assert made
+    for path in made:
+        assert path.read_bytes() == (ROOT / "docs" / path.relative_to(tmp_path)).read_bytes()
