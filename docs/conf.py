@@ -42,6 +42,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 
+highlight_language = "text"  # a block without a language is what code prints
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # Keras' own docstrings are on keras.io, and in Markdown
 # Types stand in the code, and docstrings say shapes: signatures of unions are hard to read.

@@ -43,7 +43,7 @@ def inventory(project, names):
     for name, address in sorted(names.items()):
         kind, name = name.split(" ")
         lines.append(f"{name} {kind} 1 {address} -\n")  # $ in an address is the name
-    return head.encode() + zlib.compress("".join(lines).encode(), 9)
+    return head.encode() + zlib.compress("".join(lines).encode(), 0)
 
 
 if __name__ == "__main__":
