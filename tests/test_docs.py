@@ -1,5 +1,6 @@
 """The code of README and of the pages runs, and prints what they say."""
 
+import ast
 import re
 import runpy
 import shutil
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_hypernet as kh
 from tests.backend import BACKEND
 
 ROOT = Path(__file__).parents[1]
@@ -63,3 +65,16 @@ def test_stored_files_are_those_of_their_script(script, tmp_path):
     assert made
     for path in made:
         assert path.read_bytes() == (ROOT / "docs" / path.relative_to(tmp_path)).read_bytes()
+
+
+def listed(script, table):
+    """The names in a table of an extension of the site; Sphinx is not needed to read it."""
+    tree = ast.parse((ROOT / "docs" / "_ext" / f"{script}.py").read_text())
+    values = [x.value for x in tree.body if isinstance(x, ast.Assign) and x.targets[0].id == table]
+    return sorted(name for names in ast.literal_eval(values[0]).values() for name in names)
+
+
+def test_every_public_name_and_every_example_has_a_page():
+    assert listed("api_pages", "FAMILIES") == sorted(kh.__all__)
+    examples = [file.stem for file in (ROOT / "examples").glob("[!_]*.py")]
+    assert listed("gallery", "GROUPS") == sorted(examples)
