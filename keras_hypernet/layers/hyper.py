@@ -136,7 +136,8 @@ class Hyper(HiddenLayer):
 
         Args:
             x_shape: Shape of the data, or a structure of shapes, or KerasTensors.
-            *others, **named: The same of the further call arguments.
+            *others: The same of the further call arguments.
+            **named: The same of those that are given by name.
         """
         args, kwargs = symbols_of_shapes(x_shape, *others, **named)
         self._build_layer(*args, **kwargs)
