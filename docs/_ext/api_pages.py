@@ -56,7 +56,7 @@ FAMILIES = {
         "condition_variables",
         "perturb_unconditional",
     ],
-    "What goes wrong": ["diagnose", "DiagnosisCallback"],
+    "What goes wrong, and pictures": ["diagnose", "DiagnosisCallback", "plot"],
     "Specs and chunks": [
         "WeightSpec",
         "split_weights",
