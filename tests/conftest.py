@@ -22,6 +22,7 @@ LATER_ON_JAX = (
     "test_fit_in_mixed_precision",
     "test_an_update_for_every_row",
     "test_parts_that_no_config_makes_anew",
+    "test_a_continual_model_of_before_hold_conditions",
     "test_mixed_precision",
     "test_groups_of_conditions_where_memory_is_short",
 )
@@ -43,8 +44,29 @@ FILES_LATER = (
     "test_trains_by_default",
 )
 
+# What is run with the oldest Keras: private parts, every layer and rule, files, models, tasks.
+OLDEST = (
+    "test_api",
+    "test_battery",
+    "test_builder",
+    "test_changes",
+    "test_citizenship",
+    "test_conformance",
+    "test_continual_model",
+    "test_files",
+    "test_generator_file",
+    "test_hyper_blocks",
+    "test_hypernetize",
+    "test_keras_internals",
+    "test_rules",
+    "test_specialize",
+)
+
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in OLDEST:
+            item.add_marker(pytest.mark.oldest)
     for item in items if BACKEND in ("jax", "tensorflow") else ():
         later = item.path.stem in FILES_LATER or (
             BACKEND == "jax" and item.originalname in LATER_ON_JAX

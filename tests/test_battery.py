@@ -11,6 +11,7 @@ from keras import ops, tree
 
 import keras_hypernet as kh
 from keras_hypernet.utils import keras_internals
+from tests import features
 from tests import reference as ref
 from tests.backend import BACKEND, compiled, gradients, is_float, numpy_of, tensors_of
 from tests.cases import CASES
@@ -374,6 +375,7 @@ def test_nan_passes_through(case, rng):
 
 
 @every_class
+@features.with_export
 def test_export(case, rng, tmp_path):
     # Keras exports any model to PyTorch's format with a batch of one.
     model, inputs, _ = model_data(case, 1 if BACKEND == "torch" else 4, rng)

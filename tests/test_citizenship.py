@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import keras_hypernet as kh
+from tests import features
 from tests.backend import BACKEND, assert_model_torch_compiles, numpy_of
 from tests.test_hypernetwork import GENERATORS, mlp_data, mlp_model
 
@@ -57,6 +58,7 @@ def test_saved_model_from_jax_serves_equal_rows(rng, tmp_path):
 
 @pytest.mark.parametrize("contraction", ["materialize", "project", "outer"])
 @only["torch"]
+@features.with_export
 def test_torch_export_with_a_dynamic_batch(contraction, rng, tmp_path):
     import torch
 

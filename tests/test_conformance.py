@@ -9,6 +9,7 @@ from keras import layers, ops, tree
 
 import keras_hypernet as kh
 from keras_hypernet.utils import keras_internals
+from tests import features
 from tests.backend import BACKEND, compiled, numpy_of
 from tests.conformance import (
     Run,
@@ -29,7 +30,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`")
 every_row = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=row.id, marks=[pytest.mark.slow] if row.slow else [])
+        pytest.param(
+            row,
+            id=row.id,
+            marks=[features.takes(row.layer, **row.arguments), *[pytest.mark.slow] * row.slow],
+        )
         for row in [*CORE, *CONV, *BLOCKS]
     ],
 )
@@ -62,6 +67,9 @@ def test_one_row(row, rng):
 
 @every_row
 def test_forms_of_weights_and_a_copy_from_the_config(row, rng):
+    lost = set(row.arguments) - set(row.layer(**row.arguments).get_config())
+    if lost:
+        pytest.skip(f"Keras' own config has no {lost}")
     trial = Trial(row, 2, rng)
     layer, _ = trial.layer()
     copy = type(layer).from_config(json.loads(config_of(layer)))

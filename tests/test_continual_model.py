@@ -9,6 +9,7 @@ from keras import ops
 
 import keras_hypernet as kh
 from keras_hypernet.continual.entropy import entropies_of
+from tests import features
 from tests.backend import BACKEND, assert_torch_compiles, numpy_of
 from tests.continual_cases import (
     MODELS,
@@ -542,6 +543,7 @@ def test_data_as_datasets_validation_and_callbacks():
 
 
 @pytest.mark.parametrize("heads", [None, [[0], [0, 1], [1]]])
+@features.with_export
 def test_exports(heads, tmp_path):
     # Keras exports any model to PyTorch's format with a batch of one.
     model = continual(heads=heads)

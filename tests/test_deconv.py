@@ -13,6 +13,7 @@ import keras_hypernet as kh
 from keras_hypernet.generators.blocks import image_plan
 from keras_hypernet.generators.blocks.self_attention import SelfAttention2D
 from keras_hypernet.generators.deconv_weight_generator import DeconvWeightGenerator
+from tests import features
 from tests.backend import BACKEND, compiled, gradients, numpy_of
 from tests.reference import transposed_conv
 
@@ -366,6 +367,7 @@ def test_served_with_any_number_of_rows(rng, tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch.export")
+@features.with_export
 def test_torch_export_with_a_dynamic_batch(rng, tmp_path):
     import torch
 

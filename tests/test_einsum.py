@@ -5,6 +5,7 @@ from keras import layers
 
 from keras_hypernet.ops.einsum import Equation
 from keras_hypernet.utils import keras_internals
+from tests import features
 
 # (equation, output_shape, shape of the data, bias_axes)
 EQUATIONS = [
@@ -62,6 +63,7 @@ def test_shapes_are_those_of_keras(case):
 
 @pytest.mark.parametrize("rank", [3, 4, 5])
 @pytest.mark.parametrize("output_shape", [None, 6, (2, 3)])
+@features.takes(layers.MultiHeadAttention, use_gate=True)
 def test_shapes_of_attention_are_those_of_keras(rank, output_shape):
     attention = layers.MultiHeadAttention(
         2, 3, value_dim=4, output_shape=output_shape, use_gate=True

@@ -8,6 +8,7 @@ from keras import layers, ops, tree
 import keras_hypernet as kh
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.utils import keras_internals
+from tests import features
 from tests.backend import BACKEND, numpy_of
 from tests.whole_models import (
     SIZE,
@@ -759,6 +760,7 @@ def ids_to_look_up(rng, rows):
 
 ONE, IN_TIME = random_floats((3,)), random_floats((2, 3))
 of_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="strings")
+MARKS = {texts: of_tensorflow, ids_to_look_up: features.with_tensorflow}
 SHARED = {"shared": True}
 STATEFUL = {
     "normalization": (lambda: of_layers(layers.Normalization()), ONE, {}),
@@ -782,7 +784,7 @@ STATEFUL = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[of_tensorflow] if STATEFUL[n][1] is texts else []) for n in STATEFUL],
+    [pytest.param(n, marks=MARKS.get(STATEFUL[n][1], [])) for n in STATEFUL],
 )
 def test_state_that_is_in_no_variable(name, rng, tmp_path):
     make, data, arguments = STATEFUL[name]
@@ -1113,6 +1115,7 @@ def with_optional(kind):
 
 
 @pytest.mark.parametrize("kind", ["argument", "list", "nested"])
+@features.with_optional_inputs
 def test_inputs_that_may_be_left_out(kind, rng, tmp_path):
     model, x = with_optional(kind), floats(rng, 4, 4)
     z = floats(rng, 1, SIZE)
@@ -1205,6 +1208,7 @@ def test_parts_that_no_config_makes_anew(name, where, rng, tmp_path):
             keras.saving.load_model(tmp_path / "hyper.keras")
 
 
+@features.with_functions_as_regularizers
 def test_a_regularizer_that_no_config_has_is_refused():
     dense = layers.Dense(2, kernel_regularizer=lambda w: ops.sum(w), name="dense")
     model = keras.Sequential([keras.Input((4,)), dense])

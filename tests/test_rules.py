@@ -122,6 +122,14 @@ def test_rules_of_users():
 FIRST = {"data_format": "channels_first"}
 
 
+def is_refused(layer, data):
+    try:
+        layer(data)
+    except ValueError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "size", "message"),
     [
@@ -136,6 +144,8 @@ FIRST = {"data_format": "channels_first"}
 )
 def test_a_failed_call_changes_nothing(layer, shape, size, message):
     hyper, data = kh.Hyper(layer()), keras.KerasTensor(shape)
+    if message == "." and not is_refused(layer(), data):
+        pytest.skip("Keras computes a shape for these data")
     with pytest.raises(ValueError, match=message):
         hyper(data, keras.KerasTensor((2, size)))
     assert not hyper.built

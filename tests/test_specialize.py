@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 import keras_hypernet as kh
+from tests import features
 from tests.backend import BACKEND, numpy_of
 from tests.whole_models import (
     SIZE,
@@ -317,6 +318,7 @@ def test_new_names_are_free(rng):
     assert_close(predict(plain, data), predict(model, [*given, data]))
 
 
+@features.with_unused_inputs
 def test_nested_models_of_which_not_all_is_used(rng):
     """One output of a hyper model, all inputs of a plain one, and one layer in both."""
     shared = layers.Dense(3, name="shared")

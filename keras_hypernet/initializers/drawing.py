@@ -74,7 +74,8 @@ def _scaled(initializer, shape, rng):
 
 def _fans(initializer, shape):
     """Fans as the initializer counts them, which a layer may have told it the axes for."""
-    axes = initializer.input_axes, initializer.output_axes
+    # A Keras that lacks these attributes counts by the shape alone.
+    axes = [getattr(initializer, name, None) for name in ("input_axes", "output_axes")]
     if None in axes:
         return fans_of(shape)
     return [math.prod(shape[axis] for axis in each) for each in axes]

@@ -55,6 +55,7 @@ class HyperModel(keras.Model):
     Reference: Ha et al., 2016, HyperNetworks (https://arxiv.org/abs/1609.09106).
     """
 
+    @keras_internals.as_functional
     def __init__(
         self, inputs: Nest, outputs: Nest, name: str | None = None, **kwargs: bool
     ) -> None:

@@ -306,7 +306,13 @@ def _conditioning(size, conditioning, taken):
 
 def _names_in_graph(sources, tensors):
     """Names of what a conditioning is computed by."""
-    return {operation.name for operation in keras.Model(sources, tensors).operations}
+    names = {keras_internals.producer(source).name for source in sources}
+    given = {id(source) for source in sources}
+    for tensor in tree.flatten(tensors):
+        if id(tensor) not in given:  # not every Keras takes a graph without a call
+            graph = keras.Model(keras.utils.get_source_inputs(tensor), tensor)
+            names |= {operation.name for operation in graph.operations}
+    return names
 
 
 def _default(conditioning, target_layers, hidden_sizes, initialization, running_scale, taken):

@@ -22,6 +22,7 @@ The rest raises:
 """
 
 import contextlib
+import functools
 import inspect
 
 import keras
@@ -187,6 +188,20 @@ def functional(model):
     if not isinstance(model, keras.Model):
         return None
     return model if isinstance(model, keras.Function) else getattr(model, "_functional", None)
+
+
+def as_functional(init):
+    """An `__init__` by which Keras takes a class for one of functional models.
+
+    Keras looks at the names of its arguments. A Keras that wraps its own `__init__` finds none
+    there, and a newer one takes `*args, **kwargs`.
+    """
+
+    @functools.wraps(init)
+    def wrapped(*args, **kwargs):
+        init(*args, **kwargs)
+
+    return wrapped
 
 
 def nodes(model):
