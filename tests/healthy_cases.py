@@ -12,7 +12,7 @@ from tests import continual_cases
 from tests.conformance_blocks import PreNorm, SqueezeAndExcite
 from tests.whole_models import WHOLE
 
-SIZE, ROWS, TASKS = 4, 32, 4  # of conditionings, of data, of ids
+SIZE, ROWS, TASKS, POINTS = 4, 32, 4, 7  # of conditionings, of data, of ids, of points
 SIZES = [(5, 16), (16, 16), (16, 4)]
 SPEC = kh.WeightSpec.from_layer_sizes(SIZES)
 
@@ -53,7 +53,10 @@ def targets(model, rng, rows):
     if isinstance(model, kh.ContinualModel):
         return rng.integers(2, size=rows).astype("int32")
     return tree.map_structure(
-        lambda out: rng.normal(size=(rows, *out.shape[1:])).astype("float32"), model.output
+        lambda out: rng.normal(size=(rows, *[n or POINTS for n in out.shape[1:]])).astype(
+            "float32"
+        ),
+        model.output,
     )
 
 
@@ -110,7 +113,10 @@ def applied(generator, given=None, apply=None, **options):
     """A perceptron with the weights of a generator that is made for `SPEC`."""
     given = given or {"condition": keras.Input((SIZE,), name="condition")}
     x = keras.Input((5,), name="x")
-    weights = generator(next(iter(given.values())) if len(given) == 1 else given)
+    single = list(given) == ["condition"] or isinstance(
+        generator, (kh.Hypernetwork, kh.TaskWeights)
+    )
+    weights = generator(*given.values() if single and len(given) == 1 else [given])
     y = (apply or kh.ApplyGeneratedWeights(SIZES))(x, weights)
     return compiled(keras.Model([*given.values(), x], y), **options)
 
@@ -224,9 +230,7 @@ def layer_by_layer(make):
 
 def with_noise():
     given = {name: keras.Input((SIZE,), name=name) for name in ("noise", "condition")}
-    return applied(
-        kh.Hypernetwork(full(initialization="hyper_fan_in"), noise_size=SIZE), given
-    )
+    return applied(kh.Hypernetwork(full(initialization="hyper_fan_in"), noise_size=SIZE), given)
 
 
 def ids_and_noise():
@@ -420,7 +424,11 @@ HEALTHY = [
         for name in ("full", "chunked", "layerwise", "factors", "deconv", "composed")
     ],
     Healthy("build", lambda: compiled(built()), VECTORS),
-    Healthy("build deep", lambda: compiled(kh.build(SIZE, 5, [(5, 16), *[(16, 16)] * 8, (16, 4)], (64,))), VECTORS),
+    Healthy(
+        "build deep",
+        lambda: compiled(kh.build(SIZE, 5, [(5, 16), *[(16, 16)] * 8, (16, 4)], (64,))),
+        VECTORS,
+    ),
     Healthy("build linear", lambda: compiled(built(hidden_sizes=())), VECTORS),
     Healthy("build tanh", lambda: compiled(built(activation="tanh")), VECTORS),
     Healthy("build sine", lambda: compiled(built(activation=kh.sine(6.0))), VECTORS),
@@ -429,30 +437,59 @@ HEALTHY = [
     Healthy("build groups", lambda: compiled(built()), both(vectors(8))),
     Healthy("build one condition", lambda: compiled(built()), both(vectors(1))),
     Healthy("build two conditions", lambda: compiled(built()), both(vectors(2))),
-    Healthy("build positive conditions", lambda: compiled(built()), both(lambda rng: rng.uniform(size=(ROWS, SIZE)).astype("float32"))),
-    Healthy("build one hot", lambda: compiled(built()), both(lambda rng: np.eye(SIZE, dtype="float32")[np.arange(ROWS) % SIZE])),
+    Healthy(
+        "build positive conditions",
+        lambda: compiled(built()),
+        both(lambda rng: rng.uniform(size=(ROWS, SIZE)).astype("float32")),
+    ),
+    Healthy(
+        "build one hot",
+        lambda: compiled(built()),
+        both(lambda rng: np.eye(SIZE, dtype="float32")[np.arange(ROWS) % SIZE]),
+    ),
     Healthy("build scalar", lambda: compiled(kh.build(1, 5, SIZES, (32,))), both(vectors(size=1))),
-    Healthy("build scalar from 0", lambda: compiled(kh.build(1, 5, SIZES, (32,))), both(lambda rng: np.linspace(0, 1, ROWS, dtype="float32")[:, None])),
-    Healthy("build points", lambda: compiled(kh.build(SIZE, (None, 5), SIZES, (32,))), both(vectors(), (7, 5))),
+    Healthy(
+        "build scalar from 0",
+        lambda: compiled(kh.build(1, 5, SIZES, (32,))),
+        both(lambda rng: np.linspace(0, 1, ROWS, dtype="float32")[:, None]),
+    ),
+    Healthy(
+        "build points",
+        lambda: compiled(kh.build(SIZE, (None, 5), SIZES, (32,))),
+        both(vectors(), (POINTS, 5)),
+    ),
     Healthy("build uncompiled", built, VECTORS),
     Healthy("unit norm", lambda: encoded(kh.UnitNormEncoding()), VECTORS),
     Healthy("fourier", lambda: encoded(kh.FourierFeatures(8)), VECTORS),
     Healthy("encoder of one's own", lambda: encoded(layers.Dense(8, "relu")), VECTORS),
-    Healthy("noise", with_noise, lambda rng: ([vectors()(rng), vectors()(rng)], vectors(size=5)(rng))),
-    Healthy("ids and noise", ids_and_noise, lambda rng: ([vectors()(rng), ids()(rng)], vectors(size=5)(rng))),
+    Healthy(
+        "noise", with_noise, lambda rng: ([vectors()(rng), vectors()(rng)], vectors(size=5)(rng))
+    ),
+    Healthy(
+        "ids and noise",
+        ids_and_noise,
+        lambda rng: ([vectors()(rng), ids()(rng)], vectors(size=5)(rng)),
+    ),
     Healthy("embedding", with_embedding, IDS),
     Healthy("embedding hypernetized", hyper_of_ids, IDS),
     Healthy("nested", nested, VECTORS),
     Healthy("several", several_hyper, several_data),
     *[
-        Healthy(f"{kind} {mode}", hyper(make, **options), both(vectors(1 if mode == "shared" else ROWS), shape))
+        Healthy(
+            f"{kind} {mode}",
+            hyper(make, **options),
+            both(vectors(1 if mode == "shared" else ROWS), shape),
+        )
         for kind, (make, shape) in KINDS.items()
         for mode, options in MODES.items()
     ],
     Healthy("recurrent", hyper(recurrent, shared=True), both(vectors(1), (6, 8))),
     Healthy("tokens", hyper(tokens), token_data),
     Healthy("tokens low rank", hyper(tokens, mode="low_rank", rank=2), token_data),
-    *[Healthy(f"optimizer {name}", lambda o=o: compiled(built(), o()), VECTORS) for name, o in OPTIMIZERS.items()],
+    *[
+        Healthy(f"optimizer {name}", lambda o=o: compiled(built(), o()), VECTORS)
+        for name, o in OPTIMIZERS.items()
+    ],
     *[
         Healthy(f"{policy} {name}", in_policy(policy, make), data)
         for policy in ("mixed_float16", "mixed_bfloat16")
@@ -464,9 +501,21 @@ HEALTHY = [
     ],
     *[whole(row) for row in WHOLE if row.name != "built" and row.name != "dicts"],
     *[
-        Healthy(f"continual {name}{' after ' + learned if learned else ''}", continual(learned, inside), task_data(given), learn_task)
+        Healthy(
+            f"continual {name}{' after ' + learned if learned else ''}",
+            continual(learned, inside),
+            task_data(given),
+            learn_task,
+        )
         for name, inside in continual_cases.MODELS.items()
         for learned, given in (("", [0, 1, 2]), ("ab", ["a", "b"]))
     ],
-    Healthy("continual heads", continual("ab", lambda: kh.build(4, 3, [(3, 5), (5, 6)], hidden_sizes=(8,)), heads=[2, 2, 2]), task_data([0, 1]), learn_task),
+    Healthy(
+        "continual heads",
+        continual(
+            "ab", lambda: kh.build(4, 3, [(3, 5), (5, 6)], hidden_sizes=(8,)), heads=[2, 2, 2]
+        ),
+        task_data([0, 1]),
+        learn_task,
+    ),
 ]

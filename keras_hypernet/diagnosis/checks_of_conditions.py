@@ -90,8 +90,10 @@ def inputs(f):
         if row["ids"] or row["equal"]:
             continue
         reached = row["change"] or row["change_after"]
+        known = f.after is not None
+        if not reached and not known and not f.all["sensitivity"]:
+            continue  # as nothing else does: `sensitivity` says it
         if not reached:
-            known = f.after is not None
             measured = "weights do not depend on it" + (", nor after a step" if known else "")
             remedy = f"hand {row['name']!r} to the generator"
             found = "bad" if known else "look"

@@ -243,7 +243,9 @@ class Runs:
                     tensors = run(target.calls, given, training=True)
                 return self._loss(tensors), self._signals(seen, names)
 
-            return outputs_with([], inside, collect_losses=True)
+            # Keras reads variables that have a regularizer from the scope.
+            now = [(variable, variable.value) for variable in self.variables]
+            return outputs_with(now, inside, collect_losses=True)
 
         def flat(flats):
             return [_flat(tensor, number) for tensor in outputs_with([], lambda: weights(flats))]
@@ -335,7 +337,9 @@ def _stepped(optimizer, variables, values, gradients, state=None):
         if shapes[0] == shapes[1]:
             for own, variable in zip(optimizer.variables, state.variables):
                 own.assign(variable)
-    optimizer.apply(gradients, copies)
+    # One that accumulates gradients makes a step once in so many.
+    for _ in range(optimizer.gradient_accumulation_steps or 1):
+        optimizer.apply(gradients, copies)
     return [ops.copy(new.value) for new in copies]
 
 
@@ -360,8 +364,8 @@ def _finite(gradients):
 def _stand_in(output):
     """A loss where none is known: the distance from random numbers."""
     output = ops.cast(output, "float32")
-    noise = np.random.default_rng(0).normal(size=tuple(output.shape)).astype("float32")
-    return ops.mean(ops.square(output - noise))
+    noise = np.random.default_rng(0).normal(size=tuple(output.shape))
+    return ops.mean(ops.square(output - ops.convert_to_tensor(noise, "float32")))
 
 
 def _arriving(calls, tensors):

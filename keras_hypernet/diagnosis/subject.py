@@ -114,7 +114,7 @@ class Subject:
                 f"{ {self.symbols[v].name: a.shape for v, a in data.items()} }"
             )
         (rows,) = rows
-        for array in tree.flatten(y):
+        for array in [] if y is None else tree.flatten(y):
             if len(array) != rows:
                 raise ValueError(
                     "`y` must have a row for each row of `inputs`. Received: "
@@ -127,7 +127,8 @@ class Subject:
         else:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
-        y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
+        if y is not None:
+            y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
         return Batch(values, inputs, y, conditions)
 
     def _data(self, inputs):
