@@ -27,7 +27,7 @@ SECONDS = 30  # that a first diagnosis takes at most
 def is_hyper(model):
     """Whether weights are generated in a model's graph."""
     inner = model.model if isinstance(model, ModelOfTasks) else model
-    if not isinstance(inner, (keras.models.Functional, keras.Sequential)):
+    if not hasattr(inner, "operations"):
         return False
     graph = CallGraph(inner)
     return bool(graph.calls_of(HyperLayer) or graph.calls_of(Generator)) and bool(

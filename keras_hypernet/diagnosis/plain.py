@@ -114,5 +114,5 @@ def _calls_after(graph, put, wanted):
     def taken(call):
         return () if put.intersection(call.outputs) else everything(call)
 
-    found = before(wanted, taken) - put
-    return [c for c in graph.calls if found.intersection(c.outputs) and not put & set(c.outputs)]
+    made_by = {value.call for value in before(wanted, taken) - put}
+    return [call for call in graph.calls if call in made_by and not put & set(call.outputs)]
