@@ -381,7 +381,8 @@ def continual(learned="", inside=None, **options):
     def make():
         model = inside() if inside else continual_cases.built()
         model = continual_cases.continual(model, **options)
-        continual_cases.learn(model, learned, epochs=2)
+        if learned:
+            continual_cases.learn(model, learned, epochs=2)
         return model
 
     return make
@@ -395,7 +396,7 @@ def task_data(conditions, learn_first=None):
 
 
 def learn_task(model, conditioning, inputs, y):
-    if model.task_state.slot is None or not model.task_names:
+    if not model.task_names:
         model.begin_task("a")
     model.fit(inputs, y, batch_size=8, shuffle=False, verbose=0)
 

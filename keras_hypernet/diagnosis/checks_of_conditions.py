@@ -12,7 +12,9 @@ def equal_conditions(f):
     if given > 1 and different == 1:
         remedy = "give each condition a vector of its own, or ids to a `ConditionEmbedding`"
         measured = f"all {given} conditions are equal"
-        yield Finding("equal_conditions", "bad", "conditioning", measured, why, remedy)
+        # A model may have been made for a single id.
+        found = "look" if all(row["ids"] for row in f.inputs) else "bad"
+        yield Finding("equal_conditions", found, "conditioning", measured, why, remedy)
         return
     near = [row for row in f.inputs if row.get("together") is not None and row["together"] < 0.02]
     if near and given > 1:
@@ -37,6 +39,8 @@ def condition_size(f):
 
     worst = max(known, key=distance)
     found = level(worst["arriving"], 5, 30)
+    if found == "bad" and any(row["in_front"] and row["trainable"] for row in f.generators):
+        found = "look"  # layers that are trained make them, and may make them larger
     measured = f"vectors of size {worst['arriving']:.2g} arrive"
     remedy = "build(..., running_scale=True), or put `kh.RunningScale()` in front"
     if not worst["arriving"]:

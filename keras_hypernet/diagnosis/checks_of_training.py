@@ -118,7 +118,7 @@ def step(f):
     if ratio > 0.2:
         found = "bad" if ratio > 1 else "look"
         remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
-    elif ratio < 1e-5 and f.steps <= TRAINED:
+    elif ratio < 1e-5 and f.steps <= TRAINED and not change["scheduled"]:
         found = "bad" if ratio < 1e-6 else "look"
         remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
     yield Finding("step", found, change["optimizer"], measured, why, remedy, ratio)

@@ -236,6 +236,7 @@ class Figures:
         found = {
             "optimizer": type(self.subject.optimizer or keras.optimizers.Adam()).__name__,
             "compiled": self.subject.compiled and self.subject.optimizer is not None,
+            "scheduled": _scheduled(self.subject.optimizer),
             "ratio": measures.ratio(measures.size(after - now), measures.size(now)),
             "plain_ratio": None,
         }
@@ -274,3 +275,9 @@ class Figures:
 
 def _ins(tensor):
     return tensor.size // max(1, tensor.outputs)
+
+
+def _scheduled(optimizer):
+    """Whether a learning rate is a schedule, which may begin or end at 0."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer is not None and isinstance(optimizer.get_config()["learning_rate"], dict)

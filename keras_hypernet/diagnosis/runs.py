@@ -265,7 +265,8 @@ class Runs:
         if batch is None:
             return DRAWS
         rows = {len(array) for array in batch.inputs.values()}
-        one_row = len(batch.conditions) == 1 or max(rows) % DRAWS
+        shared = any(call.operation.shared for call in self.graph.calls_of(HyperLayer))
+        one_row = shared or len(batch.conditions) == 1 or max(rows) % DRAWS
         return 1 if one_row else DRAWS
 
     @property

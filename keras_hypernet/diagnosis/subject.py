@@ -59,7 +59,7 @@ class Subject:
         self.unused = _unused(self.graph)
         if self.tasks:
             ids = _ids_of_tasks(model, conditioning)
-            conditioning = ids if model.embedding is None else np.array(model.embedding(ids))
+            conditioning = ids if model.embedding is None else _vectors(model, ids)
         else:
             ids, conditioning = None, _without(conditioning, self.unused, self.graph)
         given = conditions_of(self.graph, conditioning)
@@ -114,12 +114,6 @@ class Subject:
                 f"{ {self.symbols[v].name: a.shape for v, a in data.items()} }"
             )
         (rows,) = rows
-        for array in [] if y is None else tree.flatten(y):
-            if len(array) != rows:
-                raise ValueError(
-                    "`y` must have a row for each row of `inputs`. Received: "
-                    f"{len(array)} rows of y and {rows} of inputs"
-                )
         groups, own = self._groups(every, rows)
         values = {v: a[own] for v, a in data.items()}
         if self.tasks:
@@ -128,7 +122,8 @@ class Subject:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
         if y is not None:
-            y = tree.map_structure(lambda a: ops.convert_to_tensor(np.asarray(a)[own]), y)
+            of_conditions = {} if self.tasks else {number_of(every): groups}
+            y = tree.map_structure(lambda a: _rows_of(a, {**of_conditions, rows: own}), y)
         return Batch(values, inputs, y, conditions)
 
     def _data(self, inputs):
@@ -203,6 +198,21 @@ def _without(conditioning, unused, graph):
     if isinstance(conditioning, (list, tuple)) and len(conditioning) == len(order) > len(names):
         return [array for name, array in zip(order, conditioning) if name in names]
     return conditioning
+
+
+def _rows_of(y, places):
+    """A tensor of the rows of targets, from `{number of rows: indices}`."""
+    y = np.asarray(y)
+    if len(y) not in places:
+        raise ValueError(
+            "`y` must have a row for each row of `inputs`, or for each condition. Received: "
+            f"{len(y)} rows of y, not {' or '.join(map(str, places))}"
+        )
+    return ops.convert_to_tensor(y[places[len(y)]])
+
+
+def _vectors(model, ids):
+    return ops.convert_to_numpy(model.embedding(ids))
 
 
 def _ids_of_tasks(model, conditioning):

@@ -313,6 +313,19 @@ def own_compiled_loss(model):
         vars(model)[name] = loss
 
 
+@contextlib.contextmanager
+def own_losses_kept(layer):
+    """A scope after which layers have the losses of their last call, which a call clears."""
+    before = [(each, list(each._losses), set(each._loss_ids)) for each in layers_in(layer)]
+    try:
+        yield
+    finally:
+        for each, losses, ids in before:
+            each._losses[:] = losses
+            each._loss_ids.clear()
+            each._loss_ids.update(ids)
+
+
 def foreign_layer(layer):
     """The first layer of a layer and those inside it whose weights are another library's."""
     names = ("TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
