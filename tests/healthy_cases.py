@@ -40,7 +40,7 @@ class Healthy:
         """`(conditioning, inputs, y)`."""
         rng = np.random.default_rng(seed)
         conditioning, inputs = self.data(rng)
-        rows = len(tree.flatten(inputs)[0])
+        rows = len((tree.flatten(inputs) or tree.flatten(conditioning))[0])
         return conditioning, inputs, targets(model, rng, rows)
 
     def train(self, model, drawn, epochs=1):
@@ -62,22 +62,23 @@ def targets(model, rng, rows):
 
 def fit(model, conditioning, inputs, y):
     """An epoch, in batches of groups where there are fewer conditions than rows."""
-    conditions, data = as_list(conditioning), as_list(inputs)
-    rows, number = len(data[0]), len(conditions[0])
-    if rows == number and not isinstance(conditioning, dict):
-        model.fit([*conditions, *data], y, batch_size=16, verbose=0)
+    if isinstance(conditioning, dict):
+        model.fit({**conditioning, **inputs}, y, batch_size=16, verbose=0)
+        return
+    arrays = [*as_list(conditioning), *as_list(inputs)]
+    number, rows = len(arrays[0]), len(arrays[-1])
+    if rows == number:
+        model.fit(arrays, y, batch_size=16, verbose=0)
     elif number == 1:
         for _ in range(2):
-            given = (*conditions, *data)
-            model.train_on_batch(list(given), y)
-    elif isinstance(conditioning, dict):
-        model.fit({**conditioning, **inputs}, y, batch_size=16, verbose=0)
+            model.train_on_batch(arrays, y)
     else:
         model.fit(kh.GroupedDataset(conditioning, inputs, y, 2), verbose=0)
 
 
 def as_list(nest):
-    return list(nest) if isinstance(nest, (list, tuple)) else [nest]
+    """Arrays as a list; an empty dict is none."""
+    return list(nest) if isinstance(nest, (list, tuple, dict)) else [nest]
 
 
 # What they are made of.
@@ -254,6 +255,12 @@ def hyper_of_ids():
 def encoded(layer):
     z = keras.Input((SIZE,), name="condition")
     return compiled(kh.build(None, 5, SIZES, (32,), conditioning=layer(z)))
+
+
+def of_its_own_data():
+    """The network reads what its weights are generated from: there is no other input."""
+    x = keras.Input((5,), name="x")
+    return compiled(keras.Model(x, kh.ApplyGeneratedWeights(SIZES)(x, full()(x))))
 
 
 def nested():
@@ -474,6 +481,7 @@ HEALTHY = [
     Healthy("embedding", with_embedding, IDS),
     Healthy("embedding hypernetized", hyper_of_ids, IDS),
     Healthy("nested", nested, VECTORS),
+    Healthy("of its own data", of_its_own_data, lambda rng: (vectors(size=5)(rng), {})),
     Healthy("several", several_hyper, several_data),
     *[
         Healthy(

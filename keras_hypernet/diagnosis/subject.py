@@ -75,8 +75,8 @@ class Subject:
         self.symbols = {value: symbols[value] for value in self.graph.inputs}
         self.names = {value: symbols[value].name for value in self.conditions}
         self.batch = None
-        if inputs is not None:
-            self.batch = self._batch(every, inputs, y)
+        if inputs is not None or not self._others():  # conditions may be all that there is
+            self.batch = self._batch(every, {} if inputs is None else inputs, y)
         elif y is not None:
             raise ValueError(
                 "`y` is of data: give the data as `inputs`, too. Received: y, and inputs=None"
@@ -107,7 +107,7 @@ class Subject:
 
     def _batch(self, every, inputs, y):
         data = self._data(inputs)
-        rows = {len(array) for array in data.values()}
+        rows = {len(array) for array in data.values()} or {number_of(every)}
         if len(rows) != 1 or rows == {0}:
             raise ValueError(
                 "`inputs` must have rows, as many in all inputs. Received: "
@@ -126,10 +126,14 @@ class Subject:
             y = tree.map_structure(lambda a: _rows_of(a, {**of_conditions, rows: own}), y)
         return Batch(values, inputs, y, conditions)
 
+    def _others(self):
+        """`{Value: symbol}` of the inputs that are no conditions, and that something depends on."""
+        others = {v: s for v, s in self.symbols.items() if v not in self.conditions}
+        return {v: s for v, s in others.items() if s.name not in self.unused}
+
     def _data(self, inputs):
         """`{Value: array}` of the inputs that are no conditions."""
-        wanted = {v: s for v, s in self.symbols.items() if v not in self.conditions}
-        wanted = {v: s for v, s in wanted.items() if s.name not in self.unused}
+        wanted = self._others()
         names = [symbol.name for symbol in wanted.values()]
         if isinstance(inputs, dict):
             given = {n: a for n, a in inputs.items() if n not in self.unused}
