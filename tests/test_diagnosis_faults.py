@@ -1,23 +1,17 @@
-"""Each fault of the table is named; its remedy mends it, and the loss falls.
-
-The thresholds of the checks were set on the faults and healthy rows in even places of their
-tables, and proven on those in odd places.
-"""
+"""Each fault of the table is named; its remedy mends it, and the loss falls."""
 
 import keras
-import numpy as np
 import pytest
 
 from keras_hypernet.diagnosis.diagnose import diagnose
 from keras_hypernet.diagnosis.finding import LEVELS
-from tests.backend import BACKEND
 from tests.diagnosis_cases import FAULTS
 
 EPOCHS = 5
 FALL = 0.7  # a part of the loss that is left at most
-# How hard the mended task is: noise says nothing of its targets, and one number little.
+# Noise says nothing of the targets: less of the loss can go.
 SLOW_TO_LEARN = {"noise_not_connected": 0.75, "linear_noise": 0.75}
-# These train at first as the mended ones do, or nearly.
+# These train at first as the mended ones do, or nearly: their loss need not be the larger one.
 AS_GOOD = ("one_kernel_of_13", "frozen_embedding", "linear_noise", "noise_not_connected")
 NO_FIT_OF_THE_FAULT = ("frozen_generator",)  # it has nothing to train
 
@@ -74,9 +68,3 @@ def test_a_fault_is_named_and_its_remedy_mends_it(fault):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_a_remedy_makes_the_loss_fall(fault, seed):
     assert_learns(fault, *assert_named_and_mended(fault, seed))
-
-
-def test_every_check_at_a_level_above_good_has_a_fault_of_its_own():
-    ids = [fault.id for fault in FAULTS]
-    assert len(set(ids)) == len(ids) == 19
-    assert BACKEND and np.isfinite(FALL)

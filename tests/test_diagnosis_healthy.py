@@ -1,7 +1,4 @@
-"""Nothing is found in models with which nothing is wrong, and nothing raises.
-
-Rows in even places of the table helped to set the thresholds, those in odd places prove them.
-"""
+"""Nothing above `look` is found in models with which nothing is wrong, and nothing raises."""
 
 import keras
 import pytest
