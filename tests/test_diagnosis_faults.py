@@ -38,7 +38,7 @@ def assert_named_and_mended(fault, seed):
     found = diagnose(faulty[0], *faulty[1])
     assert named(fault, found), [(each.check, each.level) for each in found.findings]
     finding = next(each for each in found.findings if each.check == fault.check)
-    assert finding.measured and finding.why and finding.remedy
+    assert all([finding.measured, finding.why, finding.remedy])
     mended = model_and_data(fault.mended, fault.mended_data or fault.data, seed)
     after = diagnose(mended[0], *mended[1])
     assert not named(fault, after), [(each.check, each.measured) for each in after.findings]

@@ -24,7 +24,7 @@ from keras_hypernet.utils.observing import observing
 from keras_hypernet.weights import forms
 from keras_hypernet.weights.weight_tensor import role_of_name
 
-DRAWS = 4  # of a plain target
+DRAWS = 4  # of a plain target, without data
 AT_ONCE = 2**24  # generated numbers that are in memory at a time
 
 
@@ -260,14 +260,12 @@ class Runs:
         return signals, flat(flats), flat(after)
 
     def _draws(self):
-        """Number of draws of the plain target, whose figures are then less of chance."""
+        """Number of draws of the plain target: as many as conditions, which may go with them."""
         batch = self.subject.batch
         if batch is None:
             return DRAWS
-        rows = {len(array) for array in batch.inputs.values()}
         shared = any(call.operation.shared for call in self.graph.calls_of(HyperLayer))
-        one_row = shared or len(batch.conditions) == 1 or max(rows) % DRAWS
-        return 1 if one_row else DRAWS
+        return 1 if shared else len(batch.conditions)
 
     @property
     def loss_scale(self):
