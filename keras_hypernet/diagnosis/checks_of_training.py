@@ -119,7 +119,7 @@ def step(f):
     measured = f"a step changes weights by {ratio:.1g} of their size{beside}"
     found, remedy = "good", ""
     if ratio > 0.2:
-        found = "bad" if ratio > 1 else "look"
+        found = "bad" if ratio > 10 else "look"  # a first step of Adam may be twice as large
         remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
     elif ratio < 1e-5 and f.steps <= TRAINED and not change["scheduled"]:
         found = "bad" if ratio < 1e-6 else "look"
