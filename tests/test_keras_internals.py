@@ -55,6 +55,7 @@ def compiled():
 
 OWNERS = {
     "Trainer": compiled,
+    "Optimizer": keras.optimizers.SGD,
     "CompileLoss": lambda: compiled()._compile_loss,
     "Layer": lambda: attention()[0],
     "Operation": lambda: attention()[0],
@@ -102,6 +103,7 @@ PARTS = [
     ("Variable", "_deferred_initialize", (), "initialize"),
     ("Operation", "_remat_mode", None, "rematerialized"),
     ("Trainer", "_compile_loss", None, "own_compiled_loss"),
+    ("Optimizer", "_learning_rate", None, "optimizer_like"),
     ("CompileLoss", "_user_loss", None, "own_compiled_loss"),
     ("CompileLoss", "_user_loss_weights", None, "own_compiled_loss"),
     ("CompileLoss", "output_names", None, "own_compiled_loss"),

@@ -1,24 +1,31 @@
 """What may be wrong with conditions, and with what generators make of them."""
 
-from keras_hypernet.diagnosis.checks_of_weights import TRAINED, level
+from keras_hypernet.diagnosis.checks_of_weights import ENCODED, START, TRAINED, level
 from keras_hypernet.diagnosis.finding import Finding
+from keras_hypernet.diagnosis.measures import distance
 
 NOTHING = 1e-12  # of rounding
+SCALED = "conditioning = kh.RunningScale()(conditioning)  # or `running_scale=True`"
+HANDED = 'weights = generator({{"condition": condition, "noise": {}}})  # or what it is'
 
 
 def equal_conditions(f):
     why = "Equal conditions give equal weights: there is nothing to learn from them."
     given, different = f.conditions["given"], f.conditions["different"]
     if given > 1 and different == 1:
-        remedy = "give each condition a vector of its own, or ids to a `ConditionEmbedding`"
+        remedy = "conditioning = kh.ConditionEmbedding(num_conditions, 8)(ids)  # a vector for each"
         measured = f"all {given} conditions are equal"
-        yield Finding("equal_conditions", "bad", "conditioning", measured, why, remedy)
+        # A model may have been made for a single id.
+        found = "look" if all(row["ids"] for row in f.inputs) else "bad"
+        yield Finding("equal_conditions", found, "conditioning", measured, why, remedy)
         return
     near = [row for row in f.inputs if row.get("together") is not None and row["together"] < 0.02]
     if near and given > 1:
         measured = f"conditions differ by {near[0]['together']:.2g} of their size"
         why = "A generator hardly tells conditions apart that lie together far from 0."
-        remedy = "put `keras.layers.Normalization`, adapted to the conditions, in front"
+        remedy = (
+            "norm = keras.layers.Normalization(); norm.adapt(x); conditioning = norm(conditioning)"
+        )
         yield Finding("equal_conditions", "bad", near[0]["name"], measured, why, remedy)
     elif given > 1:
         measured = f"{different} different ones of {given}"
@@ -32,15 +39,12 @@ def condition_size(f):
     if not known:
         return
 
-    def distance(row):
-        return max(row["arriving"], 1 / row["arriving"]) if row["arriving"] else float("inf")
-
-    worst = max(known, key=distance)
+    worst = max(known, key=lambda row: distance(row["arriving"]))
     found = level(worst["arriving"], 5, 30)
+    if found == "bad" and any(row["in_front"] and row["trainable"] for row in f.generators):
+        found = "look"  # layers that are trained make them, and may make them larger
     measured = f"vectors of size {worst['arriving']:.2g} arrive"
-    remedy = "build(..., running_scale=True), or put `kh.RunningScale()` in front"
-    if not worst["arriving"]:
-        remedy = "conditioning=kh.UnitNormEncoding()(conditions)"
+    remedy = ENCODED if not worst["arriving"] else SCALED
     yield Finding("condition_size", found, worst["name"], measured, why, remedy, worst["arriving"])
 
 
@@ -50,7 +54,6 @@ def sensitivity(f):
     if now is None or f.conditions["different"] < 2:
         return
     why = "Where all conditions get the same weights, the condition is ignored."
-    remedy = "let the head or the trunk start away from zero: `initialization=...`"
     measured = f"weights vary by {now:.2g} of their second moment"
     if now > NOTHING:
         found = "look" if now < 1e-6 and f.steps > TRAINED else "good"
@@ -66,7 +69,7 @@ def sensitivity(f):
     else:
         found = "good"
         measured = "equal at the start, and unlike after a step"
-    yield Finding("sensitivity", found, "all weights", measured, why, remedy, now)
+    yield Finding("sensitivity", found, "all weights", measured, why, START, now)
     if found == "good" and after is not None and f.steps <= TRAINED:
         yield from _response(f, now, after)
 
@@ -76,30 +79,30 @@ def _response(f, now, after):
     why = "A step that is the same for all conditions does not teach what they differ in."
     found = "look" if max(after, now) < 1e-4 else "good"
     measured = f"a step differs by {after:.2g} of its second moment between conditions"
-    remedy = "build(..., running_scale=True), or conditions further apart"
-    yield Finding("response", found, "a step", measured, why, remedy, after)
+    yield Finding("response", found, "a step", measured, why, SCALED, after)
 
 
 def inputs(f):
     """Inputs that change nothing, and noise that weights are linear in."""
     why = "What does not reach the weights has no effect: noise does not make them random."
     for name in f.conditions["unused_inputs"]:
-        remedy = f"hand {name!r} to the generator"
+        remedy = HANDED.format(name)
         yield Finding("inputs", "bad", name, "no output depends on it", why, remedy)
-    for row in f.inputs:
-        if row["ids"] or row["equal"]:
-            continue
+    rows = [row for row in f.inputs if not row["ids"] and not row["equal"]]
+    known = f.after is not None
+    if f.all["sensitivity"] == 0 and not any(row["change"] or row["change_after"] for row in rows):
+        rows = []  # `sensitivity` says it
+    for row in rows:
         reached = row["change"] or row["change_after"]
         if not reached:
-            known = f.after is not None
             measured = "weights do not depend on it" + (", nor after a step" if known else "")
-            remedy = f"hand {row['name']!r} to the generator"
+            remedy = HANDED.format(row["name"])
             found = "bad" if known else "look"
             yield Finding("inputs", found, row["name"], measured, why, remedy, 0.0)
         elif row["is_noise"] and row["curvature"] is not None and row["curvature"] < 1e-3:
             measured = "weights are linear in this noise"
             linear = "Linear noise makes a Gaussian of few directions, whatever the data say."
-            remedy = "WeightGenerator(..., hidden_sizes=(64,))"
+            remedy = "kh.WeightGenerator(spec, hidden_sizes=(64,))"
             yield Finding("inputs", "look", row["name"], measured, linear, remedy, reached)
         else:
             measured = f"another value changes weights by {reached:.2g} of their size"
@@ -113,8 +116,7 @@ def proportional(f):
     for row in known:
         found = "look" if row["slope"] > 0.9 else "good"
         measured = f"slope {row['slope']:.2g} (1 is proportional, 0 independent)"
-        remedy = "conditioning=kh.UnitNormEncoding()(conditions), a head with a bias"
-        yield Finding("proportional", found, row["name"], measured, why, remedy, row["slope"])
+        yield Finding("proportional", found, row["name"], measured, why, ENCODED, row["slope"])
 
 
 def directions(f):
@@ -125,5 +127,5 @@ def directions(f):
     why = "Weights that differ in one direction cannot follow conditions that differ in several."
     found = "look" if weights < 1.1 and given > 2.5 else "good"
     measured = f"{weights:.2g} directions of weights for {given:.2g} of conditions"
-    remedy = "wider `hidden_sizes`, or a smaller learning rate"
+    remedy = "kh.WeightGenerator(spec, hidden_sizes=(256, 256))"
     yield Finding("directions", found, "all weights", measured, why, remedy, weights)

@@ -2,6 +2,7 @@
 
 from keras_hypernet.diagnosis.checks_of_weights import START, TRAINED, level
 from keras_hypernet.diagnosis.finding import Finding
+from keras_hypernet.diagnosis.measures import distance
 
 ROLES = ("head", "head_bias", "trunk", "embeddings")
 
@@ -16,11 +17,9 @@ def signals(f):
         return
     slack = 10 if f.steps > TRAINED else 1
 
-    def distance(row):
-        return max(row["by_plain"], 1 / row["by_plain"]) if row["by_plain"] else float("inf")
-
-    worst = max(known, key=distance)
-    found = level(worst["by_plain"], 6 * slack, 30 * slack)
+    worst = max(known, key=lambda row: distance(row["by_plain"]))
+    # Published starts of three layers are 250 times too small, and train.
+    found = level(worst["by_plain"], 6 * slack, 700)
     if found == "bad" and worst["width"] < 4:
         found = "look"
     measured = f"size {worst['size']:.2g}, {worst['by_plain']:.2g} of the plain network's"
@@ -35,8 +34,8 @@ def gradients(f):
     for row in f.generators:
         if row["in_front"] and not _reached(f):
             continue  # behind heads of zero, which is how they start
-        found = row["gradients"] or {}
-        trained = {role: norm for role, norm in found.items() if norm is not None}
+        of_roles = row["gradients"] or {}
+        trained = {role: norm for role, norm in of_roles.items() if norm is not None}
         kernels = {role: n for role, n in trained.items() if role != "head_bias"}
         if not trained:
             continue
@@ -44,16 +43,20 @@ def gradients(f):
         if not any(trained.values()):
             dead = f.zero_products
             measured = "no gradient arrives"
-            remedy = "use its weights in a hyper layer that the loss depends on"
+            remedy = "y = kh.Hyper(layer)(x, weights)  # on the weights of this generator"
             reason = "A generator that the loss does not depend on is not trained."
             if dead:
                 measured, reason = f"both factors of {dead[0]} are zero", why
-                remedy = "start one factor away from zero: leave `initialization` out"
+                remedy = (
+                    'kh.hypernetize(model, conditioning_size, mode="low_rank")  # its own start'
+                )
             yield Finding("gradients", "bad", row["name"], measured, reason, remedy, 0.0)
         elif kernels and not any(kernels.values()):
-            remedy = "start the head or the trunk away from zero: leave `initialization` out"
+            remedy = f"{START}  # and no zeros of your own"
             measured = f"gradients: {text}: only the bias of the head would move"
-            yield Finding("gradients", "bad", row["name"], measured, why, remedy, 0.0)
+            # All units may be 0 for one condition, and not for others.
+            found = "bad" if len(set(f.subject.batch.conditions)) > 1 else "look"
+            yield Finding("gradients", found, row["name"], measured, why, remedy, 0.0)
         else:
             measured = f"gradients: {text}"
             yield Finding("gradients", "good", row["name"], measured, why)
@@ -73,7 +76,7 @@ def dead_units(f):
             continue
         found = "bad" if share > 0.95 else "look" if share > 0.75 else "good"
         measured = f"{share:.0%} of a hidden layer's units are 0 for all conditions"
-        remedy = 'WeightGenerator(..., activation="gelu")'
+        remedy = 'kh.WeightGenerator(spec, activation="gelu")'
         yield Finding("dead_units", found, row["name"], measured, why, remedy, share)
 
 
@@ -82,7 +85,7 @@ def frozen(f):
     for row in f.generators:
         if not row["parameters"]:
             continue
-        remedy = f"model.get_layer({row['name']!r}).trainable = True, then compile again"
+        remedy = f"model.get_layer({row['name']!r}).trainable = True  # then compile again"
         if not row["trainable"]:
             measured = "none of its variables is trained"
             # Random vectors that stay as they are may do.
@@ -101,7 +104,7 @@ def normalization(f):
     for row in f.generators:
         if row["one_row_normalized"]:
             measured = "batch normalization with one condition a batch"
-            remedy = "WeightGenerator(..., batch_normalization=False)"
+            remedy = "kh.WeightGenerator(spec, batch_normalization=False)"
             yield Finding("normalization", "bad", row["name"], measured, why, remedy)
 
 
@@ -116,9 +119,9 @@ def step(f):
     measured = f"a step changes weights by {ratio:.1g} of their size{beside}"
     found, remedy = "good", ""
     if ratio > 0.2:
-        found = "bad" if ratio > 1 else "look"
-        remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
-    elif ratio < 1e-5 and f.steps <= TRAINED:
+        found = "bad" if ratio > 10 else "look"  # a first step of Adam may be twice as large
+        remedy = "model.compile(keras.optimizers.Adam(1e-3), loss)"
+    elif ratio < 1e-5 and f.steps <= TRAINED and not change["scheduled"]:
         found = "bad" if ratio < 1e-6 else "look"
-        remedy = "model.compile(keras.optimizers.Adam(1e-3), ...)"
+        remedy = "model.compile(keras.optimizers.Adam(1e-3), loss)"
     yield Finding("step", found, change["optimizer"], measured, why, remedy, ratio)

@@ -1,29 +1,35 @@
 """What may be wrong with generated weights: each check yields its findings from `Figures`."""
 
 from keras_hypernet.diagnosis.finding import Finding
+from keras_hypernet.diagnosis.measures import distance
 from keras_hypernet.utils.tables import shortened
 
-START = 'WeightGenerator(..., initialization="bias_hyper_init")'
+START = 'kh.WeightGenerator(spec, initialization="bias_hyper_init")'
+ENCODED = "conditioning = kh.UnitNormEncoding()(conditioning)"
 TRAINED = 50  # steps after which a model is no longer at its start
 
 
 def level(value, look, bad):
     """The level of a value that is better near 1: beyond `look` or `bad` times, up or down."""
-    distance = float("inf") if value <= 0 else max(value, 1 / value)
-    return "bad" if distance > bad else "look" if distance > look else "good"
+    off = distance(value)
+    return "bad" if off > bad else "look" if off > look else "good"
 
 
 def finite(f):
     why = "No step can mend weights that are not finite."
     broken = [row["name"] for row in f.tensors if not row["finite"]]
-    if broken:
-        remedy = f"clip or normalize the conditions; else {START}"
-        yield Finding("finite", "bad", broken[0], "NaN or infinite weights", why, remedy)
+    if f.broken_data:
+        name = f.broken_data[0]
+        measured = "NaN or infinite numbers in the data"
+        why = "Numbers that are not finite make all weights so, in one step."
+        yield Finding(
+            "finite", "bad", f"`{name}`", measured, why, f"{name} = np.nan_to_num({name})"
+        )
+    elif broken:
+        yield Finding("finite", "bad", broken[0], "NaN or infinite weights", why, START)
     elif f.all["step_finite"] is False:
         measured = f"the loss is {f.all['loss']:.3g}, or a gradient is not finite"
-        remedy = (
-            "check `inputs` and `y` for NaN; else `model.compile(Adam(1e-3, clipnorm=1.0), ...)`"
-        )
+        remedy = "model.compile(keras.optimizers.Adam(1e-3, clipnorm=1.0), loss)"
         yield Finding("finite", "bad", "the loss", measured, why, remedy)
     else:
         yield Finding("finite", "good", "all weights", "finite", why)
@@ -37,10 +43,7 @@ def spread(f):
         return
     slack = 10 if f.steps > TRAINED else 1  # training may change sizes
 
-    def distance(row):
-        return max(row["spread"], 1 / row["spread"]) if row["spread"] else float("inf")
-
-    worst = max(known, key=distance)
+    worst = max(known, key=lambda row: distance(row["spread"]))
     found, remedy = level(worst["spread"], 4 * slack, 20 * slack), START
     measured = f"size {worst['size']:.2g}, {worst['spread']:.2g} of the plain start"
     if found == "good":
@@ -48,7 +51,7 @@ def spread(f):
         if vanishing:
             worst, found = vanishing[0], "bad"
             measured = f"size {worst['smallest']:.2g} for one of the conditions"
-            remedy = "conditioning=kh.UnitNormEncoding()(conditions)"
+            remedy = ENCODED
     yield Finding("spread", found, worst["name"], measured, why, remedy, worst["spread"])
 
 
@@ -58,13 +61,13 @@ def one_sign(f):
     kernels = [row for row in f.tensors if row["role"] == "kernel" and row["entries"] >= 16]
     for row in kernels:
         if row["one_sign"] and not row["plain_one_sign"]:
-            remedy = "take the activation after the head away: `activation=None`"
+            remedy = "weights = generator(conditioning)  # and no activation behind it"
             yield Finding("one_sign", "bad", row["name"], "all of one sign", why, remedy)
             return
     if f.parts.bounds:
         measured = f"weights pass through `{f.parts.bounds[0]}`"
         why = "A bounded or rectified output keeps weights out of part of their range."
-        remedy = f"take the layer {f.parts.bounds[1]!r} away"
+        remedy = f"weights = generator(conditioning)  # without the layer {f.parts.bounds[1]!r}"
         yield Finding("one_sign", "look", f.parts.bounds[1], measured, why, remedy)
     elif kernels:
         yield Finding("one_sign", "good", "all kernels", "of both signs", why)
@@ -80,7 +83,7 @@ def repeated(f):
     share = worst["repeated"]
     found = "bad" if share > 0.5 else "look" if share > 0.1 else "good"
     measured = f"{share:.0%} of its rows or columns repeat others"
-    remedy = 'ChunkedWeightGenerator(..., initialization="bias_hyper_init")'
+    remedy = 'kh.ChunkedWeightGenerator(spec, chunk_size, initialization="bias_hyper_init")'
     yield Finding("repeated", found, worst["name"], measured, why, remedy, share)
 
 
@@ -89,10 +92,11 @@ def coverage(f):
     generated, every = f.kernels["generated"], f.kernels["all"]
     if not every:
         return
-    found = "look" if every > 4 * generated else "good"
+    # Who generates no kernel at all, but scales or biases, means it.
+    found = "look" if every > 4 * generated > 0 else "good"
     measured = f"{generated} of {every} kernels are generated or updated"
     why = "A condition changes what is generated, and nothing else."
-    remedy = 'hypernetize(..., select="*kernel")'
+    remedy = 'kh.hypernetize(model, conditioning_size, select="*kernel")'
     yield Finding("coverage", found, "the target", measured, why, remedy, generated / every)
 
 

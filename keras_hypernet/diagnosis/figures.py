@@ -4,11 +4,13 @@ import math
 
 import keras
 import numpy as np
+from keras import ops, tree
 
 from keras_hypernet.diagnosis import measures
 from keras_hypernet.diagnosis.parts import ROLES, Parts
 from keras_hypernet.models.describer import describe_graph
 from keras_hypernet.models.kernel_count import kernel_count
+from keras_hypernet.utils import keras_internals
 
 SCALES = (0.5, 2.0)  # that conditions are multiplied by, for the slope
 
@@ -38,6 +40,7 @@ class Figures:
         if self.step is not None and self.step.finite:
             self.after = runs.weights(values=self.step.after)
             self.after_adam = runs.weights(values=self.step.after_adam)
+        self.broken_data = self._broken_data()
         self.zero_products = runs.zero_products()
         self.tensors = self._tensors()
         self.inputs = self._inputs()
@@ -47,6 +50,19 @@ class Figures:
         self.all = self._all()
         generated, every = kernel_count(subject.graph)
         self.kernels = {"generated": generated, "all": every}
+
+    def _broken_data(self):
+        """The arguments that have numbers which are not finite."""
+        batch = self.subject.batch
+        arrays = {"conditioning": list(self.subject.conditions.values()), "inputs": [], "y": []}
+        if batch is not None:
+            arrays["inputs"] = list(batch.inputs.values())
+            arrays["y"] = [] if batch.y is None else tree.flatten(batch.y)
+        return [
+            name
+            for name, several in arrays.items()
+            if not all(measures.is_finite(ops.convert_to_numpy(array)) for array in several)
+        ]
 
     # Generated tensors.
 
@@ -236,6 +252,7 @@ class Figures:
         found = {
             "optimizer": type(self.subject.optimizer or keras.optimizers.Adam()).__name__,
             "compiled": self.subject.compiled and self.subject.optimizer is not None,
+            "scheduled": _scheduled(self.subject.optimizer),
             "ratio": measures.ratio(measures.size(after - now), measures.size(now)),
             "plain_ratio": None,
         }
@@ -299,3 +316,9 @@ class Figures:
 
 def _ins(tensor):
     return tensor.size // max(1, tensor.outputs)
+
+
+def _scheduled(optimizer):
+    """Whether a learning rate is a schedule, which may begin or end at 0."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer is not None and keras_internals.has_schedule(optimizer)

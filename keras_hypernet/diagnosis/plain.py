@@ -46,10 +46,11 @@ class PlainTarget:
             for _, spec in self.slots.values()
         ]
 
-    def put(self, flats):
-        """`{Value: tensor}` of flat weights `(rows, total)`."""
+    def put(self, flats, rows):
+        """`{Value: tensor}` of flat weights `(draws, total)`, each for several of some rows."""
         tensors = {}
         for (values, _), flat in zip(self.slots.values(), flats):
+            flat = ops.take(flat, np.arange(rows) % flat.shape[0], axis=0)
             if len(values) == 1:
                 tensors[values[0]] = flat
             else:
@@ -108,5 +109,5 @@ def _calls_after(graph, put, wanted):
     def taken(call):
         return () if put.intersection(call.outputs) else everything(call)
 
-    found = before(wanted, taken) - put
-    return [c for c in graph.calls if found.intersection(c.outputs) and not put & set(c.outputs)]
+    made_by = {value.call for value in before(wanted, taken) - put}
+    return [call for call in graph.calls if call in made_by and not put & set(call.outputs)]

@@ -25,7 +25,7 @@ from keras_hypernet.utils.observing import observing
 from keras_hypernet.weights import forms
 from keras_hypernet.weights.weight_tensor import role_of_name
 
-DRAWS = 4  # of a plain target
+DRAWS = 4  # of a plain target, without data
 AT_ONCE = 2**24  # generated numbers that are in memory at a time
 
 
@@ -229,26 +229,30 @@ class Runs:
         target = self.plain_target
         if not target.possible:
             return None, None, None
-        number = self._draws()
-        flats, batch, names = target.drawn(number), self.subject.batch, []
+        draws, rows = self._draws()
+        flats, batch, names = target.drawn(draws), self.subject.batch, []
 
         def weights(flats):
             given = self._given() if batch else {}
-            return self._named(run(target.calls_to_weights, {**given, **target.put(flats)}, False))
+            put = target.put(flats, rows)
+            return self._named(run(target.calls_to_weights, {**given, **put}, False))
 
         def function(flats):
             del names[:]
-            given = {**self._given(), **target.put(flats)}
+            given = {**self._given(), **target.put(flats, rows)}
 
             def inside():
                 with observing() as seen:
                     tensors = run(target.calls, given, training=True)
                 return self._loss(tensors), self._signals(seen, names)
 
-            return outputs_with([], inside, collect_losses=True)
+            # Keras reads variables that have a regularizer from the scope.
+            now = [(variable, variable.value) for variable in self.variables]
+            return outputs_with(now, inside, collect_losses=True)
 
         def flat(flats):
-            return [_flat(tensor, number) for tensor in outputs_with([], lambda: weights(flats))]
+            named = outputs_with([], lambda: weights(flats))
+            return [_flat(tensor, rows)[:draws] for tensor in named]
 
         if batch is None:
             return None, flat(flats), None
@@ -260,13 +264,14 @@ class Runs:
         return signals, flat(flats), flat(after)
 
     def _draws(self):
-        """Number of draws of the plain target, whose figures are then less of chance."""
+        """`(draws of the plain target, rows of weights)`: of these as many as conditions.
+
+        Several draws make its figures less a matter of chance.
+        """
         batch = self.subject.batch
-        if batch is None:
-            return DRAWS
-        rows = {len(array) for array in batch.inputs.values()}
-        one_row = len(batch.conditions) == 1 or max(rows) % DRAWS
-        return 1 if one_row else DRAWS
+        shared = any(call.operation.shared for call in self.graph.calls_of(HyperLayer))
+        rows = 1 if shared else DRAWS if batch is None else len(batch.conditions)
+        return min(DRAWS, rows), rows
 
     @property
     def loss_scale(self):
@@ -321,7 +326,7 @@ class Runs:
         given = self.subject.optimizer
         given = keras.optimizers.Adam() if given is None else given
         given = getattr(given, "inner_optimizer", given)  # of one that scales the loss
-        copy = type(given).from_config(given.get_config())
+        copy = keras_internals.optimizer_like(given)
         state = getattr(optimizer, "inner_optimizer", optimizer)
         return _stepped(copy, variables, values, gradients, state)
 
@@ -333,11 +338,14 @@ def _stepped(optimizer, variables, values, gradients, state=None):
         new.constraint = getattr(variable, "constraint", None)
     optimizer.build(copies)
     if state is not None and state.built:
-        shapes = [[tuple(v.shape) for v in each.variables] for each in (optimizer, state)]
+        pairs = [keras_internals.optimizer_state(each) for each in (optimizer, state)]
+        shapes = [[tuple(v.shape) for v in own] for own in pairs]
         if shapes[0] == shapes[1]:
-            for own, variable in zip(optimizer.variables, state.variables):
+            for own, variable in zip(*pairs):
                 own.assign(variable)
-    optimizer.apply(gradients, copies)
+    # One that accumulates gradients makes a step once in so many.
+    for _ in range(optimizer.gradient_accumulation_steps or 1):
+        optimizer.apply(gradients, copies)
     return [ops.copy(new.value) for new in copies]
 
 
@@ -362,8 +370,8 @@ def _finite(gradients):
 def _stand_in(output):
     """A loss where none is known: the distance from random numbers."""
     output = ops.cast(output, "float32")
-    noise = np.random.default_rng(0).normal(size=tuple(output.shape)).astype("float32")
-    return ops.mean(ops.square(output - ops.convert_to_tensor(noise)))
+    noise = np.random.default_rng(0).normal(size=tuple(output.shape))
+    return ops.mean(ops.square(output - ops.convert_to_tensor(noise, "float32")))
 
 
 def _arriving(calls, tensors):

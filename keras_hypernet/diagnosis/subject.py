@@ -59,9 +59,7 @@ class Subject:
         self.unused = _unused(self.graph)
         if self.tasks:
             ids = _ids_of_tasks(model, conditioning)
-            conditioning = ids
-            if model.embedding is not None:
-                conditioning = ops.convert_to_numpy(model.embedding(ids))
+            conditioning = ids if model.embedding is None else _vectors(model, ids)
         else:
             ids, conditioning = None, _without(conditioning, self.unused, self.graph)
         checks.require(conditioning is not None, "conditioning", "be given", conditioning)
@@ -78,8 +76,8 @@ class Subject:
         self.symbols = {value: symbols[value] for value in self.graph.inputs}
         self.names = {value: symbols[value].name for value in self.conditions}
         self.batch = None
-        if inputs is not None:
-            self.batch = self._batch(every, inputs, y)
+        if inputs is not None or not self._others():  # conditions may be all that there is
+            self.batch = self._batch(every, {} if inputs is None else inputs, y)
         elif y is not None:
             raise ValueError(
                 "`y` is of data: give the data as `inputs`, too. Received: y, and inputs=None"
@@ -110,7 +108,7 @@ class Subject:
 
     def _batch(self, every, inputs, y):
         data = self.data(inputs)
-        rows = {len(array) for array in data.values()}
+        rows = {len(array) for array in data.values()} or {number_of(every)}
         if len(rows) != 1 or rows == {0}:
             raise ValueError(
                 "`inputs` must have rows, as many in all inputs. Received: "
@@ -119,12 +117,6 @@ class Subject:
         (rows,) = rows
         given = [] if y is None else tree.flatten(y)
         targets = [checks.numpy_array("y", array) for array in given]
-        for array in targets:
-            if array.shape[:1] != (rows,):
-                raise ValueError(
-                    "`y` must have a row for each row of `inputs`. Received: shape "
-                    f"{array.shape} of y and {rows} rows of inputs"
-                )
         groups, own = self._groups(every, rows)
         values = {v: a[own] for v, a in data.items()}
         if self.tasks:
@@ -133,14 +125,19 @@ class Subject:
             conditions = groups
             values.update((value, array[groups]) for value, array in every.items())
         if targets:
-            targets = [ops.convert_to_tensor(array[own]) for array in targets]
-            y = tree.pack_sequence_as(y, targets)
+            of_conditions = {} if self.tasks else {number_of(every): groups}
+            chosen = [_rows_of(array, {**of_conditions, rows: own}) for array in targets]
+            y = tree.pack_sequence_as(y, chosen)
         return Batch(values, inputs, y, conditions)
+
+    def _others(self):
+        """`{Value: symbol}` of the inputs that are no conditions, and that something depends on."""
+        others = {v: s for v, s in self.symbols.items() if v not in self.conditions}
+        return {v: s for v, s in others.items() if s.name not in self.unused}
 
     def data(self, inputs):
         """`{Value: array}` of the inputs that are no conditions."""
-        wanted = {v: s for v, s in self.symbols.items() if v not in self.conditions}
-        wanted = {v: s for v, s in wanted.items() if s.name not in self.unused}
+        wanted = self._others()
         names = [symbol.name for symbol in wanted.values()]
         if isinstance(inputs, dict):
             given = {n: a for n, a in inputs.items() if n not in self.unused}
@@ -210,6 +207,21 @@ def _without(conditioning, unused, graph):
     if isinstance(conditioning, (list, tuple)) and len(conditioning) == len(order) > len(names):
         return [array for name, array in zip(order, conditioning) if name in names]
     return conditioning
+
+
+def _rows_of(y, places):
+    """A tensor of the rows of targets, from `{number of rows: indices}`."""
+    y = np.asarray(y)
+    if len(y) not in places:
+        raise ValueError(
+            "`y` must have a row for each row of `inputs`, or for each condition. Received: "
+            f"{len(y)} rows of y, not {' or '.join(map(str, places))}"
+        )
+    return ops.convert_to_tensor(y[places[len(y)]])
+
+
+def _vectors(model, ids):
+    return ops.convert_to_numpy(model.embedding(ids))
 
 
 def _ids_of_tasks(model, conditioning):

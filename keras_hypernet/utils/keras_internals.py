@@ -16,6 +16,7 @@ The rest raises:
     Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
     BaseConv._kernel, EinsumDense._kernel
     AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
+    Optimizer._learning_rate, Layer._losses, _loss_ids
     Trainer._compile_loss, CompileLoss._user_loss, _user_loss_weights, output_names
     torch.core.get_device, torch.core.DEFAULT_DEVICE
     saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
@@ -325,6 +326,43 @@ def own_compiled_loss(model):
         yield
     finally:
         vars(model).update(_compile_loss=loss)
+
+
+def has_schedule(optimizer):
+    """Whether the learning rate of an optimizer is a function of its iterations."""
+    return not isinstance(optimizer._learning_rate, keras.Variable)
+
+
+def optimizer_like(optimizer):
+    """A new optimizer with the arguments of another one, at its present learning rate.
+
+    A schedule of one's own need not have a config.
+    """
+    before, rate = optimizer._learning_rate, float(ops.convert_to_numpy(optimizer.learning_rate))
+    vars(optimizer).update(_learning_rate=None)
+    try:
+        config = optimizer.get_config()
+    finally:
+        vars(optimizer).update(_learning_rate=before)
+    return type(optimizer).from_config({**config, "learning_rate": rate})
+
+
+def optimizer_state(optimizer):
+    """The variables of an optimizer, but for a learning rate."""
+    return [v for v in optimizer.variables if v is not optimizer._learning_rate]
+
+
+@contextlib.contextmanager
+def own_losses_kept(layer):
+    """A scope after which layers have the losses of their last call, which a call clears."""
+    before = [(each, list(each._losses), set(each._loss_ids)) for each in layers_in(layer)]
+    try:
+        yield
+    finally:
+        for each, losses, ids in before:
+            each._losses[:] = losses
+            each._loss_ids.clear()
+            each._loss_ids.update(ids)
 
 
 def foreign_layer(layer):
