@@ -1,5 +1,6 @@
 """Faults that a diagnosis must name, each with its remedy."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -8,7 +9,39 @@ import numpy as np
 
 import keras_hypernet as kh
 
-ROWS, WIDTH = 256, 16
+ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Sizes of a target and of its generators.
+
+    Args:
+        width: Of the target's layers.
+        more: Layers more than a case asks for.
+        hidden: Widths of the generators' hidden layers.
+        hidden_activation: Of these.
+    """
+
+    width: int = 16
+    more: int = 0
+    hidden: tuple = (64,)
+    hidden_activation: str = "relu"
+
+
+KNOWN = Setting()  # the limits of checks were set on it
+UNKNOWN = Setting(width=28, more=1, hidden=(48, 32), hidden_activation="tanh")  # and tried on it
+_used = [KNOWN]
+
+
+@contextlib.contextmanager
+def under(setting):
+    """A scope in which cases have a setting."""
+    _used.append(setting)
+    try:
+        yield
+    finally:
+        _used.pop()
 
 
 def problem(size=2):
@@ -20,7 +53,13 @@ def problem(size=2):
 
 
 def sizes(depth):
-    return [(1, WIDTH), *[(WIDTH, WIDTH)] * (depth - 2), (WIDTH, 1)]
+    width, inner = _used[-1].width, depth - 2 + _used[-1].more
+    return [(1, width), *[(width, width)] * inner, (width, 1)]
+
+
+def hidden():
+    """Arguments of a perceptron."""
+    return {"hidden_sizes": _used[-1].hidden, "activation": _used[-1].hidden_activation}
 
 
 def compiled(model, rate=3e-3):
@@ -28,8 +67,10 @@ def compiled(model, rate=3e-3):
     return model
 
 
-def built(depth=3, hidden=(64,), rate=3e-3, size=2, **options):
-    return compiled(kh.build(size, 1, sizes(depth), hidden, **options), rate)
+def built(depth=3, rate=3e-3, size=2, **options):
+    trunk = {"hidden_activation": _used[-1].hidden_activation}
+    model = kh.build(size, 1, sizes(depth), _used[-1].hidden, **trunk, **options)
+    return compiled(model, rate)
 
 
 def head(initializer, depth=6):
@@ -44,13 +85,13 @@ def zeros():
     )
 
 
-def by_hand(activation=None, generator=None, condition_size=2):
+def by_hand(activation=None):
     """A model whose weights a function changes on their way."""
-    z, x = keras.Input((condition_size,), name="condition"), keras.Input((1,), name="x")
+    z, x = keras.Input((2,), name="condition"), keras.Input((1,), name="x")
     y = x
     for i, (inputs, outputs) in enumerate(sizes(3)):
         spec = {f"layer_{i}/kernel": (inputs, outputs), f"layer_{i}/bias": (outputs,)}
-        weights = (generator or kh.WeightGenerator)(spec, hidden_sizes=(64,))(z)
+        weights = kh.WeightGenerator(spec, **hidden())(z)
         if activation:
             weights = keras.layers.Activation(activation)(weights)
         layer = keras.layers.Dense(outputs, "relu" if outputs > 1 else None)
@@ -58,14 +99,14 @@ def by_hand(activation=None, generator=None, condition_size=2):
     return compiled(keras.Model([z, x], y))
 
 
-def noisy(connected=True, hidden=(64,)):
+def noisy(connected=True, **options):
     """A model with noise beside a condition."""
     z, noise = keras.Input((2,), name="condition"), keras.Input((2,), name="noise")
     x = keras.Input((1,), name="x")
     generator = kh.Hypernetwork(
         kh.WeightGenerator(
             kh.WeightSpec.from_layer_sizes(sizes(3)),
-            hidden,
+            **{**hidden(), **options},
             initialization="hyper_fan_in",
         ),
         noise_size=2 if connected else 0,
@@ -81,10 +122,10 @@ def noisy_problem():
     return [c, noise], x, y
 
 
-def perceptron(depth=3, units=WIDTH):
+def perceptron(depth=3):
     model = keras.Sequential([keras.Input((1,))])
     for i in range(depth - 1):
-        model.add(keras.layers.Dense(units, "relu", name=f"dense_{i}"))
+        model.add(keras.layers.Dense(_used[-1].width, "relu", name=f"dense_{i}"))
     model.add(keras.layers.Dense(1, name=f"dense_{depth - 1}"))
     return model
 
@@ -102,18 +143,16 @@ def low_rank(start=None, select=None, depth=3):
     return compiled(model)
 
 
-def chunked(initialization, size=WIDTH * 4):
+def chunked(initialization):
     """Chunks of whole rows of a kernel, in row-major order."""
     z, x = keras.Input((2,), name="condition"), keras.Input((1,), name="x")
     generator = kh.ChunkedWeightGenerator(
-        {"layer_0/kernel": (1, WIDTH), "layer_0/bias": (WIDTH,), "layer_1/kernel": (64, WIDTH)}
-        if False
-        else kh.WeightSpec.from_layer_sizes(sizes(4)),
-        size,
+        kh.WeightSpec.from_layer_sizes(sizes(4)),
+        4 * _used[-1].width,
         chunk_embedding_size=4,
         chunk_embeddings_initializer=keras.initializers.RandomNormal(stddev=0.01),
         output_first=False,
-        hidden_sizes=(64,),
+        **hidden(),
         initialization=initialization,
         head_kernel_initializer=None if initialization else "glorot_uniform",
         head_bias_initializer=None if initialization else keras.initializers.RandomNormal(0, 0.2),
@@ -126,8 +165,7 @@ def ids(trainable=True):
     condition, x = keras.Input((), dtype="int32", name="id"), keras.Input((1,), name="x")
     embedding = kh.ConditionEmbedding(8, 4, name="users")
     embedding.trainable = trainable
-    y_model = kh.build(None, 1, sizes(3), (64,), conditioning=embedding(condition), data_input=x)
-    return compiled(y_model)
+    return built(size=None, conditioning=embedding(condition), data_input=x)
 
 
 def ids_problem():
@@ -157,17 +195,8 @@ def scalar_zero():
 def scalar(encode):
     z = keras.Input((1,), name="condition")
     conditioning = kh.UnitNormEncoding()(z) if encode else z
-    return compiled(
-        kh.build(
-            None,
-            1,
-            sizes(3),
-            (64,),
-            conditioning=conditioning,
-            initialization="hyper_fan_in",
-            running_scale=False,
-        )
-    )
+    start = {"initialization": "hyper_fan_in", "running_scale": False}
+    return built(size=None, conditioning=conditioning, **start)
 
 
 def equal():
@@ -225,7 +254,9 @@ FAULTS = [
     Fault("scalar_zero", "spread", lambda: scalar(False), lambda: scalar(True), scalar_zero),
     Fault("equal_conditions", "equal_conditions", built, built, equal, problem),
     Fault("noise_not_connected", "inputs", lambda: noisy(False), noisy, noisy_problem),
-    Fault("linear_noise", "inputs", lambda: noisy(hidden=()), noisy, noisy_problem, level="look"),
+    Fault(
+        "linear_noise", "inputs", lambda: noisy(hidden_sizes=()), noisy, noisy_problem, level="look"
+    ),
     Fault("frozen_generator", "frozen", frozen_generators, lambda: frozen_generators(False)),
     Fault("frozen_embedding", "frozen", lambda: ids(False), ids, ids_problem, level="look"),
     Fault("both_factors_zero", "gradients", lambda: low_rank(0), low_rank),

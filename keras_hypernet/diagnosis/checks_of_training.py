@@ -18,8 +18,8 @@ def signals(f):
     slack = 10 if f.steps > TRAINED else 1
 
     worst = max(known, key=lambda row: distance(row["by_plain"]))
-    # Published starts of three layers are 250 times too small, and train.
-    found = level(worst["by_plain"], 6 * slack, 700)
+    # Published starts of three layers are 250 times too small, and train: too large is worse.
+    found = level(worst["by_plain"], 6 * slack, 50 * slack if worst["by_plain"] > 1 else 700)
     if found == "bad" and worst["width"] < 4:
         found = "look"
     measured = f"size {worst['size']:.2g}, {worst['by_plain']:.2g} of the plain network's"
