@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 
 from keras_hypernet.diagnosis.checks_of_conditions import (
@@ -95,9 +96,9 @@ class Diagnosis(Tabular):
         return [finding for finding in self.findings if finding.level == level]
 
     def as_dict(self) -> Config:
-        """Findings and figures, of types that JSON has."""
+        """Findings and figures, of types that JSON has; `None` for what is not finite."""
         findings = [dataclasses.asdict(finding) for finding in self.findings]
-        return {"model": self.name, "findings": findings, "figures": self.figures}
+        return _finite({"model": self.name, "findings": findings, "figures": self.figures})
 
     def logs(self) -> dict[str, float]:
         """Numbers by names that never change: of bad findings, and the worst of each measure.
@@ -122,6 +123,14 @@ class Diagnosis(Tabular):
             rows.append((finding.level, finding.check, "\n".join(text)))
             styles[i] = STYLES[finding.level]
         return Table(rows, f"Diagnosis of {self.name!r}: {title}", styles=styles, width=WIDTH)
+
+
+def _finite(nest):
+    if isinstance(nest, dict):
+        return {name: _finite(value) for name, value in nest.items()}
+    if isinstance(nest, (list, tuple)):
+        return [_finite(value) for value in nest]
+    return None if isinstance(nest, float) and not math.isfinite(nest) else nest
 
 
 def _together(findings):

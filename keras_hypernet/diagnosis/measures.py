@@ -39,8 +39,8 @@ def directions(rows):
 
 
 def slope(sizes, factors):
-    """Slope of log size against log factor; `None` where a size is zero."""
-    if min(sizes) <= 0:
+    """Slope of log size against log factor; `None` where a size is zero or not finite."""
+    if not all(0 < size < float("inf") for size in sizes):
         return None
     return float(np.polyfit(np.log(factors), np.log(sizes), 1)[0])
 

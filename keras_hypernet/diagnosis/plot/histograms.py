@@ -12,6 +12,7 @@ import numpy as np
 from keras_hypernet.diagnosis import measures
 from keras_hypernet.diagnosis.plot import canvas
 from keras_hypernet.diagnosis.runs import Runs
+from keras_hypernet.diagnosis.steps import Steps
 from keras_hypernet.diagnosis.subject import Subject
 from keras_hypernet.utils import checks
 from keras_hypernet.utils.types import Nest
@@ -56,7 +57,7 @@ def weights(model: keras.Model, conditioning: Nest, names: Sequence[str] | None 
     """
     subject = Subject(model, conditioning)
     runs = Runs(subject)
-    generated, (_, plain, _) = runs.weights(), runs.plain_step()
+    generated, (_, plain, _) = runs.weights(), Steps(subject, runs).plain_step()
     known = [name for name, *_ in runs.tensors]
     if names is None:
         tensors, note = canvas.most(runs.tensors, LIMIT)

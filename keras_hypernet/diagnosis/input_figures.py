@@ -1,0 +1,68 @@
+"""`InputFigures`: what each input of a conditioning is, and what it does to weights."""
+
+import numpy as np
+
+from keras_hypernet.diagnosis import measures
+
+SCALES = (0.5, 2.0)  # that conditions are multiplied by, for the slope
+ROUNDING = 1e-6  # of float32, by the size of a number
+
+
+class InputFigures:
+    """Figures of the inputs that weights are generated from.
+
+    Args:
+        subject, runs: The `Subject` and its `Runs`.
+        parts: The `Parts` of its graph.
+        after: Values of the variables after a step, or `None`.
+    """
+
+    def __init__(self, subject, runs, parts, after):
+        self.subject, self.runs, self.parts, self.after = subject, runs, parts, after
+
+    def rows(self):
+        return [self.row(value, name) for value, name in self.subject.names.items()]
+
+    def row(self, value, name):
+        """The figures of one input."""
+        array = self.subject.conditions[value]
+        row = {
+            "name": name,
+            "is_noise": self.parts.is_noise(value, name),
+            "ids": array.dtype.kind in "iub",
+            "equal": bool(len(array) > 1 and (array == array[:1]).all()),
+        }
+        if row["ids"]:
+            return row
+        center = array.mean(axis=0)
+        row["size"] = measures.size(array)
+        row["together"] = measures.ratio(measures.size(array - center), measures.size(array))
+        # Another condition's, or the same with noise where there is no other.
+        other = np.roll(array, 1, axis=0) if len(array) > 1 else array + measures.size(array)
+        row["change"], row["curvature"] = self._effect(value, array, other)
+        row["change_after"] = None
+        if self.after is not None and not row["change"]:
+            row["change_after"], row["curvature"] = self._effect(value, array, other, self.after)
+        row["slope"] = self._slope(value, array) if row["change"] else None
+        return row
+
+    def _effect(self, value, array, other, values=()):
+        """`(change of weights by their size, second difference by the first)` of an input."""
+        middle = (array + other) / 2
+        ends = [self._with(value, x, values) for x in (array, middle, other)]
+        first = measures.size(ends[2] - ends[0])
+        second = measures.size(ends[2] - 2 * ends[1] + ends[0])
+        whole = measures.size(ends[0])
+        if not first > ROUNDING * whole:
+            return 0.0, None
+        return first / whole, second / first if first > 100 * ROUNDING * whole else None
+
+    def _slope(self, value, array):
+        # What does not depend on the condition, such as a start, is part of it.
+        sizes = [measures.size(self._with(value, array * scale)) for scale in SCALES]
+        return measures.slope(sizes, SCALES)
+
+    def _with(self, value, array, values=()):
+        """Weights with other values of one input of the conditioning."""
+        conditions = {**self.subject.conditions, value: array.astype("float32")}
+        return measures.joined(self.runs.weights(conditions, values))
