@@ -14,6 +14,7 @@ import keras_hypernet as kh
 from keras_hypernet.diagnosis import diagnose, measures
 from keras_hypernet.diagnosis.figures import Figures
 from keras_hypernet.diagnosis.runs import Runs
+from keras_hypernet.diagnosis.steps import Steps
 from keras_hypernet.diagnosis.subject import Subject
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -146,9 +147,10 @@ def test_weights_are_histograms_of_what_is_generated_and_of_the_plain_start():
     model.fit([CONDITIONS, X[:4]], Y[:4], verbose=0)  # which sets the scale of conditions
     figure = kh.plot.weights(model, CONDITIONS)
     weights = kh.target_weights(model, CONDITIONS)
-    runs = Runs(Subject(model, CONDITIONS))
+    subject = Subject(model, CONDITIONS)
+    runs = Runs(subject)
     runs.weights()
-    plain = runs.plain_step()[1]
+    plain = Steps(subject, runs).plain_step()[1]
     assert [axes.get_title().split("\n")[0] for axes in figure.axes] == list(weights)
     for axes, values, start in zip(figure.axes, weights.values(), plain):
         found = {patch.get_label(): patch.get_data() for patch in axes.patches}

@@ -56,7 +56,9 @@ class Figures:
         batch = self.subject.batch
         arrays = {"conditioning": list(self.subject.conditions.values()), "inputs": [], "y": []}
         if batch is not None:
-            arrays["inputs"] = list(batch.inputs.values())
+            for value, array in batch.inputs.items():
+                own = value in self.subject.conditions
+                arrays["conditioning" if own else "inputs"].append(array)
             arrays["y"] = [] if batch.y is None else tree.flatten(batch.y)
         return [
             name
