@@ -68,6 +68,7 @@ def fit(model, conditioning, inputs, y):
     arrays = [*as_list(conditioning), *as_list(inputs)]
     number, rows = len(arrays[0]), len(arrays[-1])
     if rows == number:
+        arrays = arrays[0] if len(arrays) == 1 else arrays
         model.fit(arrays, y, batch_size=16, verbose=0)
     elif number == 1:
         for _ in range(2):

@@ -58,8 +58,8 @@ def sensitivity(f):
     if now > NOTHING:
         found = "look" if now < 1e-6 and f.steps > TRAINED else "good"
     elif after is None:
-        found = "look"
-        measured += "; give `inputs` and `y` to see whether a step changes that"
+        found = "look" if f.steps > TRAINED else "good"
+        measured = "equal so far; give `inputs` and `y` to see whether a step changes that"
     elif after <= NOTHING:
         found = "bad"
         measured += ", and a step does not change that"
@@ -78,7 +78,7 @@ def _response(f, now, after):
     """Whether a step parts conditions, where they are not parted yet."""
     why = "A step that is the same for all conditions does not teach what they differ in."
     found = "look" if max(after, now) < 1e-4 else "good"
-    measured = f"a step differs by {after:.2g} of its second moment between conditions"
+    measured = f"{after:.2g} of what a step does is its own for each condition"
     yield Finding("response", found, "a step", measured, why, SCALED, after)
 
 
@@ -88,7 +88,8 @@ def inputs(f):
     for name in f.conditions["unused_inputs"]:
         remedy = HANDED.format(name)
         yield Finding("inputs", "bad", name, "no output depends on it", why, remedy)
-    rows = [row for row in f.inputs if not row["ids"] and not row["equal"]]
+    # An id that is the only input may be of one condition only: `sensitivity` looks at it.
+    rows = [row for row in f.inputs if not row["equal"] and (len(f.inputs) > 1 or not row["ids"])]
     known = f.after is not None
     if f.all["sensitivity"] == 0 and not any(row["change"] or row["change_after"] for row in rows):
         rows = []  # `sensitivity` says it
@@ -114,8 +115,10 @@ def proportional(f):
     why = "Weights as large as the condition is: small conditions get none (Ortiz et al., 2024)."
     known = [row for row in f.inputs if row.get("slope") is not None]
     for row in known:
-        found = "look" if row["slope"] > 0.9 else "good"
-        measured = f"slope {row['slope']:.2g} (1 is proportional, 0 independent)"
+        # Of conditions that are about as large, all weights are.
+        found = "look" if row["slope"] > 0.9 and row["range"] > 3 else "good"
+        measured = f"slope {row['slope']:.2g} (1 is proportional, 0 independent), of conditions "
+        measured += f"whose sizes differ by a factor of {row['range']:.2g}"
         yield Finding("proportional", found, row["name"], measured, why, ENCODED, row["slope"])
 
 

@@ -3,6 +3,7 @@
 from keras_hypernet.diagnosis.checks_of_weights import START, TRAINED, level
 from keras_hypernet.diagnosis.finding import Finding
 from keras_hypernet.diagnosis.measures import distance
+from keras_hypernet.utils.tables import shortened
 
 ROLES = ("head", "head_bias", "trunk", "embeddings")
 
@@ -75,28 +76,36 @@ def dead_units(f):
         if share is None:
             continue
         found = "bad" if share > 0.95 else "look" if share > 0.75 else "good"
+        if found == "bad" and row["units"] < 8:
+            found = "look"  # of few units, chance may turn off all
         measured = f"{share:.0%} of a hidden layer's units are 0 for all conditions"
         remedy = 'kh.WeightGenerator(spec, activation="gelu")'
         yield Finding("dead_units", found, row["name"], measured, why, remedy, share)
 
 
 def frozen(f):
+    """Generators, and layers in front of them, of which nothing is trained."""
     why = "What is frozen does not learn."
-    for row in f.generators:
-        if not row["parameters"]:
-            continue
-        remedy = f"model.get_layer({row['name']!r}).trainable = True  # then compile again"
-        if not row["trainable"]:
-            measured = "none of its variables is trained"
-            # Random vectors that stay as they are may do.
-            found = "look" if row["frozen"] == ["embeddings"] else "bad"
-            yield Finding("frozen", found, row["name"], measured, why, remedy)
-        elif row["frozen"]:
+    rows = [row for row in f.generators if row["parameters"]]
+    makers = [row for row in rows if not row["in_front"]]
+    still = [row["name"] for row in rows if not row["trainable"]]
+    if still:
+        # Random vectors that stay as they are may do, and one generator of several.
+        found = "look" if any(row["trainable"] for row in makers) else "bad"
+        remedy = f"for name in {still}: model.get_layer(name).trainable = True  # then compile"
+        if not f.subject.model.trainable:
+            remedy = "model.trainable = True  # then compile again"
+        where = shortened(still, ", ")
+        yield Finding("frozen", found, where, "no variable is trained", why, remedy)
+    for row in rows:
+        if row["trainable"] and row["frozen"]:
             measured = f"not trained: {', '.join(row['frozen'])}"
+            remedy = f"model.get_layer({row['name']!r}).trainable = True  # then compile again"
             yield Finding("frozen", "look", row["name"], measured, why, remedy)
-        else:
-            measured = f"{row['trainable']:,} parameters are trained"
-            yield Finding("frozen", "good", row["name"], measured, why)
+    if not still:
+        trained = sum(row["trainable"] for row in rows)
+        names = shortened([row["name"] for row in rows], ", ")
+        yield Finding("frozen", "good", names, f"{trained:,} parameters are trained", why)
 
 
 def normalization(f):
@@ -114,7 +123,7 @@ def step(f):
     if change is None or change["ratio"] is None or not change["compiled"]:
         return
     ratio, plain = change["ratio"], change["plain_ratio"]
-    why = "A step of the size of the weights destroys them; one of their rounding does nothing."
+    why = "Steps as large as the weights destroy them; steps below their rounding do nothing."
     beside = "" if plain is None else f", of the plain target by {plain:.1g}"
     measured = f"a step changes weights by {ratio:.1g} of their size{beside}"
     found, remedy = "good", ""

@@ -5,7 +5,7 @@ from keras_hypernet.diagnosis.measures import distance
 from keras_hypernet.utils.tables import shortened
 
 START = 'kh.WeightGenerator(spec, initialization="bias_hyper_init")'
-ENCODED = "conditioning = kh.UnitNormEncoding()(conditioning)"
+ENCODED = "conditioning = kh.UnitNormEncoding(low, high)(conditioning)  # their range"
 TRAINED = 50  # steps after which a model is no longer at its start
 
 
@@ -19,8 +19,8 @@ def finite(f):
     why = "No step can mend weights that are not finite."
     broken = [row["name"] for row in f.tensors if not row["finite"]]
     if f.broken_data:
-        name = f.broken_data[0]
-        measured = "NaN or infinite numbers in the data"
+        name, row = f.broken_data[0]
+        measured = f"a number in row {row} is NaN or infinite"
         why = "Numbers that are not finite make all weights so, in one step."
         yield Finding(
             "finite", "bad", f"`{name}`", measured, why, f"{name} = np.nan_to_num({name})"
@@ -67,7 +67,7 @@ def one_sign(f):
     if f.parts.bounds:
         measured = f"weights pass through `{f.parts.bounds[0]}`"
         why = "A bounded or rectified output keeps weights out of part of their range."
-        remedy = f"weights = generator(conditioning)  # without the layer {f.parts.bounds[1]!r}"
+        remedy = f"weights = generator(conditioning)  # no activation in {f.parts.bounds[1]!r}"
         yield Finding("one_sign", "look", f.parts.bounds[1], measured, why, remedy)
     elif kernels:
         yield Finding("one_sign", "good", "all kernels", "of both signs", why)

@@ -56,6 +56,16 @@ CHECKS = (  # causes before what they bring about
     coverage,
     cost,
 )
+EFFECT = ("sensitivity", "response", "inputs", "step", "proportional", "directions")
+CONSEQUENCES = {  # what may look wrong because something before it is
+    "finite": [check.__name__ for check in CHECKS[1:]] + ["response"],
+    "frozen": [*EFFECT, "gradients"],
+    "equal_conditions": ["sensitivity", "response", "inputs", "directions"],
+    "condition_size": ["step", "response", "proportional"],
+    "step": ["spread", "signals", "repeated", "gradients", "dead_units", "one_sign"],
+    "one_sign": ["spread", "signals", "repeated"],
+    "gradients": ["dead_units", *EFFECT],
+}
 WIDTH = 110  # of the text that is printed
 STYLES = {"bad": "bold red", "look": "yellow", "good": "green"}
 
@@ -75,6 +85,7 @@ class Diagnosis(Tabular):
     def __init__(self, name, figures):
         self.name = name
         findings = [each for check in CHECKS for each in _together(check(figures))]
+        findings = _without_consequences(findings, figures.steps > 0)
         self.findings: tuple[Finding, ...] = tuple(
             sorted(findings, key=lambda found: LEVELS.index(found.level))
         )
@@ -131,6 +142,16 @@ def _finite(nest):
     if isinstance(nest, (list, tuple)):
         return [_finite(value) for value in nest]
     return None if isinstance(nest, float) and not math.isfinite(nest) else nest
+
+
+def _without_consequences(findings, trained):
+    """Findings without doubtful ones that a bad one explains."""
+    bad, explained = {finding.check for finding in findings if finding.level == "bad"}, set()
+    for cause, consequences in CONSEQUENCES.items():
+        # At the start, what a step does has not happened.
+        if cause in bad - explained and (trained or cause != "step"):
+            explained.update(consequences)
+    return [f for f in findings if f.level == "good" or f.check not in explained]
 
 
 def _together(findings):

@@ -2,12 +2,11 @@
 
 import keras
 import numpy as np
-from keras import ops, tree
 
 from keras_hypernet.diagnosis import measures
 from keras_hypernet.diagnosis.generator_figures import GeneratorFigures
 from keras_hypernet.diagnosis.input_figures import InputFigures
-from keras_hypernet.diagnosis.parts import ROLES, Parts
+from keras_hypernet.diagnosis.parts import ROLES
 from keras_hypernet.diagnosis.steps import Steps
 from keras_hypernet.diagnosis.tensor_figures import TensorFigures
 from keras_hypernet.models.kernel_count import kernel_count
@@ -24,7 +23,6 @@ class Figures:
 
     def __init__(self, subject, runs):
         self.subject, self.runs = subject, runs
-        self.parts = Parts(subject.graph)
         self.steps = subject.steps
         self.conditions = {
             "given": subject.number,
@@ -33,13 +31,14 @@ class Figures:
         }
         self.now = runs.weights()
         steps = Steps(subject, runs)
+        self.parts = steps.parts
         self.step = steps.step() if subject.batch else None
         signals, self.plain, plain_after = steps.plain_step()
         self.after = self.after_adam = None
         if self.step is not None and self.step.finite:
             self.after = runs.weights(values=self.step.after)
             self.after_adam = runs.weights(values=self.step.after_adam)
-        self.broken_data = self._broken_data()
+        self.broken_data = subject.broken
         self.zero_products = runs.zero_products()
         shapes, after = self.parts.shapes, self.step.after_adam if self.after else None
         self.tensors = TensorFigures(runs.tensors, shapes, self.now, self.plain).rows()
@@ -50,21 +49,6 @@ class Figures:
         self.all = self._all()
         generated, every = kernel_count(subject.graph)
         self.kernels = {"generated": generated, "all": every}
-
-    def _broken_data(self):
-        """The arguments that have numbers which are not finite."""
-        batch = self.subject.batch
-        arrays = {"conditioning": list(self.subject.conditions.values()), "inputs": [], "y": []}
-        if batch is not None:
-            for value, array in batch.inputs.items():
-                own = value in self.subject.conditions
-                arrays["conditioning" if own else "inputs"].append(array)
-            arrays["y"] = [] if batch.y is None else tree.flatten(batch.y)
-        return [
-            name
-            for name, several in arrays.items()
-            if not all(measures.is_finite(ops.convert_to_numpy(array)) for array in several)
-        ]
 
     def _signals(self, plain):
         if self.step is None:

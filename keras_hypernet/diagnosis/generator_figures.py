@@ -32,7 +32,7 @@ class GeneratorFigures:
             found.append(
                 {
                     "name": group.name,
-                    "in_front": group.generator is None and len(self.parts.groups) > 1,
+                    "in_front": group.in_front,
                     "parameters": sum(math.prod(v.shape) for v in variables),
                     "trainable": sum(math.prod(v.shape) for v in variables if v.trainable),
                     "frozen": group.frozen_roles(),
@@ -41,7 +41,8 @@ class GeneratorFigures:
                     "contraction": described.get("contraction"),
                     "floats": self._floats(group, described),
                     "arriving": arriving.get(group.name),
-                    "dead_units": dead.get(group.name),
+                    "dead_units": dead.get(group.name, (None, None))[0],
+                    "units": dead.get(group.name, (None, None))[1],
                     "gradients": gradients.get(group.name),
                     "one_row_normalized": group.normalizes and self._one_row(group),
                 }
@@ -49,7 +50,7 @@ class GeneratorFigures:
         return found
 
     def _dead_units(self):
-        """`{generator: share of units that are 0 for all conditions, in the worst layer}`."""
+        """`{generator: (share of units that are 0 for all conditions, units)}` of the worst layer."""
         outputs = {}
         for layer, output in self.runs.hidden():
             rows = np.abs(output).reshape(-1, output.shape[-1]).max(axis=0)
@@ -58,9 +59,9 @@ class GeneratorFigures:
         found = {}
         for layer, largest in outputs.values():
             group = self.parts.group_of(layer)
-            if group is not None:
-                share = float(np.mean(largest == 0))
-                found[group.name] = max(share, found.get(group.name, 0.0))
+            if group is not None and not group.is_head:  # zero weights are no dead units
+                share = (float(np.mean(largest == 0)), len(largest))
+                found[group.name] = max(share, found.get(group.name, (0.0, 0)))
         return found
 
     def _gradients(self):

@@ -33,22 +33,29 @@ class InputFigures:
             "equal": bool(len(array) > 1 and (array == array[:1]).all()),
         }
         if row["ids"]:
-            return row
+            return {**row, **self._reached(value, array, np.roll(array, 1, axis=0))}
         center = array.mean(axis=0)
         row["size"] = measures.size(array)
         row["together"] = measures.ratio(measures.size(array - center), measures.size(array))
         # Another condition's, or the same with noise where there is no other.
         other = np.roll(array, 1, axis=0) if len(array) > 1 else array + measures.size(array)
-        row["change"], row["curvature"] = self._effect(value, array, other)
-        row["change_after"] = None
-        if self.after is not None and not row["change"]:
-            row["change_after"], row["curvature"] = self._effect(value, array, other, self.after)
+        row.update(self._reached(value, array, other))
         row["slope"] = self._slope(value, array) if row["change"] else None
+        sizes = [measures.size(each) for each in array]
+        row["range"] = measures.ratio(max(sizes), min(sizes)) or float("inf")
         return row
+
+    def _reached(self, value, array, other):
+        """What another value of an input changes, now or after a step."""
+        change, curvature = self._effect(value, array, other)
+        after = None
+        if self.after is not None and not change:
+            after, curvature = self._effect(value, array, other, self.after)
+        return {"change": change, "curvature": curvature, "change_after": after}
 
     def _effect(self, value, array, other, values=()):
         """`(change of weights by their size, second difference by the first)` of an input."""
-        middle = (array + other) / 2
+        middle = (array + other) / 2 if array.dtype.kind == "f" else array
         ends = [self._with(value, x, values) for x in (array, middle, other)]
         first = measures.size(ends[2] - ends[0])
         second = measures.size(ends[2] - 2 * ends[1] + ends[0])
@@ -64,5 +71,6 @@ class InputFigures:
 
     def _with(self, value, array, values=()):
         """Weights with other values of one input of the conditioning."""
-        conditions = {**self.subject.conditions, value: array.astype("float32")}
+        given = self.subject.conditions
+        conditions = {**given, value: array.astype(given[value].dtype)}
         return measures.joined(self.runs.weights(conditions, values))

@@ -60,11 +60,6 @@ def repeated(matrix, axis):
     return float(np.mean(cosines.max(axis=1) > 0.99)) if len(vectors) > 1 else 0.0
 
 
-def is_finite(array):
-    """Whether all numbers are finite, where they may be anything else."""
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
-
-
 def one_sign(array):
     """Whether no two numbers have unlike signs, and one is not zero."""
     return bool((np.min(array) >= 0 or np.max(array) <= 0) and np.any(array))

@@ -13,34 +13,43 @@ from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.layers.planned_weights import PlannedWeights
 from keras_hypernet.models.calls import ModelCall, values_in
 from keras_hypernet.models.graph_reader import before
-from keras_hypernet.models.weight_sources import weight_sources
+from keras_hypernet.models.weight_sources import SOURCES, weight_sources
 from keras_hypernet.utils import keras_internals
 
 BOUNDED = ("relu", "sigmoid", "hard_sigmoid", "tanh", "softmax", "relu6", "hard_tanh")
 ROLES = ("head", "head_bias", "trunk", "embeddings")  # of a generator's variables
-_EMBEDDINGS = (ConditionEmbedding, keras.layers.Embedding, ChunkSet, LayerwiseWeightGenerator)
+EMBEDDINGS = (ConditionEmbedding, keras.layers.Embedding, ChunkSet, LayerwiseWeightGenerator)
 
 
 class Group:
-    """A generator, or layers of one's own in front of weights.
+    """A generator, or a layer of one's own that makes weights or conditions.
 
     `roles` is `{"head", "head_bias", "trunk" or "embeddings": [variables]}`.
+
+    Args:
+        name: Its name in the graph.
+        layer: The layer.
+        heads: The layers inside that put weights out, or itself.
+        in_front: Whether it makes no weights itself.
     """
 
-    def __init__(self, name, layers, heads, generator=None):
-        self.name, self.layers, self.generator = name, layers, generator
-        inside = [inner for layer in layers for inner in keras_internals.layers_in(layer)]
-        self.ids = {id(layer) for layer in inside}
-        hidden = [layer for layer in inside if isinstance(layer, HiddenLayer)]
-        chunked = any(isinstance(layer, ChunkSet) for layer in inside)
-        self.normalizes = not chunked and any(layer.batch_normalization for layer in hidden)
+    def __init__(self, name, layer, heads, in_front=False):
+        self.name, self.layer, self.in_front = name, layer, in_front
+        self.generator = layer if isinstance(layer, Generator) else None
+        inside = keras_internals.layers_in(layer)
+        self.ids = {id(inner) for inner in inside}
+        hidden = [inner for inner in inside if isinstance(inner, HiddenLayer)]
+        chunked = any(isinstance(inner, ChunkSet) for inner in inside)
+        of_batch = any(inner.batch_normalization for inner in hidden)
+        of_batch = of_batch or isinstance(layer, keras.layers.BatchNormalization)
+        self.normalizes = of_batch and not chunked
         self.features = hidden[-1].units if hidden else None
         self.roles = {}
         heads = {id(inner) for head in heads for inner in keras_internals.layers_in(head)}
-        for layer in layers:
-            for owner, variable in keras_internals.parameters(layer):
-                role = _role(owner, variable, id(owner) in heads)
-                self.roles.setdefault(role, []).append(variable)
+        self.is_head = id(layer) in heads
+        for owner, variable in keras_internals.parameters(layer):
+            role = _role(owner, variable, id(owner) in heads)
+            self.roles.setdefault(role, []).append(variable)
 
     @property
     def variables(self):
@@ -58,8 +67,8 @@ class Group:
 class Parts:
     """Reads a `CallGraph`.
 
-    `groups` has a `Group` for each generator, and one for all layers of one's own in front of
-    weights. `shapes` is `{name of a generated kernel: (inputs, outputs)}`.
+    `groups` has a `Group` for each generator, and for each layer of one's own that makes weights or
+    conditions. `shapes` is `{name of a generated kernel: (inputs, outputs)}`.
     """
 
     def __init__(self, graph):
@@ -68,13 +77,11 @@ class Parts:
         self.groups = []
         for call in calls:
             if not any(call.operation is group.generator for group in self.groups):
-                layer = call.operation
-                self.groups.append(Group(call.name, [layer], heads_of(layer), layer))
-        own = self._own_layers()
-        if own:
-            # Of weights that no generator makes, the last layer is the head.
-            heads = [] if calls else own[-1:]
-            self.groups.append(Group(own[-1].name, own, heads))
+                self.groups.append(Group(call.name, call.operation, heads_of(call.operation)))
+        heads = self._own_heads()
+        for call in self.own_calls():
+            own = [call.operation] if id(call.operation) in heads else []
+            self.groups.append(Group(call.name, call.operation, own, in_front=not own))
         self.bounds = self._bounds()
         self.shapes = {}
         for made in weight_sources(graph):
@@ -83,18 +90,34 @@ class Parts:
                     outputs = math.prod(tensor.shape[axis] for axis in tensor.output_axes)
                     self.shapes[tensor.name] = (tensor.size // outputs, outputs)
 
-    def _own_layers(self):
-        """Layers with variables that make weights or conditions, and are no generators."""
-        taken = [[call.args, call.kwargs] for call in self.graph.calls_of(Generator)]
-        taken += [call.weights for call in self.graph.calls_of(HyperLayer)]
+    def own_calls(self, nest=None):
+        """The first calls of layers with parameters that are no generators, before weights.
+
+        Args:
+            nest: What they make, in place of all weights and conditions.
+        """
+        if nest is None:
+            nest = [[call.args, call.kwargs] for call in self.graph.calls_of(Generator)]
+            nest += [call.weights for call in self.graph.calls_of(HyperLayer)]
         kinds = (Generator, PlannedWeights, HyperLayer)
         found = {}
-        for call in self.graph.calls_before(taken):
+        for call in self.graph.calls_before(nest):
             layer = call.operation
             skipped = isinstance(layer, kinds) or isinstance(call, ModelCall)
             if not skipped and isinstance(layer, keras.layers.Layer) and layer.weights:
-                found[id(layer)] = layer
-        return [layer for layer in found.values() if keras_internals.parameters(layer)]
+                found.setdefault(id(layer), call)
+        return [c for c in found.values() if keras_internals.parameters(c.operation)]
+
+    def _own_heads(self):
+        """Ids of the last layers before weights that no generator makes."""
+        found = set()
+        for call in self.graph.calls_of(HyperLayer):
+            for weights in values_in(call.weights):
+                own = self.own_calls(weights)
+                makers = self.graph.calls_before(weights)
+                if own and not any(isinstance(maker.operation, SOURCES) for maker in makers):
+                    found.add(id(own[-1].operation))
+        return found
 
     def _bounds(self):
         """`(activation, name of the layer)` between heads and layers that take weights, or `()`."""
@@ -107,14 +130,11 @@ class Parts:
             if isinstance(layer, keras.layers.ReLU):
                 return "relu", layer.name
             function = getattr(getattr(layer, "activation", None), "__name__", None)
-            is_last = isinstance(layer, keras.layers.Activation) or layer is self._last_own(calls)
+            group = self.group_of(layer)
+            is_last = isinstance(layer, keras.layers.Activation) or (group and group.is_head)
             if is_last and function in BOUNDED:
                 return function, layer.name
         return ()
-
-    def _last_own(self, calls):
-        layers = [c.operation for c in calls if isinstance(c.operation, keras.layers.Dense)]
-        return layers[-1] if layers else None
 
     def group_of(self, layer):
         """The group that a layer is in, or `None`."""
@@ -145,5 +165,5 @@ def heads_of(generator):
 def _role(owner, variable, is_head):
     if is_head:
         return "head" if len(variable.shape) > 1 else "head_bias"
-    own = isinstance(owner, _EMBEDDINGS)
+    own = isinstance(owner, EMBEDDINGS)
     return "embeddings" if own else "trunk"

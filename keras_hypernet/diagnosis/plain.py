@@ -42,8 +42,9 @@ class PlainTarget:
     def drawn(self, number):
         """Draws `(number, total)` of each piece of weights, by their own initializers."""
         return [
-            ops.convert_to_tensor(np.stack([_draw(spec, seed) for seed in range(number)]))
-            for _, spec in self.slots.values()
+            # Equal specs get other draws: equal layers would multiply one direction.
+            ops.convert_to_tensor(np.stack([_draw(s, 1000 * i + place) for i in range(number)]))
+            for place, (_, s) in enumerate(self.slots.values())
         ]
 
     def put(self, flats, rows):
@@ -91,8 +92,7 @@ def _slot(weights, spec):
 
 
 def _draw(spec, seed):
-    start = BiasHyperInit()
-    drawn = []
+    start, drawn = BiasHyperInit(), []
     for i, tensor in enumerate(spec):
         initializer = start.initializer_of(tensor)
         try:

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_hypernet.diagnosis.parts import EMBEDDINGS, Parts
 from keras_hypernet.diagnosis.runs import flat_rows
-from keras_hypernet.generators.conditioning_features import ConditioningFeatures
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.layers.hyper_layer import HyperLayer
-from keras_hypernet.models.calls import filled, made_by, values_in
+from keras_hypernet.models.calls import filled
 from keras_hypernet.models.graph_reader import run
 from keras_hypernet.utils import backend, keras_internals
 from keras_hypernet.utils.functional_call import outputs_with
@@ -47,6 +47,7 @@ class Steps:
 
     def __init__(self, subject, runs):
         self.subject, self.runs, self.graph = subject, runs, subject.graph
+        self.parts = Parts(subject.graph)
 
     def step(self):
         """A `Step` of the model on its batch."""
@@ -61,7 +62,7 @@ class Steps:
                 calls = self.graph.calls_before([self.graph.output])
                 with observing() as seen:
                     tensors = run(calls, given, training=True)
-                arriving.extend(_arriving(calls, tensors))
+                arriving.extend(self._arriving(calls, tensors))
                 signals = self._signals(seen, names)
                 return self._loss(tensors), [signals, [size for _, size in arriving]]
 
@@ -170,6 +171,22 @@ class Steps:
                 found[id(layer)] = call.name if own else f"{call.name}/{layer.name}"
         return found
 
+    def _arriving(self, calls, tensors):
+        """`[(name of a generator, size of the vectors that it gets)]`.
+
+        Layers in front stand for what they feed, a trunk of several generators too: they scale.
+        """
+        found = []
+        own = {id(group.layer) for group in self.parts.groups if group.generator is None}
+        for call in calls:
+            if id(call.operation) not in own and not isinstance(call.operation, Generator):
+                continue
+            scaled = self.parts.own_calls(call.args[:1])
+            given = _floats(filled(call.args[:1], tensors))
+            if all(isinstance(c.operation, EMBEDDINGS) for c in scaled):
+                found += [(call.name, _size(tensor)) for tensor in given[:1]]
+        return found
+
     def _loss(self, tensors):
         outputs, batch = filled(self.graph.output, tensors), self.subject.batch
         model = self.subject.model
@@ -228,20 +245,3 @@ def _stand_in(output):
     output = ops.cast(output, "float32")
     noise = np.random.default_rng(0).normal(size=tuple(output.shape))
     return ops.mean(ops.square(output - ops.convert_to_tensor(noise, "float32")))
-
-
-def _arriving(calls, tensors):
-    """`[(name of a generator, size of the vectors that it gets)]`.
-
-    A trunk that several generators have in common stands for these: it scales what it puts out.
-    """
-    found = []
-    for call in calls:
-        if not isinstance(call.operation, (Generator, ConditioningFeatures)):
-            continue
-        makers = [made_by(value) for value in values_in(call.args[:1])]
-        if any(maker and isinstance(maker.operation, ConditioningFeatures) for maker in makers):
-            continue
-        given = _floats(filled(call.args[:1], tensors))
-        found += [(call.name, _size(tensor)) for tensor in given[:1]]
-    return found

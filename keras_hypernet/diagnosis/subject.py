@@ -47,7 +47,8 @@ class Subject:
 
     `graph` is its `CallGraph`, `conditions` are `{Value: array}` of at most `CONDITIONS` different
     conditions, `chosen` which of the given ones they are, `names` their inputs' names, `unused` the
-    names of inputs that nothing depends on, `batch` is a `Batch`, or `None` without data.
+    names of inputs that nothing depends on, `batch` is a `Batch`, or `None` without data. `broken`
+    is `[(argument, its first row with a number that is not finite)]`, of all rows.
     """
 
     def __init__(self, model, conditioning, inputs=None, y=None):
@@ -65,6 +66,7 @@ class Subject:
         checks.require(conditioning is not None, "conditioning", "be given", conditioning)
         given = conditions_of(self.graph, conditioning)
         every = {value: ops.convert_to_numpy(tensor) for value, tensor in given.items()}
+        self.broken = _broken("conditioning", every.values())
         number = number_of(every)
         first, _ = distinct_rows(list(every.values()))
         first = np.sort(first)
@@ -117,6 +119,7 @@ class Subject:
         (rows,) = rows
         given = [] if y is None else tree.flatten(y)
         targets = [checks.numpy_array("y", array) for array in given]
+        self.broken += _broken("inputs", data.values()) + _broken("y", targets)
         groups, own = self._groups(every, rows)
         values = {v: a[own] for v, a in data.items()}
         if self.tasks:
@@ -177,6 +180,14 @@ class Subject:
 def _spread(number, wanted):
     """Indices of at most so many of a number, evenly spread."""
     return np.unique(np.linspace(0, number - 1, min(number, wanted)).round().astype(int))
+
+
+def _broken(argument, arrays):
+    """`[(argument, row)]` of the first number that is not finite, or nothing."""
+    for array in arrays:
+        if array.dtype.kind in "fc" and array.size and not np.isfinite(array).all():
+            return [(argument, int(np.argwhere(~np.isfinite(array))[0][0]))]
+    return []
 
 
 def _array(symbol, given):

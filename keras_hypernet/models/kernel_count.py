@@ -19,7 +19,9 @@ def kernel_count(graph):
     What makes weights or a conditioning is no part of the target.
     """
     makes = [[call.args, call.kwargs] for call in graph.calls_of(Generator)]
-    before = {id(call.operation) for call in graph.calls_before(makes)}
+    makes += [call.weights for call in graph.calls_of(HyperLayer)]
+    calls = graph.calls_before(makes)
+    before = {id(c.operation) for c in calls if not isinstance(c.operation, HyperLayer)}
     generated, every = {}, {}
     for call in graph.calls:
         layer = call.operation

@@ -209,6 +209,8 @@ def value_and_gradients(function, tensors):
         tensors: The list. Where the value does not depend on one, its gradient is zero.
     """
     backend = keras.backend.backend()
+    if not tensors:  # PyTorch refuses to have no gradient
+        return function(tensors), []
     if backend == "jax":
         import jax
 
