@@ -746,6 +746,16 @@ BAD = {
         ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), np.ones((3, 2)))),
         ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), 1.0)),
     ],
+    "plot": [
+        ("model", lambda: kh.plot.weights(unbuilt(), VECTORS)),
+        ("names", lambda: kh.plot.weights(built(), VECTORS, names="layer_0/kernel")),
+        ("conditioning", lambda: kh.plot.weights(built(), np.ones((2, 7)))),
+        ("diagnosis", lambda: kh.plot.overview({})),
+        ("name", lambda: kh.plot.filters(built(), VECTORS, name=3)),
+        ("inputs", lambda: kh.plot.interpolation(built(), VECTORS[:1], VECTORS[:1], "x")),
+        ("steps", lambda: kh.plot.interpolation(built(), VECTORS[:1], VECTORS[:1], X, steps=1)),
+        ("model", lambda: kh.plot.conditions("users")),
+    ],
     "head_masks": [
         ("heads", lambda: kh.head_masks(SPEC, 2)),
         ("heads", lambda: kh.head_masks(SPEC, [[]])),

@@ -104,6 +104,8 @@ PARTS = [
     ("Operation", "_remat_mode", None, "rematerialized"),
     ("Trainer", "_compile_loss", None, "own_compiled_loss"),
     ("Optimizer", "_learning_rate", None, "optimizer_like"),
+    ("Layer", "_losses", None, "own_losses_kept"),
+    ("Layer", "_loss_ids", None, "own_losses_kept"),
     ("CompileLoss", "_user_loss", None, "own_compiled_loss"),
     ("CompileLoss", "_user_loss_weights", None, "own_compiled_loss"),
     ("CompileLoss", "output_names", None, "own_compiled_loss"),

@@ -41,8 +41,6 @@ def condition_size(f):
 
     worst = max(known, key=lambda row: distance(row["arriving"]))
     found = level(worst["arriving"], 5, 30)
-    if found == "bad" and any(row["in_front"] and row["trainable"] for row in f.generators):
-        found = "look"  # layers that are trained make them, and may make them larger
     measured = f"vectors of size {worst['arriving']:.2g} arrive"
     remedy = ENCODED if not worst["arriving"] else SCALED
     yield Finding("condition_size", found, worst["name"], measured, why, remedy, worst["arriving"])

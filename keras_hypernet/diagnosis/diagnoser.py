@@ -8,7 +8,7 @@ from keras_hypernet.diagnosis.diagnosis import Diagnosis
 from keras_hypernet.diagnosis.figures import Figures
 from keras_hypernet.diagnosis.runs import Runs
 from keras_hypernet.diagnosis.subject import Subject
-from keras_hypernet.utils import backend, keras_internals
+from keras_hypernet.utils import backend, checks, keras_internals
 from keras_hypernet.utils.types import Nest
 
 
@@ -66,6 +66,7 @@ def diagnose(
     (https://openreview.net/forum?id=H1lma24tPB); Ortiz et al., 2024, Magnitude Invariant
     Parametrizations Improve Hypernetwork Learning (https://arxiv.org/abs/2304.07645).
     """
+    checks.instance("model", model, keras.Model)
     with backend.kept_randomness(), keras_internals.own_losses_kept(model):
         subject = Subject(model, conditioning, inputs, y)
         return Diagnosis(subject.model.name, Figures(subject, Runs(subject)))

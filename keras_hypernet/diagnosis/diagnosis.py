@@ -61,7 +61,7 @@ CONSEQUENCES = {  # what may look wrong because something before it is
     "finite": [check.__name__ for check in CHECKS[1:]] + ["response"],
     "frozen": [*EFFECT, "gradients"],
     "equal_conditions": ["sensitivity", "response", "inputs", "directions"],
-    "condition_size": ["step", "response", "proportional"],
+    "condition_size": ["step", "response", "proportional", "spread", "signals"],
     "step": ["spread", "signals", "repeated", "gradients", "dead_units", "one_sign"],
     "one_sign": ["spread", "signals", "repeated"],
     "gradients": ["dead_units", *EFFECT],

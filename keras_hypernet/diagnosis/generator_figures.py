@@ -50,7 +50,7 @@ class GeneratorFigures:
         return found
 
     def _dead_units(self):
-        """`{generator: (share of units that are 0 for all conditions, units)}` of the worst layer."""
+        """`{generator: (share of units that are 0 for all conditions, units)}`, the worst ones."""
         outputs = {}
         for layer, output in self.runs.hidden():
             rows = np.abs(output).reshape(-1, output.shape[-1]).max(axis=0)

@@ -132,8 +132,7 @@ class Steps:
         Several draws make its figures less a matter of chance.
         """
         batch = self.subject.batch
-        shared = any(call.operation.shared for call in self.graph.calls_of(HyperLayer))
-        rows = 1 if shared else DRAWS if batch is None else len(batch.conditions)
+        rows = 1 if self.subject.shared else DRAWS if batch is None else len(batch.conditions)
         return min(DRAWS, rows), rows
 
     @property
@@ -197,7 +196,15 @@ class Steps:
         with keras_internals.own_compiled_loss(model):
             # The data alone: a loss that reads `x` gets what `fit` hands on.
             x = [ops.convert_to_tensor(a) for a in batch.inputs.values()]
-            loss = model.compute_loss(x=x, y=batch.y, y_pred=outputs, training=True)
+            try:
+                loss = model.compute_loss(x=x, y=batch.y, y_pred=outputs, training=True)
+            except Exception as error:  # of Keras, of a backend, or of a loss of one's own
+                shapes = tree.map_structure(lambda a: tuple(a.shape), (batch.y, outputs))
+                raise ValueError(
+                    "`y` must be what the compiled loss takes beside the model's outputs. "
+                    f"Received: shapes {shapes[0]} of y and {shapes[1]} of outputs, and from the "
+                    f"loss: {error}"
+                ) from error
         return ops.cast(loss, "float32") * self.loss_scale
 
     def stepped(self, variables, values, gradients, optimizer=None):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_hypernet.continual.model_of_tasks import ModelOfTasks
+from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.calls import values_in
 from keras_hypernet.models.graph_reader import (
     CallGraph,
@@ -76,6 +77,7 @@ class Subject:
         self.number, self.different = number, len(first)
         symbols = dict(zip(self.graph.inputs, self.network.inputs))
         self.symbols = {value: symbols[value] for value in self.graph.inputs}
+        self.shared = any(call.operation.shared for call in self.graph.calls_of(HyperLayer))
         self.names = {value: symbols[value].name for value in self.conditions}
         self.batch = None
         if inputs is not None or not self._others():  # conditions may be all that there is
@@ -106,7 +108,8 @@ class Subject:
 
     def static_rows(self, value):
         """The number of rows that an input has for ever, or `None`."""
-        return self.symbols[value].shape[0]
+        rows = self.symbols[value].shape[0]
+        return 1 if rows is None and self.shared and value in self.conditions else rows
 
     def _batch(self, every, inputs, y):
         data = self.data(inputs)
@@ -159,7 +162,7 @@ class Subject:
 
     def _groups(self, every, rows):
         """`(rows of the conditions, rows of the data)` that a batch takes."""
-        static = {self.static_rows(value) for value in every} | {None}
+        static = {self.static_rows(value) for value in self.conditions} | {None}
         if self.tasks or static == {1, None}:
             return np.array([0]), _spread(rows, ROWS)
         number = number_of(every)
@@ -222,11 +225,10 @@ def _without(conditioning, unused, graph):
 
 def _rows_of(y, places):
     """A tensor of the rows of targets, from `{number of rows: indices}`."""
-    y = np.asarray(y)
-    if len(y) not in places:
+    if not y.shape or len(y) not in places:
         raise ValueError(
-            "`y` must have a row for each row of `inputs`, or for each condition. Received: "
-            f"{len(y)} rows of y, not {' or '.join(map(str, places))}"
+            "`y` must have a row for each row of `inputs`, or for each condition: "
+            f"{' or '.join(map(str, places))}. Received: shape {y.shape}"
         )
     return ops.convert_to_tensor(y[places[len(y)]])
 
@@ -238,6 +240,11 @@ def _vectors(model, ids):
 def _ids_of_tasks(model, conditioning):
     names = [conditioning] if isinstance(conditioning, str) else conditioning
     if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
+        if not model.task_names:
+            raise ValueError(
+                "`conditioning` must have names of tasks, and none has begun: call "
+                f"`begin_task(name)` first, or give ids. Received: {names}"
+            )
         unknown = [name for name in names if name not in model.task_names]
         if unknown:
             raise ValueError(

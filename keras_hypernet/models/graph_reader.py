@@ -241,6 +241,8 @@ def _tensor(symbol, given):
         )
     if takes_ids:
         checks.int_tensor(f"conditioning[{symbol.name!r}]", given)
+    if len(given.shape) == len(symbol.shape) - 1 and symbol.shape[-1] == 1:  # as Keras does
+        given = given[..., None]
     shape = tuple(given.shape)
     if not checks.fits(shape, symbol.shape):
         raise ValueError(
