@@ -8,6 +8,7 @@ import pytest
 
 import keras_hypernet as kh
 from keras_hypernet.diagnosis.diagnoser import diagnose
+from keras_hypernet.utils import keras_internals
 from tests.backend import BACKEND
 from tests.healthy_cases import HEALTHY, SIZE, VECTORS, Healthy, compiled
 
@@ -51,7 +52,7 @@ def values(variables):
 
 def state(model):
     """All that a model has, and what random numbers come from."""
-    optimizer, loss = getattr(model, "optimizer", None), getattr(model, "_compile_loss", None)
+    optimizer, loss = getattr(model, "optimizer", None), keras_internals.compiled_loss(model)
     own = {
         "variables": values(model.variables),
         "optimizer": values(optimizer.variables if optimizer else []),
@@ -65,7 +66,7 @@ def state(model):
         ],
         "losses": len(model.losses),
         "trainable": [variable.trainable for variable in model.variables],
-        "layers": len(list(model._flatten_layers())),
+        "layers": len(keras_internals.layers_in(model)),
         "random": random.getstate(),
         "numpy": np.random.get_state()[1:],
     }

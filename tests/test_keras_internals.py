@@ -102,7 +102,7 @@ PARTS = [
     (f"{COMMON}.global_state", "set_global_attribute", ("name", "value"), "uninitialized"),
     ("Variable", "_deferred_initialize", (), "initialize"),
     ("Operation", "_remat_mode", None, "rematerialized"),
-    ("Trainer", "_compile_loss", None, "own_compiled_loss"),
+    ("Trainer", "_compile_loss", None, "compiled_loss"),
     ("Optimizer", "_learning_rate", None, "optimizer_like"),
     ("Layer", "_losses", None, "own_losses_kept"),
     ("Layer", "_loss_ids", None, "own_losses_kept"),

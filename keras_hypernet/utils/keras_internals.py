@@ -308,10 +308,15 @@ def before_activation(layer):
     return run
 
 
+def compiled_loss(model):
+    """The loss that a model was compiled with, which is built in its first use; or `None`."""
+    return model._compile_loss
+
+
 @contextlib.contextmanager
 def own_compiled_loss(model):
     """A scope in which a compiled loss that was never used is built without a trace."""
-    loss = model._compile_loss
+    loss = compiled_loss(model)
     if loss is None or loss.built:
         yield
         return
