@@ -109,7 +109,9 @@ class Subject:
     def static_rows(self, value):
         """The number of rows that an input has for ever, or `None`."""
         rows = self.symbols[value].shape[0]
-        return 1 if rows is None and self.shared and value in self.conditions else rows
+        # Where data are conditions, too, the model itself makes one condition of them.
+        single = self.shared and value in self.conditions and bool(self._others())
+        return 1 if rows is None and single else rows
 
     def _batch(self, every, inputs, y):
         data = self.data(inputs)
