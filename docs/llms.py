@@ -18,45 +18,38 @@ KEPT = ("Args", "Call arguments", "Returns", "Example")
 HEAD = """\
 # keras_hypernet
 
-> Hypernetworks for Keras 3 on TensorFlow, JAX and PyTorch. A generator maps a condition to weights, and a
-> target uses these weights on data. Weights are an input of the target's call.
+> Hypernetworks for Keras 3 on TensorFlow, JAX and PyTorch. A generator maps a condition to weights,
+> and a target uses these weights on data. Weights are an input of the target's call.
 
 Below, `import numpy as np`, `import keras` and `import keras_hypernet as kh` have run.
 
-- Which entry: `kh.build` makes a perceptron; `kh.hypernetize` takes a Keras model; `kh.Hyper` takes one layer;
-  `kh.Hypernetwork` puts ids in front of a generator; `kh.ContinualModel` is for tasks one after another.
-- The rows rule: weights have `rows` rows, data has `batch` rows, and `rows` divides `batch`. Data row `b` uses
-  weight row `b // (batch // rows)`. `fit` wants arrays of equal length, or a `kh.GroupedDataset`.
-- Models are functional Keras models: `compile`, `fit`, `save` and `keras.saving.load_model` work as ever.
+- Which entry: `kh.build` makes a perceptron; `kh.hypernetize` takes a Keras model; `kh.Hyper` takes
+  one layer; `kh.Hypernetwork` puts ids in front of a generator; `kh.ContinualModel` is for tasks
+  one after another.
+- The rows rule: weights have `rows` rows, data has `batch` rows, and `rows` divides `batch`. Data
+  row `b` uses weight row `b // (batch // rows)`. `fit` wants arrays of equal length, or a
+  `kh.GroupedDataset`.
+- Models are functional Keras models: `compile`, `fit`, `save` and `keras.saving.load_model` work as
+  ever.
 - If it does not train, `print(kh.diagnose(model, conditions, x, y))` says where and why.
 """
 
 
-def table(name):
-    """A table of `_ext/api_pages.py`, which needs Sphinx to be imported."""
-    tree = ast.parse((DOCS / "_ext" / "api_pages.py").read_text())
-    values = {
-        node.targets[0].id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Dict, ast.List))
-    }
-    shared = {k: ast.literal_eval(v) for k, v in values.items() if isinstance(v, ast.List)}
-    found = values[name]
-    return {
-        ast.literal_eval(key): shared[value.id] if isinstance(value, ast.Name) else value_of(value)
-        for key, value in zip(found.keys, found.values)
-    }
-
-
-def value_of(node):
-    return ast.literal_eval(node)
+def tables():
+    """What `_ext/api_pages.py` assigns, which needs Sphinx to be imported: families and members."""
+    tree, names = ast.parse((DOCS / "_ext" / "api_pages.py").read_text()), {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            code = compile(ast.Expression(node.value), "api_pages.py", "eval")
+            names[node.targets[0].id] = eval(code, {}, names)
+    return names["FAMILIES"], names["MEMBERS"]
 
 
 def signature(found):
     """Arguments and defaults, without annotations."""
     function = found.__init__ if inspect.isclass(found) else found
     parameters = list(inspect.signature(function).parameters.values())
-    parameters = [p.replace(annotation=p.empty) for p in parameters if p.name not in ("self", "cls")]
+    parameters = [p.replace(annotation=p.empty) for p in parameters if p.name != "self"]
     return str(inspect.Signature(parameters))
 
 
@@ -75,8 +68,7 @@ def entry(name, found, members):
     lines = [f"### {name}{signature(found)}", "", text[""]]
     for heading in KEPT:
         if heading in text:
-            body = text[heading]
-            lines += ["", f"{heading}:", body if heading != "Example" else body.strip("\n")]
+            lines += ["", f"{heading}:", text[heading]]
     lines += [""] if members else []
     for member in members:
         function = inspect.getattr_static(found, member)
@@ -91,8 +83,8 @@ def entry(name, found, members):
 
 
 def text():
-    parts, members = [HEAD], table("MEMBERS")
-    for family, names in table("FAMILIES").items():
+    parts, (families, members) = [HEAD], tables()
+    for family, names in families.items():
         parts.append(f"## {family}\n")
         for name in names:
             found = getattr(kh, name)
