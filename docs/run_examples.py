@@ -3,8 +3,8 @@
     python docs/run_examples.py build/examples
     GALLERY_RUNS=build/examples python -m sphinx -W docs build/site
 
-writes `NAME.log`, what an example prints, and `NAME.png`, what it draws, into the folder. The pages
-of the gallery show both. A run that fails ends the script with what it said.
+writes `NAME.log`, the command of an example and what it prints, and `NAME.png`, what it draws, into
+the folder. The pages of the gallery show both. If a run fails, the script ends with what it said.
 """
 
 import argparse
@@ -25,12 +25,13 @@ SETTINGS = {"EXAMPLE_DATA": "digits", "MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL
 
 
 def run(file, backend, folder):
-    """Writes what the example prints and draws; what it said instead, if it failed."""
+    """Writes what the example prints and draws; returns what it said, if it failed."""
     start = time.perf_counter()
+    options = ["--epochs", "1"] + ["--seeds", "0"] * ('"--seeds"' in file.read_text())
     environment = {**os.environ, **SETTINGS, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as place:
         found = subprocess.run(
-            [sys.executable, file, "--epochs", "1"],
+            [sys.executable, file, *options],
             cwd=place,
             env=environment,
             capture_output=True,
@@ -38,7 +39,8 @@ def run(file, backend, folder):
         )
         if found.returncode:
             return f"{backend} {file.name}:\n{found.stdout}{found.stderr}"
-        (folder / f"{file.stem}.log").write_text(f"{found.stdout.strip()}\n")
+        command = f"$ KERAS_BACKEND={backend} python examples/{file.name} {' '.join(options)}"
+        (folder / f"{file.stem}.log").write_text(f"{command}\n{found.stdout.strip()}\n")
         for picture in sorted(Path(place).glob("*.png"))[:1]:
             shutil.copy(picture, folder / f"{file.stem}.png")
     last = found.stdout.strip().rpartition("\n")[2]

@@ -101,8 +101,7 @@ def small_run(runs, name, folder):
     if not runs:
         return []
     printed = (runs / f"{name}.log").read_text().strip()
-    command = f"python examples/{name}.py --epochs 1"
-    blocks = [f"## A small run\n\n`{command}` prints:\n\n```text\n{printed}\n```"]
+    blocks = [f"## A small run\n\n```text\n{printed}\n```"]
     if (runs / f"{name}.png").exists():
         shutil.copy(runs / f"{name}.png", folder / f"{name}_run.png")
         blocks.append(f"It draws:\n\n![A small run of {name}]({name}_run.png)")
