@@ -41,6 +41,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # backends write there which processor they found
 
 highlight_language = "text"  # a block without a language is what code prints
 autodoc_member_order = "bysource"
@@ -61,6 +62,9 @@ intersphinx_mapping = {
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
+
+# What `docs/run_examples.py` wrote: the pages of the gallery show it.
+gallery_runs = os.environ.get("GALLERY_RUNS")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "keras_hypernet"

@@ -22,6 +22,7 @@ import argparse
 from pathlib import Path
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 from _languages import LENGTH, START, WORDS, every_language, sentences, surprise
 
@@ -127,6 +128,19 @@ def surprise_of_each(languages, token_ids):
     return np.stack(each, axis=1)
 
 
+def draw(path, nats):
+    """Nats per word of old users and of the new one."""
+    figure, axes = plt.subplots(figsize=(6, 3))
+    for i, who in enumerate((f"{USERS} users", "new user")):
+        places = np.arange(len(nats)) + 0.4 * i
+        axes.barh(places, [found[i] for found in nats.values()], height=0.38, label=who)
+    axes.set(yticks=np.arange(len(nats)) + 0.2, yticklabels=list(nats), xlabel="nats per word")
+    axes.set_xlim(left=1)
+    axes.invert_yaxis()
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
 def parameters(variables):
     return sum(int(np.prod(v.shape)) for v in variables)
 
@@ -183,13 +197,18 @@ def main():
     after = losses(logits, test.y)
 
     print(f"{'nats per word on text of their own':36}{f'{USERS} users':>11}{'new user':>12}")
-    for name, found in {
-        "no adapter": without,
-        "adapters, before the new user's fit": before,
-        "adapters, after it": after,
-        "least possible": test.least,
-    }.items():
-        print(f"{name:36}{found[old].mean():11.3f}{found[~old].mean():12.3f}")
+    nats = {
+        name: (found[old].mean(), found[~old].mean())
+        for name, found in {
+            "no adapter": without,
+            "adapters, before the new user's fit": before,
+            "adapters, after it": after,
+            "least possible": test.least,
+        }.items()
+    }
+    for name, (of_old, of_new) in nats.items():
+        print(f"{name:36}{of_old:11.3f}{of_new:12.3f}")
+    draw(args.output_dir / "adapter_per_user.png", nats)
     moved = np.abs(after - before)[old].max()
     print(f"the fit of the new user changes the others' losses by {moved:.0e}\n")
 

@@ -1,6 +1,7 @@
 """The code of README and of the pages runs, and prints what they say."""
 
 import ast
+import json
 import re
 import runpy
 import shutil
@@ -78,3 +79,50 @@ def test_every_public_name_and_every_example_has_a_page():
     assert listed("api_pages", "FAMILIES") == sorted(kh.__all__)
     examples = [file.stem for file in (ROOT / "examples").glob("[!_]*.py")]
     assert listed("gallery", "GROUPS") == sorted(examples)
+
+
+def test_the_file_for_assistants_is_that_of_its_script():
+    """After a change of a public docstring: `python docs/llms.py`."""
+    made = runpy.run_path(str(ROOT / "docs" / "llms.py"))["text"]()
+    assert made == (ROOT / "docs" / "llms.txt").read_text()
+
+
+def test_readme_is_short_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    commands = re.search(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1].splitlines()
+    assert [("pytest" in line, "examples/" in line) for line in commands] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+LINK = re.compile(r"""\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)="([^"]+)\"""")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(page):
+    """Sphinx looks at those of the site."""
+    links = [a or b for a, b in LINK.findall((ROOT / page).read_text())]
+    assert links
+    missing = [x for x in links if not x.startswith("http") and not (ROOT / x).exists()]
+    assert not missing
+
+
+def test_every_example_has_a_picture_and_a_thumbnail():
+    for file in (ROOT / "examples").glob("[!_]*.py"):
+        for folder in (ROOT / "docs", ROOT / "docs" / "thumbnails"):
+            assert 1000 < (folder / f"{file.stem}.png").stat().st_size < 60_000, file
+
+
+def test_notebooks_are_stored_without_what_they_print():
+    notebooks = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) == 4
+    for file in notebooks:
+        for cell in json.loads(file.read_text())["cells"]:
+            assert not cell.get("outputs"), file
+            assert cell.get("execution_count") is None, file
+
+
+def test_the_citation_has_the_version():
+    assert f"version: {kh.__version__}\n" in (ROOT / "CITATION.cff").read_text()

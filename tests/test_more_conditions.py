@@ -109,8 +109,8 @@ def outputs(model, ids, x):
 
 
 def recipe():
-    """The three lines of the README."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    """The three lines of the page on conditions."""
+    text = (Path(__file__).parents[1] / "docs" / "conditions.md").read_text()
     return re.search(r"\n(larger = kh\.with_conditions.*?)```", text, re.DOTALL).group(1)
 
 
@@ -118,10 +118,10 @@ def test_the_recipe_is_three_lines():
     assert recipe().count("\n") == 3
 
 
-def run_recipe(model, new_ids, images, labels):
+def run_recipe(model, new_ids, new_x, new_y):
     code = recipe().replace("120", str(MORE))
-    names = {"kh": kh, "model": model, "loss": LOSS}
-    exec(code, names := {**names, "new_ids": new_ids, "images": images, "labels": labels})
+    names = {"kh": kh, "keras": keras, "model": model, "loss": LOSS}
+    exec(code, names := {**names, "new_ids": new_ids, "new_x": new_x, "new_y": new_y})
     return names["larger"]
 
 
