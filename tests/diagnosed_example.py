@@ -2,7 +2,7 @@
 
     python -m tests.diagnosed_example examples/pareto_front.py --epochs 1 --output-dir DIR
 
-Prints a line for each diagnosis, and fails where a finding is above `look`.
+Prints a line for each diagnosis on the error output, and fails where a finding is above `look`.
 """
 
 import functools
@@ -77,9 +77,11 @@ class Diagnosed:
         start = time.perf_counter()
         found = diagnose(model, *parts(model, x, y))
         seconds = time.perf_counter() - start
-        print(f"diagnosis of {model.name} {when}: {found.level}, {seconds:.1f} s", flush=True)
+        print(f"diagnosis of {model.name} {when}: {found.level}, {seconds:.1f} s", file=sys.stderr)
         for each in found.at("bad") + found.at("look"):
-            print(f"    {each.level} {each.check} at {each.where}: {each.measured}", flush=True)
+            print(
+                f"    {each.level} {each.check} at {each.where}: {each.measured}", file=sys.stderr
+            )
         if found.level == "bad":
             self.bad.append(model.name)
         if seconds > SECONDS:

@@ -89,6 +89,8 @@ def inputs(f):
     # An id that is the only input may be of one condition only: `sensitivity` looks at it.
     rows = [row for row in f.inputs if not row["equal"] and (len(f.inputs) > 1 or not row["ids"])]
     known = f.after is not None
+    if f.runs.single:
+        rows = []  # the model makes one condition of whatever it is given
     if f.all["sensitivity"] == 0 and not any(row["change"] or row["change_after"] for row in rows):
         rows = []  # `sensitivity` says it
     for row in rows:

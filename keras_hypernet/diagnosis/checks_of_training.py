@@ -87,11 +87,10 @@ def frozen(f):
     """Generators, and layers in front of them, of which nothing is trained."""
     why = "What is frozen does not learn."
     rows = [row for row in f.generators if row["parameters"]]
-    makers = [row for row in rows if not row["in_front"]]
     still = [row["name"] for row in rows if not row["trainable"]]
     if still:
-        # Random vectors that stay as they are may do, and one generator of several.
-        found = "look" if any(row["trainable"] for row in makers) else "bad"
+        # Something else may be all that is to be trained, such as the vector of a new user.
+        found = "look" if any(row["trainable"] for row in rows) else "bad"
         remedy = f"for name in {still}: model.get_layer(name).trainable = True  # then compile"
         if not f.subject.model.trainable:
             remedy = "model.trainable = True  # then compile again"

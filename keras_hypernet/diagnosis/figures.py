@@ -86,7 +86,7 @@ class Figures:
     def _all(self):
         """Of all generated numbers together."""
         now = measures.joined(self.now)
-        several = len(now) > 1
+        several = len(now) > 1 and not self.runs.single
         conditions = [a.reshape(len(a), -1) for a in self.subject.conditions.values()]
         ids = any(a.dtype.kind in "iub" for a in conditions) or self.subject.embeds
         vectors = np.eye(len(now)) if ids else np.concatenate(conditions, axis=1)

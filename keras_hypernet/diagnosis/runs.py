@@ -27,7 +27,7 @@ AT_ONCE = 2**24  # generated numbers that are in memory at a time
 class Runs:
     """Runs of a `Subject`. No variable of the model is assigned to.
 
-    `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
+    `single` is whether all conditions have the same row of weights, `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
     returns, and `shapes` are theirs by name; both are known after the first run.
     """
 
@@ -38,6 +38,7 @@ class Runs:
         self.variables = list(subject.model.trainable_variables)
         self.calls = self.graph.calls_before([made.values for made in self.made])
         self.tensors, self.shapes = [], {}
+        self.single = False
         self.settled = self._settled()
         self.plain_target = PlainTarget(self.graph, self.made)
 
@@ -91,6 +92,7 @@ class Runs:
         pairs = [*self.settled, *zip(self.variables, values)]
         named = outputs_with(pairs, function)
         rows = len(next(iter(conditions.values())))
+        self.single = rows > 1 and all(len(tensor) == 1 for tensor in named)
         return [flat_rows(tensor, rows) for tensor in named]
 
     def named(self, tensors):

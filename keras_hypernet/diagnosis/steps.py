@@ -181,6 +181,7 @@ class Steps:
             if id(call.operation) not in own and not isinstance(call.operation, Generator):
                 continue
             scaled = self.parts.own_calls(call.args[:1])
+            scaled += [c for c in self.graph.calls_before(call.args[:1]) if _generates(c)]
             given = _floats(filled(call.args[:1], tensors))
             if all(isinstance(c.operation, EMBEDDINGS) for c in scaled):
                 found += [(call.name, _size(tensor)) for tensor in given[:1]]
@@ -233,6 +234,10 @@ def _stepped(optimizer, variables, values, gradients, state=None):
     for _ in range(optimizer.gradient_accumulation_steps or 1):
         optimizer.apply(gradients, copies)
     return [ops.copy(new.value) for new in copies]
+
+
+def _generates(call):
+    return isinstance(call.operation, Generator)
 
 
 def _floats(nest):

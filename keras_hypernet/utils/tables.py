@@ -43,7 +43,7 @@ class Table:
         """Lines without colours, with aligned columns."""
         file = io.StringIO()
         console = rich.console.Console(
-            file=file, width=self.width, color_system=None, highlight=False
+            file=file, width=self.width, color_system=None, highlight=False, force_jupyter=False
         )
         console.print(self.rich())
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
