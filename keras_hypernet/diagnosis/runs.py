@@ -27,8 +27,9 @@ AT_ONCE = 2**24  # generated numbers that are in memory at a time
 class Runs:
     """Runs of a `Subject`. No variable of the model is assigned to.
 
-    `single` is whether all conditions have the same row of weights, `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
-    returns, and `shapes` are theirs by name; both are known after the first run.
+    `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
+    returns, and `shapes` are theirs by name; both are known after the first run. `single` is
+    whether all conditions have the same row of weights.
     """
 
     def __init__(self, subject):
