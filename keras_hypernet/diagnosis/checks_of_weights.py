@@ -82,7 +82,7 @@ def repeated(f):
     worst = max(known, key=lambda row: row["repeated"])
     share = worst["repeated"]
     found = "bad" if share > 0.5 else "look" if share > 0.1 else "good"
-    if found == "bad" and f.steps > TRAINED:
+    if found == "bad" and f.steps:
         found = "look"  # what training made of it
     measured = f"{share:.0%} of its rows or columns repeat others"
     remedy = 'kh.ChunkedWeightGenerator(spec, chunk_size, initialization="bias_hyper_init")'

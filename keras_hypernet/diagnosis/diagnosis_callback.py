@@ -22,7 +22,8 @@ class DiagnosisCallback(keras.callbacks.Callback):
 
     Args:
         conditioning, inputs, y: As for `diagnose`.
-        every: Number of epochs from one diagnosis to the next; the first epoch has one.
+        every: Number of epochs from one diagnosis to the next; the first epoch has one. Epochs
+            without one log NaN.
         stop_on: `"bad"` stops the training on a bad finding, `"look"` also on a doubtful one;
             `None` never.
         verbose: 1 to print bad findings, 0 for nothing.
@@ -69,11 +70,11 @@ class DiagnosisCallback(keras.callbacks.Callback):
         self._look("before training")
 
     def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
         if epoch % self.every:
-            return
-        diagnosis = self._look(f"epoch {epoch + 1}")
-        if logs is not None:
-            logs.update(diagnosis.logs())
+            logs.update(dict.fromkeys(self.diagnosis.logs(), float("nan")))
+        else:
+            logs.update(self._look(f"epoch {epoch + 1}").logs())
 
     def _look(self, when):
         self.diagnosis = diagnosis = diagnose(self.model, *self.given)
