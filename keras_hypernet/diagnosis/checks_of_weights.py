@@ -44,7 +44,7 @@ def spread(f):
     slack = 10 if f.steps > TRAINED else 1  # training may change sizes
 
     worst = max(known, key=lambda row: distance(row["spread"]))
-    found, remedy = level(worst["spread"], 4 * slack, 20 * slack), START
+    found, remedy = level(worst["spread"], 4 * slack, 30 * slack), START
     measured = f"size {worst['size']:.2g}, {worst['spread']:.2g} of the plain start"
     if found == "good":
         vanishing = [row for row in known if row["smallest"] < 1e-3 * row["plain"]]
