@@ -490,8 +490,9 @@ def diagnosed():
     }
 
 
+@functools.cache
 def compiled(**options):
-    model = built(**options)
+    model = built.__wrapped__(**options)  # not the one that others share
     model.compile("adam", "mse")
     return model
 

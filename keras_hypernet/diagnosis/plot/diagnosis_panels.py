@@ -71,8 +71,7 @@ def sensitivity(model: keras.Model | Any, conditioning: Nest | None = None) -> F
 
     A bar for each generated tensor is its variance over conditions by its second moment: 0 where
     all conditions have the same weights. A bar for each input of the conditioning is the change
-    of all weights, by their size, where this input takes another condition's values. Ids are not
-    changed one by one: the bars of the tensors say what they do.
+    of all weights, by their size, where this input takes another condition's values.
 
     Args:
         model: Functional model with generated weights, or a `ContinualModel`; or what `diagnose`
@@ -81,8 +80,8 @@ def sensitivity(model: keras.Model | Any, conditioning: Nest | None = None) -> F
             `ContinualModel`, names of tasks or their ids.
 
     Returns:
-        A `matplotlib.figure.Figure` with an axes of tensors, and one of inputs unless all of them
-        are ids. Notebooks show it, `figure.savefig("sensitivity.png")` writes a file.
+        A `matplotlib.figure.Figure` with an axes of tensors, and one of inputs. Notebooks show it,
+        `figure.savefig("sensitivity.png")` writes a file.
 
     Raises:
         ValueError: if the model is not functional, has no generators, arguments do not fit its
@@ -102,14 +101,11 @@ def sensitivity(model: keras.Model | Any, conditioning: Nest | None = None) -> F
             "`conditioning` must have at least two different conditions. "
             f"Received: {figures['conditions']['given']}, all equal"
         )
-    rows = _inputs(figures)
     height = _height(len(_shown(figures["tensors"])[0]))
-    figure, axes = canvas.grid(
-        1, 1 + bool(rows), (11 if rows else 7, height), "Do the weights depend on the conditions?"
-    )
+    title = "Do the weights depend on the conditions?"
+    figure, axes = canvas.grid(1, 2, (11, height), title)
     _tensors(axes[0, 0], figures)
-    if rows:
-        _change(axes[0, 1], rows)
+    _change(axes[0, 1], _inputs(figures))
     canvas.key(figure)
     return figure
 
