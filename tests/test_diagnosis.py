@@ -115,6 +115,92 @@ def test_conditions_and_data_come_as_lists_and_dicts():
     assert lists.as_dict() == dicts.as_dict()
 
 
+def found_in(model, *data):
+    """`{check: (level, where)}` of what is not good."""
+    findings = kh.diagnose(model, *data).findings
+    return {f.check: (f.level, f.where) for f in findings if f.level != "good"}
+
+
+def two_heads(stopped=False):
+    """Dense layers of one's own that make weights, the first perhaps without a gradient."""
+    z, x = keras.Input((2,), name="z"), keras.Input((1,), name="x")
+    trunk = keras.layers.Dense(64, "relu", name="trunk")(z)
+    first = keras.layers.Dense(32, name="first")(trunk)
+    second = keras.layers.Dense(17, name="second")(trunk)
+    first = keras.ops.stop_gradient(first) if stopped else first
+    y = kh.Hyper(keras.layers.Dense(16, "relu"))(x, first)
+    return cases.compiled(keras.Model([z, x], kh.Hyper(keras.layers.Dense(1))(y, second)))
+
+
+class TestLayersOfOnesOwn:
+    def test_each_is_named(self):
+        assert found_in(two_heads(stopped=True), *cases.problem())["gradients"] == ("bad", "first")
+        rows = kh.diagnose(two_heads(), *cases.problem()).figures["generators"]
+        assert [row["name"] for row in rows] == ["trunk", "first", "second"]
+
+    def test_their_kernels_are_not_the_targets(self):
+        assert kh.describe(two_heads()).kernels == (2, 2)
+
+    def test_the_size_of_conditions_is_that_in_front_of_the_first(self):
+        found = found_in(two_heads(), *cases.scaled(1e-3))
+        assert found == {"condition_size": ("bad", "trunk")}
+
+
+class TestWhatIsGiven:
+    @pytest.mark.parametrize(("place", "name"), [*enumerate(("conditioning", "inputs", "y"))])
+    def test_a_number_that_is_not_finite_is_named_wherever_it_is(self, place, name):
+        data = [array.copy() for array in cases.problem()]
+        data[place][5] = np.nan  # a row that is not looked at
+        (finding,) = kh.diagnose(cases.built(), *data).at("bad")
+        assert (finding.check, finding.where) == ("finite", f"`{name}`")
+        assert "row 5" in finding.measured
+
+    def test_targets_that_the_loss_does_not_take(self):
+        model = kh.build(2, 1, [(1, 4), (4, 2)], [8])
+        model.compile("adam", "mse")
+        c, x, _ = cases.problem()
+        with pytest.raises(ValueError, match="`y` must be what the compiled loss takes"):
+            kh.diagnose(model, c, x, np.ones((cases.ROWS, 3)))
+
+    def test_conditions_in_a_vector(self):
+        c, x, y = cases.problem(1)
+        vectors = kh.diagnose(cases.built(size=1), c[:, 0], x[:, 0], y)
+        assert vectors.level != "bad"
+
+    def test_several_conditions_of_shared_weights(self):
+        model = kh.hypernetize(cases.perceptron(), conditioning_size=2, shared=True)
+        c, x, y = cases.problem()
+        assert found_in(cases.compiled(model), c[:8], x[:8], y[:8]) == {}
+
+
+class TestCauses:
+    def test_what_follows_from_a_cause_is_left_out(self):
+        model = cases.built(running_scale=False)
+        assert set(found_in(model, *cases.scaled(100.0))) == {"condition_size"}
+
+    def test_nothing_is_trained(self):
+        model = cases.built()
+        model.trainable = False
+        model.compile("adam", "mse")
+        (finding,) = kh.diagnose(model, *cases.problem()).at("bad")
+        assert finding.check == "frozen"
+        assert finding.remedy.startswith("model.trainable = True")
+
+    def test_a_schedule_may_begin_at_zero(self):
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, 100, warmup_target=1e-3, warmup_steps=50
+        )
+        model = cases.built()
+        model.compile(keras.optimizers.Adam(schedule), "mse")
+        assert found_in(model, *cases.problem()) == {}
+
+    def test_equal_layers_of_the_plain_target_are_drawn_apart(self):
+        keras.utils.set_random_seed(8)
+        found = kh.diagnose(cases.built(20), *cases.problem()).figures["signals"]
+        sizes = [row["plain"] for row in found]
+        assert max(sizes) < 10 * min(sizes)
+
+
 class TestCallback:
     def fit(self, watch, model=None, epochs=3, callbacks=()):
         c, x, y = cases.problem()
