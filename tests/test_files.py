@@ -12,7 +12,7 @@ from keras import tree
 import keras_hypernet as kh
 from keras_hypernet.initializers.initialization import Initialization
 from tests.backend import BACKEND
-from tests.continual_cases import continual, learn
+from tests.continual_cases import continual
 from tests.file_cases import GENERATOR_FILES, MODEL_FILES  # which registers layers of files too
 from tests.generator_cases import structured
 from tests.write_files import DATA, FILES, nest_of, outputs_of, write
@@ -129,7 +129,8 @@ def test_what_is_written_is_loaded(tmp_path):
 
 def test_a_continual_model_of_before_hold_conditions():
     model = continual(hold_conditions=False)
-    learn(model, "ab")
+    for name in "ab":
+        model.begin_task(name)
     config = model.get_config()
     config["hold_embeddings"] = config.pop("hold_conditions")
     config["progress"]["task_names"] = config["progress"].pop("task_sequence")

@@ -56,7 +56,7 @@ class InputFigures:
     def _effect(self, value, array, other, values=()):
         """`(change of weights by their size, second difference by the first)` of an input."""
         middle = (array + other) / 2 if array.dtype.kind == "f" else array
-        ends = [self._with(value, x, values) for x in (array, middle, other)]
+        ends = self._with(value, [array, middle, other], values)
         first = measures.size(ends[2] - ends[0])
         second = measures.size(ends[2] - 2 * ends[1] + ends[0])
         whole = measures.size(ends[0])
@@ -66,11 +66,14 @@ class InputFigures:
 
     def _slope(self, value, array):
         # What does not depend on the condition, such as a start, is part of it.
-        sizes = [measures.size(self._with(value, array * scale)) for scale in SCALES]
-        return measures.slope(sizes, SCALES)
+        scaled = self._with(value, [array * scale for scale in SCALES])
+        return measures.slope([measures.size(weights) for weights in scaled], SCALES)
 
-    def _with(self, value, array, values=()):
-        """Weights with other values of one input of the conditioning."""
+    def _with(self, value, arrays, values=()):
+        """`[weights (rows, total)]` with each of several arrays for one input, in a single run."""
         given = self.subject.conditions
-        conditions = {**given, value: array.astype(given[value].dtype)}
-        return measures.joined(self.runs.weights(conditions, values))
+        number, rows = len(arrays), len(arrays[0])
+        conditions = {v: np.concatenate([array] * number) for v, array in given.items()}
+        conditions[value] = np.concatenate(arrays).astype(given[value].dtype)
+        weights = measures.joined(self.runs.weights(conditions, values))
+        return [weights[i * rows : (i + 1) * rows] for i in range(number)]

@@ -61,15 +61,17 @@ class Runs:
         found = []
         for start in range(0, rows, at_once):
             part = {v: array[start : start + at_once] for v, array in conditions.items()}
+            if embeds:
+                part["ids"] = self.subject.ids[start : start + at_once]
             number = len(next(iter(part.values())))
             for some, kept in self._parts(part, number):
-                ids = self.subject.ids[start : start + at_once] if embeds else None
+                ids = some.pop("ids", None)
                 found.append([tensor[:kept] for tensor in self._weights(some, values, ids)])
         return [np.concatenate(parts) for parts in zip(*found)]
 
     def _parts(self, conditions, number):
         """Conditions in parts of the rows that the model's inputs have for ever, if they do."""
-        static = {self.subject.static_rows(value) for value in conditions} - {None}
+        static = {self.subject.static_rows(value) for value in self.subject.conditions} - {None}
         if not static:
             return [(conditions, number)]
         (size,) = static
