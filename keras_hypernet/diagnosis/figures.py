@@ -34,13 +34,13 @@ class Figures:
         self.parts = steps.parts
         self.step = steps.step() if subject.batch else None
         signals, self.plain, plain_after = steps.plain_step()
-        self.after = self.after_adam = None
+        self.after = self.after_signs = None
         if self.step is not None and self.step.finite:
             self.after = runs.weights(values=self.step.after)
-            self.after_adam = runs.weights(values=self.step.after_adam)
+            self.after_signs = runs.weights(values=self.step.after_signs)
         self.broken_data = subject.broken
         self.zero_products = runs.zero_products()
-        shapes, after = self.parts.shapes, self.step.after_adam if self.after else None
+        shapes, after = self.parts.shapes, self.step.after_signs if self.after else None
         self.tensors = TensorFigures(runs.tensors, shapes, self.now, self.plain).rows()
         self.inputs = InputFigures(subject, runs, self.parts, after).rows()
         self.generators = GeneratorFigures(subject, runs, self.parts, self.step).rows()
@@ -91,8 +91,8 @@ class Figures:
         ids = any(a.dtype.kind in "iub" for a in conditions) or self.subject.embeds
         vectors = np.eye(len(now)) if ids else np.concatenate(conditions, axis=1)
         response = None
-        if several and self.after_adam is not None:
-            response = measures.sensitivity(measures.joined(self.after_adam) - now)
+        if several and self.after_signs is not None:
+            response = measures.sensitivity(measures.joined(self.after_signs) - now)
         return {
             "sensitivity": measures.sensitivity(now) if several else None,
             "response": response,

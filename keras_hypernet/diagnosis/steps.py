@@ -18,6 +18,7 @@ from keras_hypernet.utils.functional_call import outputs_with
 from keras_hypernet.utils.observing import observing
 
 DRAWS = 4  # of a plain target
+RATE = 1e-3  # Adam's first step is this, by the sign of each gradient
 
 
 @dataclasses.dataclass
@@ -26,7 +27,7 @@ class Step:
 
     `signals` is `{layer: (root mean square of its output, its width)}`, `arriving` `{generator:
     root mean square of the vectors it gets}`. `after` are the values of the variables after a step
-    of the model's optimizer, `after_adam` after one of a fresh Adam, whatever that is.
+    of the model's optimizer, `after_signs` after one of Adam's first steps, whatever that is.
     """
 
     loss: float
@@ -35,7 +36,7 @@ class Step:
     signals: dict
     arriving: dict
     after: list
-    after_adam: list
+    after_signs: list
 
 
 class Steps:
@@ -80,7 +81,7 @@ class Steps:
             signals={name: (x, width) for (name, width), x in zip(names, signals)},
             arriving=dict(zip([name for name, _ in arriving], sizes)),
             after=self.stepped(self.runs.variables, values, gradients, self.subject.optimizer),
-            after_adam=_stepped(keras.optimizers.Adam(), self.runs.variables, values, gradients),
+            after_signs=[v - RATE * ops.sign(g) for v, g in zip(values, gradients)],
         )
 
     def plain_step(self):
