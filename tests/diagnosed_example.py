@@ -21,8 +21,6 @@ from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper_layer import HyperLayer
 from keras_hypernet.models.graph_reader import CallGraph
 
-SECONDS = 30  # that a first diagnosis takes at most
-
 
 def is_hyper(model):
     """Whether weights are generated in a model's graph."""
@@ -84,8 +82,6 @@ class Diagnosed:
             )
         if found.level == "bad":
             self.bad.append(model.name)
-        if seconds > SECONDS:
-            self.bad.append(f"{model.name}: {seconds:.1f} s")
 
 
 def main(path, *arguments):
