@@ -11,7 +11,6 @@ import functools
 import inspect
 import io
 import json
-import operator
 import re
 import tempfile
 
@@ -24,25 +23,7 @@ import keras_hypernet as kh
 from keras_hypernet.diagnosis import diagnose
 from keras_hypernet.layers.rules import rule_of
 from tests.backend import gradients
-
-MODULES = ("plot", "targets")
-IN_OTHERS = (
-    "ChunkPlan.parameters",
-    "ChunkPlan.table",
-    "plot.conditions",
-    "plot.filters",
-    "plot.interpolation",
-    "plot.overview",
-    "plot.sensitivity",
-    "plot.signals",
-    "plot.weights",
-    "targets.resnet",
-    "targets.wide_resnet",
-)
-
-
-def public(name):
-    return operator.attrgetter(name)(kh)
+from tests.test_api import IN_OTHERS, MODULES, public
 
 
 def parameters(name):

@@ -3,9 +3,8 @@
 from keras_hypernet.diagnosis.checks_of_weights import START, TRAINED, level
 from keras_hypernet.diagnosis.finding import Finding
 from keras_hypernet.diagnosis.measures import distance
+from keras_hypernet.diagnosis.parts import ROLES
 from keras_hypernet.utils.tables import shortened
-
-ROLES = ("head", "head_bias", "trunk", "embeddings")
 
 
 def signals(f):

@@ -86,7 +86,7 @@ class Runs:
 
     def _weights(self, conditions, values, ids):
         def function():
-            given = {v: ops.convert_to_tensor(a) for v, a in conditions.items()}
+            given = tensors_of(conditions)
             if ids is not None:
                 given = dict.fromkeys(given, self.subject.tasks.embedding(ids))
             tensors = run(self.calls, given, training=False)
@@ -119,7 +119,7 @@ class Runs:
         some = self._parts(self.subject.conditions, self.subject.different)[0][0]
 
         def function():
-            given = {v: ops.convert_to_tensor(a) for v, a in some.items()}
+            given = tensors_of(some)
             tensors = run(self.calls, given, training=False)
             return [
                 (plan.name, [ops.convert_to_numpy(forms.materialize(part)) for part in parts])
@@ -134,7 +134,7 @@ class Runs:
     def hidden(self):
         """`[(layer, its output)]` of the hidden layers of generators, for the conditions."""
         calls = [call for call in self.calls if not isinstance(call.operation, HyperLayer)]
-        given = {v: ops.convert_to_tensor(a) for v, a in self.subject.conditions.items()}
+        given = tensors_of(self.subject.conditions)
         if any(self.subject.static_rows(value) not in (None, 1) for value in given):
             return []
         single = any(self.subject.static_rows(value) == 1 for value in given)
@@ -161,13 +161,19 @@ class Runs:
 
         def function():
             for some, _ in self._parts(self.subject.conditions, self.subject.different):
-                run(self.calls, {v: ops.convert_to_tensor(a) for v, a in some.items()}, True)
+                run(self.calls, tensors_of(some), True)
             return [ops.copy(variable.value) for variable in variables]
 
         return list(zip(variables, outputs_with([], function)))
 
 
+def tensors_of(arrays):
+    """`{Value: tensor}` of arrays."""
+    return {value: ops.convert_to_tensor(array) for value, array in arrays.items()}
+
+
 def flat_rows(tensor, rows):
+    """`(rows, size)` of a tensor `(rows or 1, *shape)`."""
     array = ops.convert_to_numpy(ops.cast(tensor, "float32"))
     array = array.reshape(len(array), -1)
     return np.broadcast_to(array, (rows, array.shape[1])) if len(array) == 1 else array

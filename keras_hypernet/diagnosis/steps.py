@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_hypernet.diagnosis.parts import EMBEDDINGS, Parts
-from keras_hypernet.diagnosis.runs import flat_rows
+from keras_hypernet.diagnosis.runs import flat_rows, tensors_of
 from keras_hypernet.generators.generator import Generator
 from keras_hypernet.layers.hyper import Hyper
 from keras_hypernet.layers.hyper_layer import HyperLayer
@@ -69,11 +69,7 @@ class Steps:
 
             return outputs_with(zip(self.runs.variables, values), inside, collect_losses=True)
 
-        (loss, (signals, sizes)), gradients = backend.value_and_gradients(function, values)
-        gradients = [ops.convert_to_tensor(g / self.loss_scale) for g in gradients]
-        loss = float(ops.convert_to_numpy(loss)) / self.loss_scale
-        signals = [float(ops.convert_to_numpy(x)) for x in signals]
-        sizes = [float(ops.convert_to_numpy(x)) for x in sizes]
+        loss, (signals, sizes), gradients = self._gradients(function, values)
         return Step(
             loss=loss,
             finite=bool(np.isfinite([loss, *signals]).all()) and _finite(gradients),
@@ -120,12 +116,17 @@ class Steps:
 
         if batch is None:
             return None, flat(flats), None
-        (_, signals), gradients = backend.value_and_gradients(function, flats)
-        signals = [float(ops.convert_to_numpy(x)) for x in signals]
+        _, signals, gradients = self._gradients(function, flats)
         signals = {name: x for (name, _), x in zip(names, signals)}
-        gradients = [ops.convert_to_tensor(g / self.loss_scale) for g in gradients]
         after = self.stepped([None] * len(flats), flats, gradients)
         return signals, flat(flats), flat(after)
+
+    def _gradients(self, function, values):
+        """`(loss, structure of other numbers, gradients)` of a function, without its scale."""
+        (loss, others), gradients = backend.value_and_gradients(function, values)
+        loss, others = tree.map_structure(lambda x: float(ops.convert_to_numpy(x)), (loss, others))
+        scaled = [ops.convert_to_tensor(g / self.loss_scale) for g in gradients]
+        return loss / self.loss_scale, others, scaled
 
     def _draws(self):
         """`(draws of the plain target, rows of weights)`: of these as many as conditions.
@@ -144,7 +145,7 @@ class Steps:
     def _given(self):
         """Tensors of the batch's inputs."""
         batch = self.subject.batch
-        given = {v: ops.convert_to_tensor(a) for v, a in batch.inputs.items()}
+        given = tensors_of(batch.inputs)
         if self.subject.tasks:
             (condition,) = self.subject.conditions
             ids, embedding = batch.conditions, self.subject.tasks.embedding

@@ -3,7 +3,6 @@
 import html
 import io
 
-import rich.box
 import rich.console
 import rich.padding
 import rich.table

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_hypernet.diagnosis.plot import canvas
+from keras_hypernet.diagnosis.runs import tensors_of
 from keras_hypernet.diagnosis.subject import Subject
 from keras_hypernet.models.graph_reader import run
 from keras_hypernet.utils import checks
@@ -107,7 +108,7 @@ def _end(argument, model, condition):
 
 def _output(subject, ends, data, share):
     """The output `(rows, ...)` of one condition."""
-    given = {value: ops.convert_to_tensor(array) for value, array in data.items()}
+    given = tensors_of(data)
     for value, (start, end) in zip(subject.conditions, ends):
         array = (start + share * (end - start)).astype(start.dtype)
         rows = subject.static_rows(value) or 1
