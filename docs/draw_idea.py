@@ -1,4 +1,6 @@
-"""Draws the idea of a hypernetwork, and the rows rule: four SVG files, for light and dark pages.
+"""Draws the idea of a hypernetwork, and the rows rule: SVG files for light and dark pages.
+
+Each has a narrow form too, for pages on a telephone.
 
 python docs/draw_idea.py
 """
@@ -9,6 +11,7 @@ DOCS = Path(__file__).parent
 LIGHT = {"ink": "#1f2328", "quiet": "#59636e", "paper": "#ffffff", "line": "#8c959f"}
 DARK = {"ink": "#e6edf3", "quiet": "#9ca6b1", "paper": "#14181e", "line": "#7d8590"}
 # One colour for each condition, read on light and on dark pages.
+ROWS_TITLE = "which row of weights a sample uses"
 HUES = ("#2f81f7", "#d97706", "#2da44e", "#a371f7", "#db61a2", "#0d9488")
 
 
@@ -82,31 +85,57 @@ def idea(colors):
     return drawing.svg()
 
 
+def idea_narrow(colors):
+    drawing = Drawing(380, 500, colors, "condition, generator, weights, target")
+    labelled(drawing, 15, 15, 160, "condition", "angle, user, task ...", "(rows, size)", HUES[0])
+    labelled(drawing, 15, 145, 160, "generator", "it is trained", None, HUES[1])
+    labelled(drawing, 15, 275, 160, "weights", "kernels and biases", None, HUES[0])
+    drawing.text(95, 370, "(rows, total)", 13, "quiet")
+    labelled(drawing, 205, 15, 160, "data", "images, points ...", "(batch, ...)")
+    labelled(drawing, 205, 275, 160, "target", "no weights of its own", None, HUES[2])
+    labelled(drawing, 205, 400, 160, "output", "as of any network", "(batch, ...)")
+    drawing.arrow(95, 116, 95, 143)
+    drawing.arrow(95, 221, 95, 273)
+    drawing.arrow(177, 312, 203, 312)
+    drawing.arrow(285, 116, 285, 273)
+    drawing.arrow(285, 351, 285, 398)
+    return drawing.svg()
+
+
 def rows(colors):
     """Six samples, and which of 6, 3 and 1 rows of weights each of them uses."""
-    drawing = Drawing(820, 330, colors, "which row of weights a sample uses")
+    return rows_in(Drawing(820, 330, colors, ROWS_TITLE), across=272, down=0)
+
+
+def rows_narrow(colors):
+    return rows_in(Drawing(276, 1000, colors, ROWS_TITLE), across=0, down=335)
+
+
+def rows_in(drawing, across, down):
     for panel, (count, name) in enumerate(
         [(6, "a row for each sample"), (3, "a row for 2 samples"), (1, "one row for all")]
     ):
-        left, group = 20 + 272 * panel, 6 // count
-        drawing.text(left + 118, 28, f"rows = {count}, batch = 6", 15, bold=True)
-        drawing.text(left + 118, 48, name, 13, "quiet")
-        drawing.text(left + 40, 76, "weights", 13, "quiet")
-        drawing.text(left + 196, 76, "data", 13, "quiet")
+        left, top, group = 20 + across * panel, down * panel, 6 // count
+        drawing.text(left + 118, top + 28, f"rows = {count}, batch = 6", 15, bold=True)
+        drawing.text(left + 118, top + 48, name, 13, "quiet")
+        drawing.text(left + 40, top + 76, "weights", 13, "quiet")
+        drawing.text(left + 196, top + 76, "data", 13, "quiet")
         for row in range(count):
-            middle = 86 + 38 * (row * group + group / 2)
+            middle = top + 86 + 38 * (row * group + group / 2)
             hue = HUES[row]
             drawing.box(left, middle - 14, 80, 28, hue, 0.35, 5)
             drawing.text(left + 40, middle + 5, f"row {row}", 13)
             for sample in range(row * group, (row + 1) * group):
-                y = 86 + 38 * sample
+                y = top + 86 + 38 * sample
                 drawing.box(left + 156, y + 5, 80, 28, hue, 0.14, 5)
                 drawing.text(left + 196, y + 24, f"sample {sample}", 13)
                 drawing.arrow(left + 82, middle, left + 154, y + 19)
     return drawing.svg()
 
 
+DRAWINGS = {"idea": idea, "idea-narrow": idea_narrow, "rows": rows, "rows-narrow": rows_narrow}
+
 if __name__ == "__main__":
-    for name, draw in {"idea": idea, "rows": rows}.items():
+    for name, draw in DRAWINGS.items():
         for variant, colors in {"light": LIGHT, "dark": DARK}.items():
             (DOCS / f"{name}-{variant}.svg").write_text(draw(colors))

@@ -100,6 +100,7 @@ PARTS = [
     (f"{COMMON}.stateless_scope", "in_stateless_scope", (), "assigns_in_graph"),
     (f"{COMMON}.variables", "AutocastScope", ("dtype",), "without_autocast"),
     (f"{COMMON}.global_state", "set_global_attribute", ("name", "value"), "uninitialized"),
+    (f"{COMMON}.global_state", "get_global_attribute", ("name",), "count_names"),
     ("Variable", "_deferred_initialize", (), "initialize"),
     ("Operation", "_remat_mode", None, "rematerialized"),
     ("Trainer", "_compile_loss", None, "compiled_loss"),
@@ -177,6 +178,14 @@ def test_paths_begin_with_what_a_layer_was_given():
     keras_internals.set_parent_path(layer, "own_7")
     layer.build((None, 3))
     assert [v.path for v in layer.weights] == ["own_7/dense/kernel", "own_7/dense/bias"]
+
+
+def test_names_that_are_counted_are_not_given_again():
+    keras.utils.clear_session()
+    keras_internals.count_names(["dense", "dense_6", "dense_2", "input_layer", "my_10_conv"])
+    assert layers.Dense(2).name == "dense_7"
+    assert layers.InputLayer(()).name == "input_layer_1"
+    assert layers.Conv1D(2, 3).name == "conv1d"
 
 
 def test_the_layer_in_training_is_the_outermost():

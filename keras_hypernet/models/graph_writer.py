@@ -22,6 +22,7 @@ class GraphWriter:
     """
 
     def __init__(self, graph):
+        keras_internals.count_names(_names(graph.model))
         self.graph = graph
         self.inlined = set()  # ids of nested models whose layers are called where they were
         self.copies = {}  # id(operation) -> (operation, its copy)
@@ -163,6 +164,14 @@ def new_input(symbol, name=None):
         name=name or producer.name,  # without one, a tensor is called differently
         optional=getattr(producer, "optional", False),
     )
+
+
+def _names(model):
+    """Names of all operations of a model, and of those in it."""
+    for operation in getattr(keras_internals.functional(model), "operations", ()):
+        yield operation.name
+        if isinstance(operation, keras.Model):
+            yield from _names(operation)
 
 
 def _numbered_input(symbol):

@@ -15,16 +15,18 @@ The rest raises:
     Function._nodes_by_depth, Operation._inbound_nodes, KerasTensor._keras_history
     Variable._value, _deferred_initialize, "uninitialized_variables", Operation._remat_mode
     BaseConv._kernel, EinsumDense._kernel
-    AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
+    "object_name_uids", AutocastScope, in_stateless_scope, get_keras_mask, set_keras_mask
     Optimizer._learning_rate, Layer._losses, _loss_ids
     Trainer._compile_loss, CompileLoss._user_loss, _user_loss_weights, output_names
     torch.core.get_device, torch.core.DEFAULT_DEVICE
     saving_lib._save_state, _load_state, NpzIOStore, DiskIOStore
 """
 
+import collections
 import contextlib
 import functools
 import inspect
+import re
 
 import keras
 from keras import ops
@@ -88,6 +90,21 @@ def layer_in_training():
     layer = context.entry_layer
     trained = getattr(layer, "compiled", False) or context.get_value("training")
     return layer if trained else None
+
+
+def count_names(names):
+    """Counts names of operations as if Keras had given them, so that it gives them no more.
+
+    It does not count those of a model that it loads.
+    """
+    from keras.src.backend.common import global_state
+
+    counts = global_state.get_global_attribute(
+        "object_name_uids", default=collections.defaultdict(int), set_to_default=True
+    )
+    for name in names:
+        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
+        counts[stem] = max(counts[stem], int(number or 0) + 1)
 
 
 def own_variables(layer):
