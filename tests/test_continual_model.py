@@ -602,7 +602,7 @@ def constant():
 
 
 MISTAKES = {
-    "a plain model": (lambda: kh.ContinualModel(plain(), 3), "functional"),
+    "a plain model": (lambda: kh.ContinualModel(plain(), 3), "kh.hypernetize"),
     "no conditions": (lambda: kh.ContinualModel(constant(), 3), "one input"),
     "two conditions": (lambda: kh.ContinualModel(two_conditions(), 3), r"depend on \['a', 'b'\]"),
     "trained weights that are not generated": (

@@ -495,3 +495,31 @@ def test_in_a_callback(tmp_path):
     fit(model, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=save)])
     kh.load_generator(other := built(), path)
     np.testing.assert_allclose(outputs(other), outputs(model), rtol=1e-5, atol=1e-6)
+
+
+def frozen_base(seed):
+    keras.utils.set_random_seed(seed)
+    base = keras.Sequential([keras.Input((4,)), layers.Dense(8, name="a"), layers.Dense(2)])
+    return kh.hypernetize(base, SIZE, mode="low_rank", freeze="all", hidden_sizes=[4])
+
+
+def test_another_base_is_told(tmp_path):
+    kh.save_generator(frozen_base(0), tmp_path / "adapters.npz")
+    kh.load_generator(frozen_base(0), tmp_path / "adapters.npz")
+    rounded = frozen_base(0)
+    for variable in rounded.non_trainable_variables:
+        variable.assign(keras.ops.cast(keras.ops.cast(variable, "bfloat16"), variable.dtype))
+    kh.load_generator(rounded, tmp_path / "adapters.npz")
+    other = frozen_base(1)
+    with pytest.warns(UserWarning, match=r"frozen weights of `model`.*a/.*kernel"):
+        kh.load_generator(other, tmp_path / "adapters.npz")
+
+
+def test_a_file_of_before_knows_no_base(tmp_path):
+    path = tmp_path / "adapters.npz"
+    kh.save_generator(frozen_base(0), path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["metadata"] = np.array('{"format": 1, "version": "0.1.0"}')
+    np.savez(path, **arrays)
+    kh.load_generator(frozen_base(1), path)

@@ -37,7 +37,8 @@ class ConditionEmbedding(CompositeLayer):
 
     Call arguments:
         ids: `(batch,)`, of an integer dtype: `keras.Input((), dtype="int32")` in a model. Also a
-            single integer, or a list of them.
+            single integer, or a list of them. To an integer input of a model Keras casts what it is
+            fed: 1.7 is the id 1 there.
 
     Returns:
         `(batch, size)`.

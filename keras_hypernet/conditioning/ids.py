@@ -16,7 +16,10 @@ from keras_hypernet.utils import backend, checks, keras_internals
 UNKNOWN = ("error", "mean")
 
 
-MEAN_HINT = "; with `unknown='mean'` other ids get the mean of all conditions"
+MEAN_HINT = (
+    "; `kh.with_conditions` makes room for new ids, and with `unknown='mean'` others get the mean "
+    "of all conditions"
+)
 
 
 def as_ids(value):

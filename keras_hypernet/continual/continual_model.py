@@ -247,7 +247,8 @@ class ContinualModel(ModelOfTasks):
             )
         if len(self.task_names) == self.num_tasks:
             raise ValueError(
-                f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. "
+                f"There is room for `num_tasks={self.num_tasks}` tasks, and none is free. Give "
+                "`ContinualModel` a larger `num_tasks` at the start: it cannot grow. "
                 f"Received: name={name!r}"
             )
         self._start(name)

@@ -138,12 +138,14 @@ def check_capacity(generated, num_tasks):
 def check_all_generated(model, generated):
     ungenerated = {id(v) for v in generated.ungenerated}
     allowed = {id(v) for v in generated.variables} - ungenerated
-    shared = [v.path for v in model.trainable_variables if id(v) not in allowed]
+    shared = [v for v in model.trainable_variables if id(v) not in allowed]
     if shared:
+        names = [naming.without_numbers(variable.path) for variable in shared]
         raise ValueError(
             "All trained weights of `model` must be generated: every task would change these, and "
-            "forget. Generate them, or set `trainable = False` on their layers before. "
-            f"Received: {shared}"
+            "forget. Generate them, too (`select` says which), or freeze them: "
+            "`kh.hypernetize(..., freeze='all')`, or `trainable = False` on their layers before. "
+            f"Received, trained and not generated: {names}"
         )
 
 

@@ -52,7 +52,7 @@ def sensitivity(f):
     if now is None or f.conditions["different"] < 2:
         return
     why = "Where all conditions get the same weights, the condition is ignored."
-    measured = f"weights vary by {now:.2g} of their second moment"
+    measured = f"{now:.2g} of their mean square is variance over conditions"
     if now > NOTHING:
         found = "look" if now < 1e-6 and f.steps > TRAINED else "good"
     elif after is None:
@@ -117,8 +117,10 @@ def proportional(f):
     for row in known:
         # Of conditions that are about as large, all weights are.
         found = "look" if row["slope"] > 0.9 and row["range"] > 3 else "good"
-        measured = f"slope {row['slope']:.2g} (1 is proportional, 0 independent), of conditions "
-        measured += f"whose sizes differ by a factor of {row['range']:.2g}"
+        measured = (
+            f"a condition of twice the size has {2 ** row['slope']:.2g} times larger weights; "
+        )
+        measured += f"sizes differ by a factor of {row['range']:.2g}"
         yield Finding("proportional", found, row["name"], measured, why, ENCODED, row["slope"])
 
 
@@ -129,6 +131,6 @@ def directions(f):
         return
     why = "Weights that differ in one direction cannot follow conditions that differ in several."
     found = "look" if weights < 1.1 and given > 2.5 else "good"
-    measured = f"{weights:.2g} directions of weights for {given:.2g} of conditions"
+    measured = f"weights differ in {weights:.2g} directions, conditions in {given:.2g}"
     remedy = "kh.WeightGenerator(spec, hidden_sizes=(256, 256))"
     yield Finding("directions", found, "all weights", measured, why, remedy, weights)

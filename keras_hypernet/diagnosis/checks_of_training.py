@@ -1,6 +1,12 @@
 """What may keep a model from training: dead paths, frozen parts, steps of the wrong size."""
 
-from keras_hypernet.diagnosis.checks_of_weights import START, TRAINED, level
+from keras_hypernet.diagnosis.checks_of_weights import (
+    SLOWER,
+    START,
+    TRAINED,
+    level,
+    start_or_rate,
+)
 from keras_hypernet.diagnosis.finding import Finding
 from keras_hypernet.diagnosis.measures import distance
 from keras_hypernet.diagnosis.parts import ROLES
@@ -23,7 +29,8 @@ def signals(f):
     if found == "bad" and worst["width"] < 4:
         found = "look"
     measured = f"size {worst['size']:.2g}, {worst['by_plain']:.2g} of the plain network's"
-    yield Finding("signals", found, worst["layer"], measured, why, START, worst["by_plain"])
+    remedy = start_or_rate(f, worst["by_plain"])
+    yield Finding("signals", found, worst["layer"], measured, why, remedy, worst["by_plain"])
 
 
 def gradients(f):
@@ -45,6 +52,10 @@ def gradients(f):
             measured = "no gradient arrives"
             remedy = "y = kh.Hyper(layer)(x, weights)  # on the weights of this generator"
             reason = "A generator that the loss does not depend on is not trained."
+            lost = [row["layer"] for row in f.signals if row["size"] == 0]
+            if lost:
+                reason = f"All units of {lost[0]} are 0: no gradient comes back through them."
+                remedy = SLOWER if f.steps else START
             if dead:
                 measured, reason = f"both factors of {dead[0]} are zero", why
                 remedy = (
@@ -122,7 +133,7 @@ def step(f):
         return
     ratio, plain = change["ratio"], change["plain_ratio"]
     why = "Steps as large as the weights destroy them; steps below their rounding do nothing."
-    beside = "" if plain is None else f", of the plain target by {plain:.1g}"
+    beside = "" if plain is None else f"; a step of the plain target, by {plain:.1g}"
     measured = f"a step changes weights by {ratio:.1g} of their size{beside}"
     found, remedy = "good", ""
     if ratio > 0.2:

@@ -8,6 +8,7 @@ from keras_hypernet.utils.tables import shortened
 
 START = 'kh.WeightGenerator(spec, initialization="bias_hyper_init")'
 ENCODED = "conditioning = kh.UnitNormEncoding(low, high)(conditioning)  # their range"
+SLOWER = "model.compile(keras.optimizers.Adam(1e-3, clipnorm=1.0), loss)  # and train anew"
 TRAINED = 50  # steps after which a model is no longer at its start
 
 
@@ -15,6 +16,11 @@ def level(value, look, bad):
     """The level of a value that is better near 1: beyond `look` or `bad` times, up or down."""
     off = distance(value)
     return "bad" if off > bad else "look" if off > look else "good"
+
+
+def start_or_rate(f, by_plain):
+    """The remedy of a size beside the plain one: what grew or died in training took large steps."""
+    return SLOWER if f.steps and not 0 < by_plain < 1 else START
 
 
 def finite(f):
@@ -46,7 +52,7 @@ def spread(f):
     slack = 10 if f.steps > TRAINED else 1  # training may change sizes
 
     worst = max(known, key=lambda row: distance(row["spread"]))
-    found, remedy = level(worst["spread"], 4 * slack, 30 * slack), START
+    found, remedy = level(worst["spread"], 4 * slack, 30 * slack), start_or_rate(f, worst["spread"])
     # Small kernels do harm by their product: three of a fiftieth train, and six do not.
     product = math.prod(min(row["spread"], 1) for row in known)
     if found == "bad" and 1e-3 < worst["spread"] < 1 and product > 1e-6:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 import zipfile
 
 import keras
@@ -27,6 +28,7 @@ from keras_hypernet.utils.trainable_flags import CompositeLayer
 FORMAT = 1
 METADATA = "metadata"  # the name of an entry; the others begin with one of these:
 VALUES, BASES = "values/", "bases/"
+SAMPLE = 8  # numbers of each frozen weight, by which a file knows it again
 
 
 def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -37,6 +39,8 @@ def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     of batch normalization. It has not: frozen variables and the state of frozen layers; integer
     kernels of quantized layers and their scales; what is no variable, such as vocabularies; the
     optimizer, metrics and the state of random generators.
+
+    Of frozen weights the file has eight numbers each, to know the base by.
 
     The file is written beside and renamed, so that there is a whole one at every moment; an old one
     is replaced. Folders around it are made.
@@ -66,12 +70,14 @@ def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     path = checks.path("path", path)
     places = _places(model)
-    arrays = {VALUES + name: _stored(v) for name, v in _trained(model, places).items()}
+    trained = _trained(model, places)
+    arrays = {VALUES + name: _stored(v) for name, v in trained.items()}
     for name, generator in _generators(places).items():
         if generator.base is not None:
             arrays[BASES + name] = generator.base_sample()
     package = sys.modules[__name__.partition(".")[0]]
-    metadata = json.dumps({"format": FORMAT, "version": package.__version__})
+    frozen = {name: sample.tolist() for name, sample in _frozen(model, trained).items()}
+    metadata = json.dumps({"format": FORMAT, "version": package.__version__, "frozen": frozen})
     with written_whole(path) as partial, open(partial, "wb") as file:
         arrays[METADATA] = np.array(metadata)
         np.savez(file, **arrays)  # type: ignore[arg-type]  # an option of it has no name of these
@@ -80,8 +86,9 @@ def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
 def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Gives a model what `save_generator` wrote of one with the same structure.
 
-    The model is made by the same code, in any process and on any backend, or loaded from a file;
-    its frozen base has values of its own, and may have another dtype or be quantized. Everything is
+    The model is made by the same code, in any process and on any backend, or loaded from a file.
+    Its frozen base must have the weights that the saved one had, which are not in the file: a
+    warning names those that differ. It may have another dtype or be quantized. Everything is
     checked before anything changes. The optimizer is left as it is.
 
     Args:
@@ -105,7 +112,7 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     path = checks.path("path", path)
     places = _places(model)
     variables, generators = _trained(model, places), _generators(places)
-    arrays = _read(path)
+    arrays, frozen = _read(path)
     problems = _differences(arrays, variables, generators, named_variables(model))
     if problems:
         raise ValueError(
@@ -114,6 +121,7 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
         )
     for name, generator in generators.items():
         generator.check_base(arrays.get(BASES + name))
+    _compare_frozen(model, frozen, _frozen(model, variables))
     for name, variable in variables.items():
         variable.assign(arrays[VALUES + name])
     changed = {id(variable) for variable in variables.values()}
@@ -194,6 +202,30 @@ def _moving_state(layer):
     return {id(variable) for variable in made} - {id(variable) for variable in others}
 
 
+def _frozen(model, trained):
+    """`{name: some of its numbers}` of the floating variables that are not trained."""
+    found = {}
+    for name, variable in named_variables(model).items():
+        if name not in trained and keras.backend.is_float_dtype(variable.dtype):
+            array = np.asarray(ops.convert_to_numpy(variable), "float32").reshape(-1)
+            places = np.linspace(0, len(array) - 1, min(SAMPLE, len(array))).astype(int)
+            found[name] = array[places]
+    return found
+
+
+def _compare_frozen(model, saved, present):
+    """Warns of frozen weights that are not those of the saved model, beyond their rounding."""
+    names = [name for name in saved if name in present and len(saved[name]) == len(present[name])]
+    other = [n for n in names if not np.allclose(saved[n], present[n], rtol=0.02, atol=1e-3)]
+    if other:
+        warnings.warn(
+            "The frozen weights of `model` should be those that the generator was trained with, "
+            "for the file does not have them: give the base its trained weights before "
+            f"`load_generator`. Received other values in {model.name!r}: {checks.few(other)}",
+            stacklevel=3,
+        )
+
+
 def _differences(arrays, variables, generators, known):
     """What a file has otherwise than a model, in words."""
     values = {name.removeprefix(VALUES): x for name, x in arrays.items() if name.startswith(VALUES)}
@@ -229,13 +261,14 @@ def _stored(variable):
 
 
 def _read(path):
-    """The arrays of a whole file, by name."""
+    """The arrays of a whole file, by name, and the numbers that it knows the base by."""
     if not path.is_file():
         raise FileNotFoundError(f"`path` must be a file that exists. Received: path={str(path)!r}")
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-        found = json.loads(str(arrays.pop(METADATA)[()]))["format"]
+        metadata = json.loads(str(arrays.pop(METADATA)[()]))
+        found = metadata["format"]
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(
             f"`path` must be a whole file of `kh.save_generator`. Received: path={str(path)!r}"
@@ -245,4 +278,4 @@ def _read(path):
             f"`path` must have the format {FORMAT}, which this version of keras_hypernet reads. "
             f"Received: format {found} in path={str(path)!r}"
         )
-    return arrays
+    return arrays, metadata.get("frozen", {})

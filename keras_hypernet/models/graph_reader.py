@@ -137,6 +137,11 @@ def run(calls, tensors, training=None):
 
 
 def check_functional(model):
+    if isinstance(model, keras.Sequential):
+        raise ValueError(
+            "`model` must have generated weights. Make them first: `kh.hypernetize(model, "
+            f"conditioning_size)`. Received: model={model!r}"
+        )
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(
             "`model` must be a functional model, such as `build` and `hypernetize` return: only a "
@@ -151,7 +156,8 @@ def conditions_of(graph, conditioning):
     inputs = graph.conditioning()
     if not inputs:
         raise ValueError(
-            f"`model` must have generated weights in its graph. Received: {graph.model!r}"
+            "`model` must have generated weights in its graph. Make them first: "
+            f"`kh.hypernetize(model, conditioning_size)`. Received: {graph.model!r}"
         )
     names = [symbol.name for symbol, _ in inputs]
     if len(names) == 1:
@@ -247,7 +253,7 @@ def _tensor(symbol, given):
     if not checks.fits(shape, symbol.shape):
         raise ValueError(
             f"`conditioning` must fit the input {symbol.name!r}, of shape "
-            f"{(None, *symbol.shape[1:])}: give `np.array(...)` of it, for a list has an array for "
-            f"each input. Received: shape {shape}"
+            f"{(None, *symbol.shape[1:])}, with a row for each condition: `np.array([vector])` for "
+            f"one vector. A list has an array for each input. Received: shape {shape}"
         )
     return ops.cast(given, symbol.dtype)

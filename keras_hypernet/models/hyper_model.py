@@ -13,7 +13,7 @@ from keras_hypernet.models.describer import describe
 from keras_hypernet.models.once_per_condition import OncePerCondition, distinct_rows
 from keras_hypernet.utils import backend, checks, keras_internals
 from keras_hypernet.utils.tables import shortened
-from keras_hypernet.utils.types import Nest
+from keras_hypernet.utils.types import Nest, Tensor
 
 _FORMS = {"factored": "factored: offset + features @ basis", "flat": "flat"}
 
@@ -41,7 +41,8 @@ class HyperModel(keras.Model):
         Tensors in the structure of the outputs.
 
     Raises:
-        ValueError: as `keras.Model` does, and on unknown arguments.
+        ValueError: as `keras.Model` does, on unknown arguments, and from `predict` where arrays
+            have unequal numbers of rows.
 
     Example:
 
@@ -64,6 +65,12 @@ class HyperModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._once = Untracked(None)
 
+    def call(
+        self, inputs: Nest, training: Tensor = None, mask: Nest = None, **kwargs: Nest
+    ) -> Nest:
+        self._check_widths(inputs)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
     def predict(
         self,
         x: Nest,
@@ -73,6 +80,7 @@ class HyperModel(keras.Model):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> Nest:
         """As `keras.Model.predict`, with one run of the generator per condition."""
+        _check_lengths(x)
         if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
         if steps is None and not callbacks:
@@ -107,6 +115,23 @@ class HyperModel(keras.Model):
         """As `keras.Model.export`."""
         with backend.constants_in_graph():
             super().export(*args, **kwargs)
+
+    def _check_widths(self, inputs):
+        """Raises where an input has one entry for several: Keras broadcasts these."""
+        symbols = keras_internals.functional(self).inputs
+        names = [keras_internals.producer(symbol).name for symbol in symbols]
+        if isinstance(inputs, dict):
+            inputs = [inputs.get(name) for name in names]
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        for name, x, symbol in zip(names, given, symbols):
+            shape, expected = getattr(x, "shape", ()), symbol.shape
+            if len(shape) == len(expected) > 1 and shape[-1] == 1 != (expected[-1] or 1):
+                order = ", ".join(f"{n} {tuple(s.shape)}" for n, s in zip(names, symbols))
+                raise ValueError(
+                    f"Input {name!r} of {self.name!r} must have {expected[-1]} entries on its last "
+                    f"axis. The inputs are, in this order: {order}. "
+                    f"Received: shape {tuple(shape)}"
+                )
 
     def _with_weights_once(self, x, batch_size, verbose):
         """Outputs, where weights are to be generated once per condition; else `None`."""
@@ -148,3 +173,17 @@ class HyperModel(keras.Model):
         known = {name: getattr(HyperModel, name, None) for name in names}
         other = any(getattr(type(self), name, None) is not known[name] for name in names)
         return other or not vars(self).keys().isdisjoint(names)
+
+
+def _check_lengths(x):
+    """Raises where arrays have unequal numbers of rows, of which Keras makes no batches."""
+    parts = list(x.values()) if isinstance(x, dict) else x
+    if not isinstance(parts, (list, tuple)) or not all(getattr(a, "shape", ()) for a in parts):
+        return
+    lengths = [a.shape[0] for a in parts]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            "`x` must have as many rows in all arrays. Repeat conditions for their rows of data, "
+            "`np.repeat(conditions, n, axis=0)`, or use `kh.GroupedDataset`; only a direct call "
+            f"takes fewer conditions. Received: {lengths} rows"
+        )

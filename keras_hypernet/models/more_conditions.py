@@ -46,7 +46,7 @@ def with_conditions(
         start: What a new condition has at first. `"initializer"`: what initializers give.
             `"mean"`: the mean of the old conditions, in all that there is a row of for each:
             vectors, chunk embeddings, tensors, and statistics of batch normalization. What is
-            generated of it may be worse than nothing, until it is trained.
+            generated of it may be worse than no change, until it is trained.
         freeze: `None`: all is trained as in the given model. `"all"`: nothing is but what belongs
             to conditions, vectors for one; no statistics move, those of conditions included.
         layers: Names of the layers that get more conditions; `None` is all, which must have the

@@ -42,6 +42,11 @@ def give_unique_path(layer):
     keras_internals.set_parent_path(layer, unique_name("own"))
 
 
+def without_numbers(path):
+    """A path without the numbers that `give_unique_path` puts into it, for messages."""
+    return re.sub(r"(^|/)own_\d+/", r"\1", path)
+
+
 def check_paths():
     """Raises in a model in training of which two trained variables have one path on PyTorch.
 
