@@ -471,6 +471,13 @@ def diagnosed():
     }
 
 
+def diagnosed_aloud(**arguments):
+    """What is found, and whether anything is printed meanwhile."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        found = kh.diagnose(**arguments)
+    return str(found), bool(out.getvalue())
+
+
 @functools.cache
 def compiled(**options):
     model = built.__wrapped__(**options)  # not the one that others share
@@ -626,7 +633,7 @@ RESULTS = {
     "condition_variables": of_arrays("condition_variables"),
     "convert_weights": of_arrays("convert_weights"),
     "describe": printed("describe"),
-    "diagnose": lambda **arguments: str(kh.diagnose(**arguments)),
+    "diagnose": diagnosed_aloud,
     "DiagnosisCallback": watched,
     "head_masks": of_arrays("head_masks"),
     "hypernetize": hypernetized,
@@ -844,6 +851,7 @@ OTHER = {
     ("diagnose", "conditioning"): np.ones((4, 2)),
     ("diagnose", "inputs"): np.zeros((4, 3)),
     ("diagnose", "y"): np.full((4, 2), 1e6),
+    ("diagnose", "verbose"): 1,
     ("DiagnosisCallback", "conditioning"): np.ones((4, 2)),
     ("DiagnosisCallback", "inputs"): np.zeros((4, 3)),
     ("DiagnosisCallback", "y"): np.full((4, 2), 1e6),

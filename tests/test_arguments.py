@@ -166,6 +166,7 @@ OTHERS = {
 EXCEPTIONS = {
     ("AccuracyMatrix", "verbose"): "0 or 1",
     ("DiagnosisCallback", "verbose"): "0 or 1",
+    ("diagnose", "verbose"): "0 or 1",
     ("ComposedWeightGenerator", "shared"): None,
     ("GroupedDataset", "seed"): "size",
     ("plan_chunks", "verbose"): "boolean",

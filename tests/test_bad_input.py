@@ -742,6 +742,8 @@ BAD = {
         ("inputs", lambda: kh.diagnose(built(), VECTORS, np.ones((0, 3)))),
         ("inputs", lambda: kh.diagnose(built(), VECTORS, [np.ones((2, 3)), np.ones((2, 3))])),
         ("inputs", lambda: kh.diagnose(built(), VECTORS, {"other": np.ones((2, 3))})),
+        ("verbose", lambda: kh.diagnose(built(), VECTORS, verbose="yes")),
+        ("verbose", lambda: kh.diagnose(built(), VECTORS, verbose=2)),
         ("y", lambda: kh.diagnose(built(), VECTORS, y=np.ones((2, 2)))),
         ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), np.ones((3, 2)))),
         ("y", lambda: kh.diagnose(built(), VECTORS, np.ones((2, 3)), 1.0)),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_hypernet as kh
+from keras_hypernet.diagnosis import runs
 from keras_hypernet.diagnosis.finding import LEVELS
 from tests import diagnosis_cases as cases
 
@@ -248,3 +249,58 @@ class TestCallback:
             history = model.fit([c, x], y, epochs=3, verbose=0, callbacks=callbacks)
             losses.append(history.history["loss"])
         assert losses[0] == losses[1]
+
+
+# Of large kernels a sample is looked at.
+
+
+def wide(rng, **options):
+    """A low-rank update of a kernel of 300 inputs and 400 outputs."""
+    target = keras.Sequential([keras.Input((300,)), keras.layers.Dense(400, name="wide")])
+    return kh.hypernetize(
+        target, 2, mode="low_rank", rank=2, hidden_sizes=[4], freeze="all", **options
+    )
+
+
+def test_a_sample_has_the_figures_of_all(rng, monkeypatch):
+    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    sampled = row_of(kh.diagnose(model, conditions))
+    monkeypatch.setattr(runs, "SAMPLE", 10_000)
+    whole = row_of(kh.diagnose(model, conditions))
+    assert (sampled["entries"], whole["entries"]) == (256 * 256, 300 * 400)
+    for name in ("size", "plain", "spread", "sensitivity", "smallest"):
+        np.testing.assert_allclose(sampled[name], whole[name], rtol=0.05)
+    assert sampled["repeated"] == pytest.approx(whole["repeated"], abs=0.05)
+
+
+def row_of(diagnosis):
+    (row,) = [row for row in diagnosis.figures["tensors"] if row["role"] == "kernel"]
+    return row
+
+
+def test_what_is_not_finite_is_found_wherever_it_is(rng):
+    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    assert not kh.diagnose(model, conditions).at("bad")
+    (kernel,) = [v for v in model.non_trainable_variables if tuple(v.shape) == (300, 400)]
+    inputs, outputs = (set(range(n)) - set(runs._places(n).tolist()) for n in (300, 400))
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[min(inputs), min(outputs)] = np.nan
+    kernel.assign(values)
+    assert kh.diagnose(model, conditions).at("bad")[0].check == "finite"
+
+
+def test_a_large_target_is_run_part_by_part_and_shows_progress(rng, monkeypatch, capsys):
+    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    x = rng.normal(size=(8, 300)).astype("float32")
+    expected = kh.diagnose(model, conditions, x)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(runs, "AT_ONCE", 300 * 400)
+    found = kh.diagnose(model, conditions, x)
+    assert "set of weights" in capsys.readouterr().out
+    assert [f.check for f in found.findings] == [f.check for f in expected.findings]
+    assert row_of(found)["size"] == pytest.approx(row_of(expected)["size"], rel=1e-5)
+    assert row_of(found)["plain"] == pytest.approx(row_of(expected)["plain"], rel=1e-5)
+    kh.diagnose(model, conditions, verbose=0)
+    assert not capsys.readouterr().out

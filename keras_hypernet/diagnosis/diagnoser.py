@@ -13,7 +13,11 @@ from keras_hypernet.utils.types import Nest
 
 
 def diagnose(
-    model: keras.Model, conditioning: Nest, inputs: Nest = None, y: Nest = None
+    model: keras.Model,
+    conditioning: Nest,
+    inputs: Nest = None,
+    y: Nest = None,
+    verbose: int | str = "auto",
 ) -> Diagnosis:
     """Whether a model with generated weights trains, and if not, why, in one call.
 
@@ -30,6 +34,8 @@ def diagnose(
             64 are looked at.
         y: Targets, for the loss that the model was compiled with. Without them, or without a
             compiled loss, a stand-in is used: the distance of outputs from random numbers.
+        verbose: 1 to show a progress bar, 0 for nothing. `"auto"` is 1 for a large target, which
+            takes long. Of its kernels a sample of 256 inputs and 256 outputs is looked at.
 
     Returns:
         A `Diagnosis`, which prints as a table: `findings`, each with a `level` (`"bad"`, `"look"`,
@@ -67,6 +73,8 @@ def diagnose(
     Parametrizations Improve Hypernetwork Learning (https://arxiv.org/abs/2304.07645).
     """
     checks.instance("model", model, keras.Model)
+    verbose = verbose if verbose == "auto" else checks.verbose(verbose, "0, 1 or 'auto'")
     with backend.kept_randomness(), keras_internals.own_losses_kept(model):
         subject = Subject(model, conditioning, inputs, y)
-        return Diagnosis(subject.model.name, Figures(subject, Runs(subject)))
+        with Runs(subject).shown(verbose) as runs:
+            return Diagnosis(subject.model.name, Figures(subject, runs))

@@ -1,5 +1,6 @@
 """`Runs`: what a model generates for conditions, computed on copies of all values."""
 
+import contextlib
 import math
 
 import keras
@@ -22,31 +23,48 @@ from keras_hypernet.weights import forms
 from keras_hypernet.weights.weight_tensor import role_of_name
 
 AT_ONCE = 2**24  # generated numbers that are in memory at a time
+SAMPLE = 256  # inputs and outputs of a large kernel that are looked at
 
 
 class Runs:
     """Runs of a `Subject`. No variable of the model is assigned to.
+
+    Args:
+        subject: The `Subject`.
+        whole: Whether all entries of large tensors are kept, and not a sample.
 
     `tensors` is `[(name, role, size)]` of all generated tensors, in the order of what `weights`
     returns, and `shapes` are theirs by name; both are known after the first run. `single` is
     whether all conditions have the same row of weights.
     """
 
-    def __init__(self, subject):
-        self.subject = subject
+    def __init__(self, subject, whole=False):
+        self.subject, self.whole = subject, whole
         self.graph = subject.graph
         self.made = generated_weights(self.graph)
         self.variables = list(subject.model.trainable_variables)
         self.calls = self.graph.calls_before([made.values for made in self.made])
         self.tensors, self.shapes = [], {}
+        self.progress, self.generated = None, 0
         self.single = False
         self.settled = self._settled()
         self.plain_target = PlainTarget(self.graph, self.made)
 
+    @contextlib.contextmanager
+    def shown(self, verbose):
+        """Shows how many sets of weights there are so far: 1, 0, or `"auto"` where that is long."""
+        if verbose == "auto":
+            verbose = self.at_once() == 1
+        if verbose:
+            self.progress = keras.utils.Progbar(None, unit_name="set of weights")
+        yield self
+        if verbose:
+            self.progress.update(self.generated, finalize=True)
+
     # Generated weights.
 
     def weights(self, conditions=None, values=()):
-        """`[(rows, size)]` of each tensor that is generated.
+        """`[(rows, entries)]` of each tensor that is generated, of which some may be left out.
 
         Args:
             conditions: `{Value: array}`; `None` is those of the subject, which a `ContinualModel`
@@ -56,8 +74,7 @@ class Runs:
         embeds = conditions is None and self.subject.embeds
         conditions = self.subject.conditions if conditions is None else conditions
         rows = len(next(iter(conditions.values())))
-        total = sum(size for *_, size in self.tensors)  # 0 before they are known
-        at_once = max(1, AT_ONCE // total) if total else rows
+        at_once = self.at_once()
         found = []
         for start in range(0, rows, at_once):
             part = {v: array[start : start + at_once] for v, array in conditions.items()}
@@ -67,7 +84,14 @@ class Runs:
             for some, kept in self._parts(part, number):
                 ids = some.pop("ids", None)
                 found.append([tensor[:kept] for tensor in self._weights(some, values, ids)])
+                self.generated += kept
+                if self.progress:
+                    self.progress.update(self.generated)
         return [np.concatenate(parts) for parts in zip(*found)]
+
+    def at_once(self):
+        """For how many conditions weights are in memory at a time."""
+        return max(1, AT_ONCE // max(1, sum(made.total for made in self.made)))
 
     def _parts(self, conditions, number):
         """Conditions in parts of the rows that the model's inputs have for ever, if they do."""
@@ -90,7 +114,7 @@ class Runs:
             if ids is not None:
                 given = dict.fromkeys(given, self.subject.tasks.embedding(ids))
             tensors = run(self.calls, given, training=False)
-            return self.named(tensors)
+            return [self.sampled(tensor) for tensor in self.named(tensors)]
 
         pairs = [*self.settled, *zip(self.variables, values)]
         named = outputs_with(pairs, function)
@@ -110,6 +134,19 @@ class Runs:
                 self.tensors += zip(own, roles, map(math.prod, shapes))
                 self.shapes.update(zip(own, shapes))
         return [tensor for its in named for tensor in its.values()]
+
+    def sampled(self, tensor):
+        """Some entries of a large tensor: for each row those of some inputs and some outputs."""
+        shape = tuple(tensor.shape)
+        inputs, outputs = matrix_shape(shape[1:])
+        if self.whole or inputs * outputs <= SAMPLE**2:
+            return tensor
+        found = ops.reshape(tensor, (shape[0], inputs, outputs))
+        for axis, size in ((1, inputs), (2, outputs)):
+            found = ops.take(found, _places(size), axis=axis)
+        # What is not finite must be seen wherever it is.
+        broken = ops.sum(ops.reshape(tensor, (shape[0], -1)) * 0.0, axis=1)
+        return found + ops.reshape(broken, (-1, 1, 1))
 
     def zero_products(self):
         """Names of the tensors whose updates are products of two factors that are both zero."""
@@ -165,6 +202,22 @@ class Runs:
             return [ops.copy(variable.value) for variable in variables]
 
         return list(zip(variables, outputs_with([], function)))
+
+
+def matrix_shape(shape):
+    """`(inputs, outputs)` of a tensor."""
+    return math.prod(shape[:-1]), shape[-1] if shape else 1
+
+
+def sample_shape(shape):
+    """The shape of what is looked at of a matrix."""
+    return shape if math.prod(shape) <= SAMPLE**2 else tuple(min(SAMPLE, n) for n in shape)
+
+
+def _places(size):
+    """Indices of some of so many rows or columns, the same ones at every call."""
+    chosen = np.random.default_rng(size).permutation(size)[:SAMPLE]
+    return np.sort(chosen).astype("int32")
 
 
 def tensors_of(arrays):

@@ -92,10 +92,11 @@ class Steps:
         draws, rows = self._draws()
         flats, batch, names = target.drawn(draws), self.subject.batch, []
 
-        def weights(flats):
+        def weights(flats, rows):
             given = self._given() if batch else {}
             put = target.put(flats, rows)
-            return self.runs.named(run(target.calls_to_weights, {**given, **put}, False))
+            named = self.runs.named(run(target.calls_to_weights, {**given, **put}, False))
+            return [self.runs.sampled(tensor) for tensor in named]
 
         def function(flats):
             del names[:]
@@ -111,8 +112,12 @@ class Steps:
             return outputs_with(now, inside, collect_losses=True)
 
         def flat(flats):
-            named = outputs_with([], lambda: weights(flats))
-            return [flat_rows(tensor, rows)[:draws] for tensor in named]
+            if self.runs.at_once() >= rows:
+                named = outputs_with([], lambda: weights(flats, rows))
+                return [flat_rows(tensor, rows)[:draws] for tensor in named]
+            one_by_one = [[tensor[i : i + 1] for tensor in flats] for i in range(draws)]
+            found = [outputs_with([], lambda own=own: weights(own, 1)) for own in one_by_one]
+            return [np.concatenate([flat_rows(t, 1) for t in own]) for own in zip(*found)]
 
         if batch is None:
             return None, flat(flats), None

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_hypernet.diagnosis import measures
+from keras_hypernet.diagnosis.runs import sample_shape
 
 
 class TensorFigures:
@@ -47,6 +48,7 @@ class TensorFigures:
         shape = self.shapes.get(name)
         if shape is None or min(shape) < 8:
             return {"repeated": None}
+        shape = sample_shape(shape)
         matrix = values.reshape(shape)
         share = max(measures.repeated(matrix, axis) for axis in (0, 1))
         if self.plain is not None and share:

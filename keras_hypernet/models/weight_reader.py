@@ -73,6 +73,11 @@ class ChangedWeights:
     def __init__(self, call):
         self.call, self.values = call, call.weights
 
+    @property
+    def total(self):
+        """How many weights there are for a condition."""
+        return sum(call.operation.spec.total for call in sources_of(self.values))
+
     def tensors(self, tensors):
         named = self.call.operation.tensors_by_name(filled(self.values, tensors))
         shapes = [tuple(tensor.shape)[1:] for tensor in named.values()]

@@ -27,6 +27,11 @@ class WeightSource:
             self.values = dict(zip(FACTORS, call.outputs)) if factored else call.outputs[0]
             self.spec = self.layer.spec
 
+    @property
+    def total(self):
+        """How many weights there are for a condition."""
+        return self.spec.total
+
     def tensors(self, tensors):
         """`{name: tensor (rows, *shape)}` of its weights, from tensors of `Value`s."""
         made = filled(self.values, tensors)

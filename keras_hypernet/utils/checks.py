@@ -176,10 +176,11 @@ def few(entries):
     return f"{entries[:4]}{more}"
 
 
-def verbose(verbose):
+def verbose(verbose, values="0 or 1"):
     """0 or 1, or a boolean."""
-    if count("verbose", int(verbose) if isinstance(verbose, bool) else verbose) > 1:
-        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    number = int(verbose) if isinstance(verbose, bool) else verbose
+    if isinstance(number, str) or count("verbose", number) > 1:
+        raise ValueError(f"`verbose` must be {values}. Received: verbose={verbose!r}")
     return verbose
 
 

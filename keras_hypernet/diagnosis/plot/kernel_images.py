@@ -53,7 +53,7 @@ def filters(model: keras.Model, conditioning: Nest, name: str | None = None) -> 
     """
     name = name if name is None else checks.name("name", name)
     subject = Subject(model, conditioning)
-    runs = Runs(subject)
+    runs = Runs(subject, whole=True)
     weights = runs.weights()
     kernels = {
         tensor: values.reshape(-1, *runs.shapes[tensor])
