@@ -80,6 +80,7 @@ class HyperModel(keras.Model):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> Nest:
         """As `keras.Model.predict`, with one run of the generator per condition."""
+        self._check_widths(x)  # here too: TensorFlow may trace with a width of any size
         _check_lengths(x)
         if batch_size is not None:
             batch_size = checks.count("batch_size", batch_size)
@@ -124,13 +125,13 @@ class HyperModel(keras.Model):
             inputs = [inputs.get(name) for name in names]
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for name, x, symbol in zip(names, given, symbols):
-            shape, expected = getattr(x, "shape", ()), symbol.shape
+            shape, expected = tuple(getattr(x, "shape", None) or ()), symbol.shape
             if len(shape) == len(expected) > 1 and shape[-1] == 1 != (expected[-1] or 1):
                 order = ", ".join(f"{n} {tuple(s.shape)}" for n, s in zip(names, symbols))
                 raise ValueError(
                     f"Input {name!r} of {self.name!r} must have {expected[-1]} entries on its last "
                     f"axis. The inputs are, in this order: {order}. "
-                    f"Received: shape {tuple(shape)}"
+                    f"Received: shape {shape}"
                 )
 
     def _with_weights_once(self, x, batch_size, verbose):
