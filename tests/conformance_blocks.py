@@ -53,15 +53,22 @@ class PreNorm(layers.Layer):
 class SqueezeAndExcite(layers.Layer):
     """Channels scaled by what two dense layers make of their means."""
 
+    def __init__(self, units=2, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
     def build(self, shape):
-        self.squeeze = layers.Dense(2, activation="relu", dtype=self.dtype_policy)
+        self.squeeze = layers.Dense(self.units, activation="relu", dtype=self.dtype_policy)
         self.excite = layers.Dense(shape[-1], activation="sigmoid", dtype=self.dtype_policy)
         self.squeeze.build((None, shape[-1]))
-        self.excite.build((None, 2))
+        self.excite.build((None, self.units))
 
     def call(self, x):
         means = ops.mean(x, axis=(1, 2))
         return x * self.excite(self.squeeze(means))[:, None, None, :]
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
 
     def compute_output_shape(self, shape):
         return shape

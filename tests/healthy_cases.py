@@ -329,7 +329,7 @@ def block():
 
 def squeezed():
     x = keras.Input((6, 6, 8))
-    y = SqueezeAndExcite()(layers.Conv2D(8, 3, activation="relu")(x))
+    y = SqueezeAndExcite(8)(layers.Conv2D(8, 3, activation="relu")(x))
     return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D()(y)))
 
 
