@@ -77,7 +77,9 @@ class DiagnosisCallback(keras.callbacks.Callback):
             logs.update(self._look(f"epoch {epoch + 1}").logs())
 
     def _look(self, when):
-        self.diagnosis = diagnosis = diagnose(self.model, *self.given)
+        self.diagnosis = diagnosis = diagnose(
+            self.model, *self.given, verbose="auto" if self.verbose else 0
+        )
         bad = diagnosis.at("bad")
         new = [found for found in bad if (found.check, found.where) not in self.known]
         self.known = {(found.check, found.where) for found in bad}
