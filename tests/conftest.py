@@ -33,7 +33,6 @@ FILES_LATER = (
     "test_diagnosis_changes_nothing",
     "test_diagnosis_faults",
     "test_diagnosis_healthy",
-    "test_docs",
     "test_generator_file",
     "test_given_generators",
     "test_given_layers",
@@ -48,6 +47,9 @@ FILES_LATER = (
     "test_targets",
     "test_trains_by_default",
 )
+
+# One backend is enough for programs of the documentation: PyTorch, which compiles nothing.
+FILES_OF_ONE_BACKEND = ("test_docs",)
 
 # What is run with the oldest Keras: private parts, every layer and rule, files, models, tasks.
 OLDEST = (
@@ -76,6 +78,8 @@ def pytest_collection_modifyitems(items):
         later = item.path.stem in FILES_LATER or (
             BACKEND == "jax" and item.originalname in LATER_ON_JAX
         )
+        if item.path.stem in FILES_OF_ONE_BACKEND:
+            item.add_marker(pytest.mark.slow)
         if later and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.later)
