@@ -63,7 +63,7 @@ from keras_hypernet.weights import convert_weights as convert_weights
 from keras_hypernet.weights import pack_weights as pack_weights
 from keras_hypernet.weights import split_weights as split_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AccuracyMatrix",
