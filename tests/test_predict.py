@@ -183,7 +183,7 @@ def test_inputs_in_another_order_are_told():
         assert use(dict(zip(names, [z, x]))).shape == (4, 2)
         with pytest.raises(ValueError, match=r"in this order: conditioning \(None, 3\)"):
             use([x, z])
-    assert model.predict([z, x[:, 0]], verbose=0).shape == (4, 2)  # as Keras takes it
+    assert swapped_names().predict([z, x[:, 0]], verbose=0).shape == (4, 2)  # as Keras takes it
 
 
 def test_unequal_numbers_of_rows_are_told():
