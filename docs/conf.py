@@ -78,4 +78,5 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "header_links_before_dropdown": 6,
 }
-html_sidebars = {page: [] for page in ("index", "changelog", "recipes", "troubleshooting", "search")}
+ALONE = ("index", "changelog", "recipes", "troubleshooting", "search")  # pages without others below
+html_sidebars = {page: [] for page in ALONE}
