@@ -67,7 +67,7 @@ def as_list(nest):
     return nest if isinstance(nest, list) else [nest]
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["known", pytest.param("unknown", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_a_fault_is_named_and_its_remedy_mends_it(fault, setting):
     for seed in SEEDS:

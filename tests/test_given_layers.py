@@ -296,7 +296,7 @@ def test_changes_of_blocks_with_several_adapted_layers(name, rng):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-@pytest.mark.parametrize("mode", ["low_rank", "delta"])
+@pytest.mark.parametrize("mode", ["low_rank", pytest.param("delta", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["int8", "float8"])
 def test_what_is_quantized_afterwards_is_saved_and_loaded(name, mode, rng, tmp_path):
     given = model_of(PreNorm(2, name="block"), rng)
