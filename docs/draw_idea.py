@@ -10,8 +10,8 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 LIGHT = {"ink": "#1f2328", "quiet": "#59636e", "paper": "#ffffff", "line": "#8c959f"}
 DARK = {"ink": "#e6edf3", "quiet": "#9ca6b1", "paper": "#14181e", "line": "#7d8590"}
-# One colour for each condition, read on light and on dark pages.
 ROWS_TITLE = "which row of weights a sample uses"
+# One colour for each condition, read on light and on dark pages.
 HUES = ("#2f81f7", "#d97706", "#2da44e", "#a371f7", "#db61a2", "#0d9488")
 
 

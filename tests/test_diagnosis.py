@@ -254,16 +254,14 @@ class TestCallback:
 # Of large kernels a sample is looked at.
 
 
-def wide(rng, **options):
+def wide():
     """A low-rank update of a kernel of 300 inputs and 400 outputs."""
     target = keras.Sequential([keras.Input((300,)), keras.layers.Dense(400, name="wide")])
-    return kh.hypernetize(
-        target, 2, mode="low_rank", rank=2, hidden_sizes=[4], freeze="all", **options
-    )
+    return kh.hypernetize(target, 2, mode="low_rank", rank=2, hidden_sizes=[4], freeze="all")
 
 
 def test_a_sample_has_the_figures_of_all(rng, monkeypatch):
-    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    model, conditions = wide(), rng.normal(size=(4, 2)).astype("float32")
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
     sampled = row_of(kh.diagnose(model, conditions))
@@ -281,7 +279,7 @@ def row_of(diagnosis):
 
 
 def test_what_is_not_finite_is_found_wherever_it_is(rng):
-    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    model, conditions = wide(), rng.normal(size=(4, 2)).astype("float32")
     assert not kh.diagnose(model, conditions).at("bad")
     (kernel,) = [v for v in model.non_trainable_variables if tuple(v.shape) == (300, 400)]
     inputs, outputs = (set(range(n)) - set(runs._places(n).tolist()) for n in (300, 400))
@@ -292,7 +290,7 @@ def test_what_is_not_finite_is_found_wherever_it_is(rng):
 
 
 def test_a_large_target_is_run_part_by_part_and_shows_progress(rng, monkeypatch, capsys):
-    model, conditions = wide(rng), rng.normal(size=(4, 2)).astype("float32")
+    model, conditions = wide(), rng.normal(size=(4, 2)).astype("float32")
     x = rng.normal(size=(8, 300)).astype("float32")
     expected = kh.diagnose(model, conditions, x)
     assert not capsys.readouterr().out

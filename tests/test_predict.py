@@ -168,14 +168,14 @@ def test_where_it_is_as_in_any_model(rng):
     assert model.predict(grouped, verbose=0).shape == (20, 2)
 
 
-def swapped_names():
-    """A model with inputs of 3, 2 and 1 entries."""
+def of_two_widths():
+    """A model with inputs of 3 entries and of one."""
     target = keras.Sequential([keras.Input((1,)), layers.Dense(2)])
     return kh.hypernetize(target, SIZE)
 
 
 def test_inputs_in_another_order_are_told():
-    model = swapped_names()
+    model = of_two_widths()
     z, x = np.ones((4, SIZE)), np.ones((4, 1))
     names = [symbol.name for symbol in model.inputs]
     for use in (model, lambda inputs: model.predict(inputs, verbose=0)):
@@ -183,11 +183,11 @@ def test_inputs_in_another_order_are_told():
         assert use(dict(zip(names, [z, x]))).shape == (4, 2)
         with pytest.raises(ValueError, match=r"in this order: conditioning \(None, 3\)"):
             use([x, z])
-    assert swapped_names().predict([z, x[:, 0]], verbose=0).shape == (4, 2)  # as Keras takes it
+    assert of_two_widths().predict([z, x[:, 0]], verbose=0).shape == (4, 2)  # as Keras takes it
 
 
 def test_unequal_numbers_of_rows_are_told():
-    model = swapped_names()
+    model = of_two_widths()
     for inputs in ([np.ones((1, SIZE)), np.ones((4, 1))], {"conditioning": np.ones((1, SIZE))}):
         if isinstance(inputs, dict):
             inputs[model.inputs[1].name] = np.ones((4, 1))

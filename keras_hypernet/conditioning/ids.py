@@ -16,7 +16,7 @@ from keras_hypernet.utils import backend, checks, keras_internals
 UNKNOWN = ("error", "mean")
 
 
-MEAN_HINT = (
+UNKNOWN_HINT = (
     "; `kh.with_conditions` makes room for new ids, and with `unknown='mean'` others get the mean "
     "of all conditions"
 )
@@ -43,7 +43,7 @@ def _is_integer(value):
     return keras.backend.is_int_dtype(dtype) and backend.is_concrete(value)
 
 
-def check_ids(ids, num_conditions, unknown="error", argument="ids", hint=MEAN_HINT):
+def check_ids(ids, num_conditions, unknown="error", argument="ids", hint=UNKNOWN_HINT):
     """Ids are integers `(batch,)`, in range where their values can be read."""
     checks.tensor(argument, ids)
     checks.int_tensor(argument, ids)

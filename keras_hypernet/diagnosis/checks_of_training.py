@@ -1,7 +1,6 @@
 """What may keep a model from training: dead paths, frozen parts, steps of the wrong size."""
 
 from keras_hypernet.diagnosis.checks_of_weights import (
-    SLOWER,
     START,
     TRAINED,
     level,
@@ -55,7 +54,7 @@ def gradients(f):
             lost = [row["layer"] for row in f.signals if row["size"] == 0]
             if lost:
                 reason = f"All units of {lost[0]} are 0: no gradient comes back through them."
-                remedy = SLOWER if f.steps else START
+                remedy = start_or_rate(f, 0.0)
             if dead:
                 measured, reason = f"both factors of {dead[0]} are zero", why
                 remedy = (

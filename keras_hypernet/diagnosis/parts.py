@@ -1,10 +1,9 @@
 """`Parts`: the generators of a graph, and which of their variables are what."""
 
-import math
-
 import keras
 
 from keras_hypernet.conditioning.condition_embedding import ConditionEmbedding
+from keras_hypernet.diagnosis.runs import matrix_shape
 from keras_hypernet.generators.blocks.hidden_layer import HiddenLayer
 from keras_hypernet.generators.chunk_set import ChunkSet
 from keras_hypernet.generators.generator import Generator
@@ -87,8 +86,7 @@ class Parts:
         for made in weight_sources(graph):
             for tensor in made.spec:
                 if tensor.is_matrix and tensor.output_axes == (-1,):
-                    outputs = math.prod(tensor.shape[axis] for axis in tensor.output_axes)
-                    self.shapes[tensor.name] = (tensor.size // outputs, outputs)
+                    self.shapes[tensor.name] = matrix_shape(tensor.shape)
 
     def own_calls(self, nest=None):
         """The first calls of layers with parameters that are no generators, before weights.

@@ -1,6 +1,7 @@
 """`Steps`: a training step of a model and of its plain target, on copies of all values."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -112,12 +113,14 @@ class Steps:
             return outputs_with(now, inside, collect_losses=True)
 
         def flat(flats):
-            if self.runs.at_once() >= rows:
-                named = outputs_with([], lambda: weights(flats, rows))
-                return [flat_rows(tensor, rows)[:draws] for tensor in named]
-            one_by_one = [[tensor[i : i + 1] for tensor in flats] for i in range(draws)]
-            found = [outputs_with([], lambda own=own: weights(own, 1)) for own in one_by_one]
-            return [np.concatenate([flat_rows(t, 1) for t in own]) for own in zip(*found)]
+            parts = [(flats, rows)]
+            if self.runs.at_once() < rows:
+                parts = [([tensor[i : i + 1] for tensor in flats], 1) for i in range(draws)]
+            found = []
+            for own, number in parts:
+                named = outputs_with([], functools.partial(weights, own, number))
+                found.append([flat_rows(tensor, number) for tensor in named])
+            return [np.concatenate(of_parts)[:draws] for of_parts in zip(*found)]
 
         if batch is None:
             return None, flat(flats), None

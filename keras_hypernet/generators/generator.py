@@ -12,6 +12,7 @@ from keras_hypernet.conditioning import capacity, inputs
 from keras_hypernet.conditioning.ids import UNKNOWN, IdWatch
 from keras_hypernet.initializers import initializations
 from keras_hypernet.utils import backend, checks, keras_internals, naming
+from keras_hypernet.utils.files import some_of
 from keras_hypernet.utils.trainable_flags import CompositeLayer
 from keras_hypernet.utils.types import Config, LayerArguments
 from keras_hypernet.weights import forms
@@ -230,8 +231,7 @@ class Generator(CompositeLayer):
         """A few of the numbers of the frozen base, to know it by; `None` where there is none."""
         if self.base is None:
             return None
-        values = ops.convert_to_numpy(self.base)
-        return values[np.linspace(0, len(values) - 1, 32).astype(int)]
+        return ops.convert_to_numpy(some_of(self.base, 32))
 
     def check_base(self, of_file):
         """Raises where the base that weights were saved with, known by a sample, is another one."""

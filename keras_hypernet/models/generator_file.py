@@ -7,6 +7,7 @@ process and on every backend.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ from keras_hypernet.layers.held_layer import HeldLayer
 from keras_hypernet.layers.hidden_layer import HiddenLayer
 from keras_hypernet.layers.layer_weights import LayerWeights
 from keras_hypernet.utils import checks, keras_internals
-from keras_hypernet.utils.files import written_whole
+from keras_hypernet.utils.files import some_of, written_whole
 from keras_hypernet.utils.naming import named_layers, named_variables
 from keras_hypernet.utils.trainable_flags import CompositeLayer
 
@@ -76,7 +77,9 @@ def save_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
         if generator.base is not None:
             arrays[BASES + name] = generator.base_sample()
     package = sys.modules[__name__.partition(".")[0]]
-    frozen = {name: sample.tolist() for name, sample in _frozen(model, trained).items()}
+    frozen = {
+        name: sample.tolist() for name, sample in _frozen(named_variables(model), trained).items()
+    }
     metadata = json.dumps({"format": FORMAT, "version": package.__version__, "frozen": frozen})
     with written_whole(path) as partial, open(partial, "wb") as file:
         arrays[METADATA] = np.array(metadata)
@@ -111,9 +114,13 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     path = checks.path("path", path)
     places = _places(model)
-    variables, generators = _trained(model, places), _generators(places)
+    variables, generators, known = (
+        _trained(model, places),
+        _generators(places),
+        named_variables(model),
+    )
     arrays, frozen = _read(path)
-    problems = _differences(arrays, variables, generators, named_variables(model))
+    problems = _differences(arrays, variables, generators, known)
     if problems:
         raise ValueError(
             f"`path` must be a file of a model in which the same is trained. {problems} "
@@ -121,7 +128,7 @@ def load_generator(model: keras.Model, path: str | os.PathLike[str]) -> None:
         )
     for name, generator in generators.items():
         generator.check_base(arrays.get(BASES + name))
-    _compare_frozen(model, frozen, _frozen(model, variables))
+    _compare_frozen(model, frozen, _frozen(known, variables))
     for name, variable in variables.items():
         variable.assign(arrays[VALUES + name])
     changed = {id(variable) for variable in variables.values()}
@@ -202,14 +209,13 @@ def _moving_state(layer):
     return {id(variable) for variable in made} - {id(variable) for variable in others}
 
 
-def _frozen(model, trained):
+def _frozen(known, trained):
     """`{name: some of its numbers}` of the floating variables that are not trained."""
     found = {}
-    for name, variable in named_variables(model).items():
+    for name, variable in known.items():
         if name not in trained and keras.backend.is_float_dtype(variable.dtype):
-            array = np.asarray(ops.convert_to_numpy(variable), "float32").reshape(-1)
-            places = np.linspace(0, len(array) - 1, min(SAMPLE, len(array))).astype(int)
-            found[name] = array[places]
+            some = some_of(variable, min(SAMPLE, math.prod(variable.shape)))
+            found[name] = ops.convert_to_numpy(ops.cast(some, "float32"))
     return found
 
 

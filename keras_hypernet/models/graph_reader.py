@@ -138,10 +138,7 @@ def run(calls, tensors, training=None):
 
 def check_functional(model):
     if isinstance(model, keras.Sequential):
-        raise ValueError(
-            "`model` must have generated weights. Make them first: `kh.hypernetize(model, "
-            f"conditioning_size)`. Received: model={model!r}"
-        )
+        raise _not_generated(model)
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(
             "`model` must be a functional model, such as `build` and `hypernetize` return: only a "
@@ -151,14 +148,18 @@ def check_functional(model):
         )
 
 
+def _not_generated(model):
+    return ValueError(
+        "`model` must have generated weights in its graph. Make them first: "
+        f"`kh.hypernetize(model, conditioning_size)`. Received: model={model!r}"
+    )
+
+
 def conditions_of(graph, conditioning):
     """`{Value: its tensor}` of the inputs that generated weights depend on, from an argument."""
     inputs = graph.conditioning()
     if not inputs:
-        raise ValueError(
-            "`model` must have generated weights in its graph. Make them first: "
-            f"`kh.hypernetize(model, conditioning_size)`. Received: {graph.model!r}"
-        )
+        raise _not_generated(graph.model)
     names = [symbol.name for symbol, _ in inputs]
     if len(names) == 1:
         conditioning = _of_numbers(inputs[0][0], conditioning)

@@ -120,17 +120,13 @@ class HyperModel(keras.Model):
     def _check_widths(self, inputs):
         """Raises where an input has one entry for several: Keras broadcasts these."""
         symbols = keras_internals.functional(self).inputs
-        names = [keras_internals.producer(symbol).name for symbol in symbols]
-        if isinstance(inputs, dict):
-            inputs = [inputs.get(name) for name in names]
-        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        for name, x, symbol in zip(names, given, symbols):
+        for x, symbol in zip(_in_order(inputs, symbols), symbols):
             shape, expected = tuple(getattr(x, "shape", None) or ()), symbol.shape
             if len(shape) == len(expected) > 1 and shape[-1] == 1 != (expected[-1] or 1):
-                order = ", ".join(f"{n} {tuple(s.shape)}" for n, s in zip(names, symbols))
+                order = ", ".join(f"{_name(s)} {tuple(s.shape)}" for s in symbols)
                 raise ValueError(
-                    f"Input {name!r} of {self.name!r} must have {expected[-1]} entries on its last "
-                    f"axis. The inputs are, in this order: {order}. "
+                    f"Input {_name(symbol)!r} of {self.name!r} must have {expected[-1]} entries "
+                    f"on its last axis. The inputs are, in this order: {order}. "
                     f"Received: shape {shape}"
                 )
 
@@ -154,11 +150,8 @@ class HyperModel(keras.Model):
     def _arrays(self, x):
         """NumPy arrays of equal length, one per input; `None` where data are something else."""
         inputs = keras_internals.functional(self).inputs
-        names = [keras_internals.producer(symbol).name for symbol in inputs]
-        if isinstance(x, dict):
-            x = [x.get(name) for name in names]
-        found = list(x) if isinstance(x, (list, tuple)) else [x]
-        if len(found) != len(names) or self._has_own_calls():
+        found = _in_order(x, inputs)
+        if len(found) != len(inputs) or self._has_own_calls():
             return None
         if not all(isinstance(a, np.ndarray) or ops.is_tensor(a) for a in found):
             return None
@@ -174,6 +167,17 @@ class HyperModel(keras.Model):
         known = {name: getattr(HyperModel, name, None) for name in names}
         other = any(getattr(type(self), name, None) is not known[name] for name in names)
         return other or not vars(self).keys().isdisjoint(names)
+
+
+def _name(symbol):
+    return keras_internals.producer(symbol).name
+
+
+def _in_order(nest, symbols):
+    """The tensors that a model is fed, as a list in the order of its inputs."""
+    if isinstance(nest, dict):
+        return [nest.get(_name(symbol)) for symbol in symbols]
+    return list(nest) if isinstance(nest, (list, tuple)) else [nest]
 
 
 def _check_lengths(x):

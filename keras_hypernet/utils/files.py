@@ -1,9 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and numbers that they know tensors by."""
 
 import contextlib
+import math
 import os
 import zipfile
 import zlib
+
+import numpy as np
+from keras import ops
 
 
 @contextlib.contextmanager
@@ -31,3 +35,12 @@ def is_whole_zip(path, entry):
             return entry in file.namelist() and file.testzip() is None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError):
         return False
+
+
+def some_of(tensor, number):
+    """So many numbers of a tensor, evenly from the first to the last, to know it again by.
+
+    They are chosen before they are read: a tensor may be large, and on another device.
+    """
+    places = np.linspace(0, math.prod(tensor.shape) - 1, number).astype("int32")
+    return ops.take(ops.reshape(tensor, (-1,)), places)
